@@ -1,0 +1,82 @@
+package wire
+
+import (
+	"testing"
+	"time"
+)
+
+// A session of one user object, as after a login.
+const signedInRecord = `{"cookie":{"originalMaxAge":604800000,"expires":"2026-11-29T20:52:08.665Z","secure":false,"httpOnly":true,"path":"/"},` +
+	`"user":{"id":42,"name":"Ada Lovelace","email":"ada@example.com","roles":["admin","editor"]}}`
+
+const sessionID = "4Fn7xQ0Yb3ZkUuT1sJcVw2R9aEoLhGiD"
+
+var benchSigner = NewSigner([]string{"0123456789abcdef0123456789abcdef"})
+
+func BenchmarkDecodeRecord(b *testing.B) {
+	in := []byte(signedInRecord)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := DecodeRecord(in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppendRecord(b *testing.B) {
+	rec, err := DecodeRecord([]byte(signedInRecord))
+	if err != nil {
+		b.Fatal(err)
+	}
+	raw := map[string]any{"user": rec.Raw["user"]}
+	for name, values := range map[string]map[string]any{"decoded": rec.Values, "raw": raw} {
+		b.Run(name, func(b *testing.B) {
+			var buf []byte
+			b.ReportAllocs()
+			for b.Loop() {
+				if buf, err = AppendRecord(buf[:0], rec.Cookie, values); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkSign(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		benchSigner.Sign(sessionID)
+	}
+}
+
+func BenchmarkUnsign(b *testing.B) {
+	value := benchSigner.Sign(sessionID)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := benchSigner.Unsign(value); !ok {
+			b.Fatal("refused")
+		}
+	}
+}
+
+func BenchmarkCookieValue(b *testing.B) {
+	headers := []string{"theme=dark; connect.sid=" + EncodeURIComponent(benchSigner.Sign(sessionID))}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := CookieValue(headers, "connect.sid"); !ok {
+			b.Fatal("not found")
+		}
+	}
+}
+
+func BenchmarkSetCookie(b *testing.B) {
+	age := int64(604800)
+	c := SetCookie{
+		Name: "connect.sid", Value: benchSigner.Sign(sessionID), MaxAge: &age, Path: "/",
+		Expires: time.Date(2026, 11, 29, 20, 52, 8, 0, time.UTC), HTTPOnly: true, Secure: true, SameSite: "lax",
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = c.String()
+	}
+}
