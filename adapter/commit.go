@@ -1,0 +1,334 @@
+package adapter
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/internal/wire"
+)
+
+// writeTimeout bounds what the end of a request may take. It runs on a context
+// of its own: a client that goes away does not lose its save.
+const writeTimeout = 10 * time.Second
+
+func (s *session) writeContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(s.ctx), writeTimeout)
+}
+
+// finish does what the end of a request does to the session, by the rules of
+// express-session, and returns the Set-Cookie header's value, or "".
+func (s *session) finish() (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.headerSent = true
+	if s.skipped {
+		return "", nil
+	}
+
+	status := s.engine.Status(s.ctx)
+	switch {
+	case s.unset && s.cfg.Unset == UnsetKeep:
+		return "", nil
+	case s.unset:
+		if err := s.remove(); err != nil {
+			return "", err
+		}
+		return s.clearedCookie(), nil
+	case status == scs.Destroyed:
+		return s.clearedCookie(), nil
+	case s.gone:
+		return "", nil
+	}
+
+	isNew := s.id == "" || s.id != s.cookieID
+	cur, modified := s.view, s.renewed
+	if status == scs.Modified || isNew && s.cfg.SaveUninitialized {
+		var err error
+		if cur, err = s.current(); err != nil {
+			return "", err
+		}
+		same, err := sameData(cur, s.loaded)
+		if err != nil {
+			return "", err
+		}
+		modified = modified || !same
+	}
+
+	var save bool
+	if isNew && !s.cfg.SaveUninitialized && !s.hasSaved {
+		save = modified
+	} else {
+		same, err := sameData(cur, s.saved)
+		if err != nil {
+			return "", err
+		}
+		save = !s.hasSaved || !same
+	}
+	switch {
+	case save, s.stored && (s.changedAge || s.changedEnd):
+		if err := s.write(cur); err != nil {
+			return "", err
+		}
+	case s.stored:
+		if err := s.slide(); err != nil {
+			return "", err
+		}
+	}
+	if s.gone {
+		return "", nil
+	}
+
+	lasting := s.lasting()
+	send := s.cfg.Rolling || s.isUnsigned || lasting && modified
+	if isNew {
+		send = s.cfg.SaveUninitialized || modified
+	}
+	if !send {
+		return "", nil
+	}
+	if s.cookie.Secure && !s.isSecure() {
+		s.m.plainHTTP.Do(func() {
+			s.log(slog.LevelWarn, "the cookie is secure and this connection is not, so it is not sent (said once): "+
+				"serve HTTPS, or set Options.Proxy to True behind a proxy that sets X-Forwarded-Proto")
+		})
+		return "", nil
+	}
+	return s.setCookie(lasting, time.Now()), nil
+}
+
+// write stores the session, if the store still has what this request knows. If
+// someone else has changed it meanwhile, only what this request changed is put
+// over it; if someone has ended it, nothing is written.
+func (s *session) write(cur *snapshot) error {
+	if err := s.needID(); err != nil {
+		return err
+	}
+	ctx, cancel := s.writeContext()
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		now := time.Now()
+		end := s.end(now)
+		data, err := s.merged(cur, now)
+		if err != nil {
+			return err
+		}
+		var old []byte
+		if s.stored {
+			old = s.base.bytes
+		}
+		if !end.After(now) {
+			data = nil // a negative maxAge: the session is over
+		}
+		if data == nil && old == nil {
+			return nil
+		}
+		current, swapped, err := s.cfg.store.swap(ctx, s.key(), old, data, end)
+		switch {
+		case err != nil:
+			return storeError("save", err)
+		case swapped:
+			s.stored = data != nil
+			s.base, s.view = s.snapshot(data), cur
+			s.saved, s.hasSaved = cur, true
+			s.expiry, s.touched = end, true
+			s.changedAge, s.changedEnd = false, false
+			return nil
+		case current == nil:
+			s.ended("its changes were dropped")
+			return nil
+		case old == nil:
+			return errors.New("session: save: there is a session with the id of this new one: GenID must never return an id twice")
+		}
+		s.base = s.snapshot(current)
+		if err := s.adoptBase(); err != nil {
+			return err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return storeError("save", err)
+		}
+	}
+}
+
+// adoptBase takes over what another request has set beside the data.
+func (s *session) adoptBase() error {
+	r, err := s.base.decode()
+	if err != nil {
+		return storeError("save", err)
+	}
+	if !s.changedAge {
+		s.adoptAge(r)
+	}
+	if !s.changedEnd {
+		s.deadline = r.deadline
+	}
+	return nil
+}
+
+// merged is what to store for cur: what this request changed since view, put
+// over what the store has.
+func (s *session) merged(cur *snapshot, now time.Time) ([]byte, error) {
+	mine, err := cur.decode()
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.view.decode()
+	if err != nil {
+		return nil, err
+	}
+	theirs, err := s.base.decode()
+	if err != nil {
+		return nil, err
+	}
+	values := maps.Clone(theirs.unchanged())
+	if values == nil {
+		values = make(map[string]any, len(mine.values))
+	}
+	for k := range known.values {
+		if _, ok := mine.values[k]; !ok {
+			delete(values, k)
+		}
+	}
+	for k, v := range mine.values {
+		was, ok := known.values[k]
+		if !ok || !reflect.DeepEqual(v, was) {
+			values[k] = mine.unchanged()[k]
+		}
+	}
+	b, err := s.cfg.codec.encode(s.record(values, now))
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// pause lets requests that write one session at the same time drift apart.
+func pause(ctx context.Context, attempt int) error {
+	if attempt < 2 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(rand.N(time.Millisecond << min(attempt, 6)))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// slide moves the expiry of a session that was used and not saved.
+func (s *session) slide() error {
+	if s.touched || s.cfg.idle == 0 && s.cookie.OriginalMaxAge == nil {
+		return nil
+	}
+	end := s.end(time.Now())
+	if s.cfg.TouchAfter > 0 && !s.expiry.IsZero() && !end.Before(s.expiry) && end.Sub(s.expiry) < s.cfg.TouchAfter {
+		return nil
+	}
+	ctx, cancel := s.writeContext()
+	defer cancel()
+	return s.moveExpiry(ctx, end)
+}
+
+func (s *session) moveExpiry(ctx context.Context, end time.Time) error {
+	found, err := s.cfg.store.touch(ctx, s.key(), end)
+	if err != nil {
+		return storeError("touch", err)
+	}
+	if !found {
+		s.ended("it is not touched")
+		return nil
+	}
+	s.expiry, s.touched = end, true
+	return nil
+}
+
+// ended notes that the session was ended while this request ran.
+func (s *session) ended(consequence string) {
+	s.gone, s.stored = true, false
+	s.log(slog.LevelWarn, "the session was ended while this request ran: "+consequence)
+}
+
+// remove deletes the session from the store.
+func (s *session) remove() error {
+	if !s.stored {
+		return nil
+	}
+	ctx, cancel := s.writeContext()
+	defer cancel()
+	if err := s.cfg.store.delete(ctx, s.key()); err != nil {
+		return storeError("delete", err)
+	}
+	s.stored = false
+	return nil
+}
+
+// take removes the session from the store as it is there now, for its data to
+// go on under another id. false: it is gone.
+func (s *session) take() (bool, error) {
+	ctx, cancel := s.writeContext()
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		current, swapped, err := s.cfg.store.swap(ctx, s.key(), s.base.bytes, nil, time.Time{})
+		switch {
+		case err != nil:
+			return false, storeError("delete", err)
+		case swapped:
+			s.stored = false
+			return true, nil
+		case current == nil:
+			return false, nil
+		}
+		s.base = s.snapshot(current)
+		if err := s.adoptBase(); err != nil {
+			return false, err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return false, storeError("delete", err)
+		}
+	}
+}
+
+// reset turns the session into a new one without data or id.
+func (s *session) reset() error {
+	// scs's own Destroy empties the data and RenewToken marks it as changed.
+	if err := s.engine.Destroy(s.ctx); err != nil {
+		return err
+	}
+	s.forget()
+	s.renewed = true
+	return nil
+}
+
+// forget drops what is known of a stored session.
+func (s *session) forget() {
+	s.id, s.storedKey, s.stored, s.gone = "", "", false, false
+	s.cookie, s.cookieSet, s.ownAge = wire.Cookie{}, false, false
+	s.deadline, s.expiry, s.touched = time.Time{}, time.Time{}, false
+	s.loaded, s.saved, s.view, s.base = nil, nil, nil, nil
+	s.hasSaved, s.changedAge, s.changedEnd = false, false, false
+}
+
+// reportLost says in the log what was changed too late to be saved.
+func (s *session) reportLost() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.skipped || s.unset || s.gone || s.engine.Status(s.ctx) != scs.Modified {
+		return
+	}
+	cur, err := s.current()
+	if err == nil {
+		var same bool
+		if same, err = sameData(cur, s.view); same && err == nil {
+			return
+		}
+	}
+	s.log(slog.LevelError, "a change made after the response had begun is lost: make it before the first byte, or call Save", "error", err)
+}

@@ -1,0 +1,178 @@
+package adapter
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+)
+
+// Options are express-session's options under their own names, and a few that
+// Express has no name for. The zero value of every field but Secrets is usable.
+//
+// New copies Options: changing them, or the slice in Secrets, afterwards has no
+// effect.
+type Options struct {
+	// Name is the cookie's name. Zero value: "connect.sid", as in Express.
+	Name string
+
+	// Secrets sign the cookie. The first one signs, all of them verify, so a
+	// secret is rotated by putting the new one in front. At least one is
+	// required unless Cookies is UnsignedCookies; each should be 32 random
+	// bytes or more. Express: secret.
+	Secrets []string
+
+	// Resave saves a session that a request has loaded and not changed. Zero
+	// value: false (Express: true, deprecated).
+	Resave bool
+
+	// SaveUninitialized saves a session that is new and has no data, and sends
+	// its cookie. Zero value: false (Express: true, deprecated).
+	SaveUninitialized bool
+
+	// Rolling sends the cookie, with its expiry reset, on every response. Zero
+	// value: false, as in Express.
+	Rolling bool
+
+	// Unset says what Manager.Unset does to the stored session. Zero value:
+	// UnsetKeep, as in Express.
+	Unset UnsetMode
+
+	// GenID makes the id of a new session: between 1 and 128 bytes, printable
+	// ASCII, unique and not to be guessed (OWASP ASVS 7.2.3: at least 128 bits
+	// of entropy). It is called when the id is first needed. Zero value: 24
+	// random bytes in base64url, as in Express.
+	GenID func(*http.Request) string
+
+	// Proxy says whether the first value of X-Forwarded-Proto tells if the
+	// connection is secure. True: it does. False: only TLS on the connection
+	// itself counts. Zero value: TLS on the connection, or a request URL whose
+	// scheme a proxy-header middleware has set to https.
+	Proxy Bool
+
+	// Store keeps the sessions: any scs.Store. The interfaces in this package
+	// that it implements too are used. Zero value: scs's own memory store.
+	Store scs.Store
+
+	// Cookie is the cookie of a new session.
+	Cookie Cookie
+
+	// CookieFunc, if not nil, makes the cookie of a new session from the
+	// request, as a function does in Express 1.19; Cookie must then be left
+	// zero. It is called once a request and must be safe for concurrent use. A
+	// cookie that New would refuse fails the request.
+	CookieFunc func(*http.Request) Cookie
+
+	// TTL is how long the store keeps a session whose cookie has no MaxAge or
+	// Expires. Zero value: 24 hours. The stores of Express: ttl.
+	TTL time.Duration
+
+	// AbsoluteLifetime ends a session this long after it began, whatever its
+	// use (OWASP ASVS 7.3.2). Zero value: no such limit, as in Express. scs:
+	// Lifetime.
+	AbsoluteLifetime time.Duration
+
+	// TouchAfter slides a session's expiry at most this often, which makes
+	// most reads a plain read for the store. Zero value: on each request, as
+	// in Express.
+	TouchAfter time.Duration
+
+	// Codec turns a session into bytes. Zero value: scs.GobCodec, which keeps
+	// Go types, or JSONCodec for a store that is a JSONRecorder.
+	Codec scs.Codec
+
+	// Cookies says which form of the cookie is accepted and sent. Zero value:
+	// SignedCookies.
+	Cookies CookieForm
+
+	// Logger gets the warnings and errors. No record has a session id, a
+	// cookie's value or a secret in it. Zero value: slog.Default().
+	Logger *slog.Logger
+}
+
+// Cookie holds the attributes of the session cookie: Express's cookie.*.
+type Cookie struct {
+	// MaxAge is how long a session lives after its last use, and its cookie
+	// with it. Zero value: the cookie ends with the browser, and the store
+	// keeps the session for Options.TTL. Express: cookie.maxAge, there in
+	// milliseconds.
+	MaxAge time.Duration
+
+	// Expires is a fixed date in place of MaxAge; giving both is an error. As
+	// in Express, it sets how long a new session has from its start, and each
+	// use slides it by that much. Zero value: not set.
+	Expires time.Time
+
+	// Path that requests must start with to have a session, and the attribute.
+	// Zero value: "/".
+	Path string
+
+	// Domain attribute. Zero value: none, so the cookie is for this host alone.
+	Domain string
+
+	// HTTPOnly keeps scripts from reading the cookie. Zero value: True.
+	HTTPOnly Bool
+
+	// Secure sends the cookie on secure connections alone. Auto: if the
+	// connection that began the session is secure. Zero value: False.
+	Secure Bool
+
+	// SameSite attribute. Zero value: none sent.
+	SameSite SameSite
+
+	// Partitioned keeps the cookie apart for each top-level site (CHIPS). It
+	// requires Secure.
+	Partitioned bool
+
+	// Priority attribute: "low", "medium" or "high". Zero value: none sent.
+	Priority string
+}
+
+// Bool is an option that can be left to its default.
+type Bool uint8
+
+// The values of a Bool. Auto is for Cookie.Secure alone.
+const (
+	Default Bool = iota
+	True
+	False
+	Auto
+)
+
+// SameSite is the cookie attribute of that name.
+type SameSite string
+
+// The values of SameSite. SameSiteAuto is None on a secure connection and Lax
+// otherwise, as in Express.
+const (
+	SameSiteUnset  SameSite = ""
+	SameSiteLax    SameSite = "lax"
+	SameSiteStrict SameSite = "strict"
+	SameSiteNone   SameSite = "none"
+	SameSiteAuto   SameSite = "auto"
+)
+
+// UnsetMode says what becomes of a session that a handler unsets.
+type UnsetMode string
+
+// The values of UnsetMode. The zero value is UnsetKeep.
+const (
+	UnsetKeep    UnsetMode = "keep"    // the stored session stays, this request's changes are dropped
+	UnsetDestroy UnsetMode = "destroy" // the stored session is deleted at the end of the request
+)
+
+// CookieForm says which form of the cookie is accepted and sent.
+type CookieForm uint8
+
+const (
+	// SignedCookies are Express's: s:id.signature. No other is accepted.
+	SignedCookies CookieForm = iota
+
+	// MigrateCookies accepts the bare token of plain scs too, and replaces it
+	// with a signed cookie, so that nobody is logged out by the change.
+	MigrateCookies
+
+	// UnsignedCookies are plain scs's bare tokens. Secrets are not used.
+	UnsignedCookies
+)
