@@ -1,0 +1,52 @@
+SHELL := bash
+.DEFAULT_GOAL := help
+
+# Packages of the root module. Naming fewer than all leaves the nested modules out.
+GOPKGS ?= ./...
+GOTESTFLAGS ?= -race -count=1 -timeout=10m
+# A time for each target (30s) or a number of runs (100000x).
+FUZZTIME ?= 30s
+export GOPKGS GOTESTFLAGS
+
+BIN := $(CURDIR)/.build/bin
+GOFILES = $(shell find . -name node_modules -prune -o -name '.?*' -prune -o -name '*.go' -print)
+
+.PHONY: help test check lint fmt fuzz cover demo clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+test: check ## everything CI runs: checks, short fuzzing, all tests on real servers
+	scripts/fuzz.sh 100000x 60
+	scripts/with-servers.sh scripts/test.sh
+
+check: .build/tools ## formatting, go vet, the linters and the import rules
+	@unformatted=$$(gofmt -l $(GOFILES)) && [ -z "$$unformatted" ] || \
+		{ printf 'not formatted (make fmt mends it):\n%s\n' "$$unformatted"; exit 1; }
+	scripts/each-module.sh go vet
+	scripts/each-module.sh $(BIN)/golangci-lint run
+
+lint: check ## check, and the known vulnerabilities of what is linked
+	scripts/vuln.sh $(BIN)/govulncheck
+
+fmt: .build/tools ## format all Go files
+	$(BIN)/gofumpt -w $(GOFILES)
+
+fuzz: ## run each fuzz target in turn, FUZZTIME=30s each
+	scripts/fuzz.sh $(FUZZTIME)
+
+cover: ## test coverage of the root module; HTML in .build/cover.html
+	@mkdir -p .build
+	scripts/with-servers.sh go test -coverpkg=./... -coverprofile=.build/cover.out $(GOPKGS)
+	go tool cover -html=.build/cover.out -o .build/cover.html
+	go tool cover -func=.build/cover.out | tail -n 1
+
+demo: ## run the demo on http://127.0.0.1:8080
+	go run ./demo
+
+clean: ## remove what the other targets built
+	rm -rf .build
+
+.build/tools: tools/go.mod tools/go.sum
+	cd tools && GOBIN=$(BIN) go install tool
+	@touch $@

@@ -1,0 +1,293 @@
+// Package archtest holds the project's import rules: what an importer of a
+// package links with it, and which room may use which. ARCHITECTURE.md is the
+// map; .golangci.yml says the same to editors, import by import.
+package archtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	module = "github.com/samesid/samesid"
+
+	scs           = "github.com/alexedwards/scs/v2"
+	redisStore    = "github.com/alexedwards/scs/redisstore"
+	redigo        = "github.com/gomodule/redigo"
+	postgresStore = "github.com/alexedwards/scs/postgresstore"
+	pq            = "github.com/lib/pq"
+
+	adapter    = module + "/adapter"
+	config     = module + "/adapter/config"
+	auth       = module + "/auth"
+	backends   = module + "/backends"
+	memory     = module + "/backends/memory"
+	redis      = module + "/backends/redis"
+	postgres   = module + "/backends/postgres"
+	storetest  = module + "/backends/storetest"
+	demo       = module + "/demo"
+	parity     = module + "/parity"
+	wire       = module + "/internal/wire"
+	testserver = module + "/internal/testserver"
+)
+
+// A room is a folder and those below it that are no room of their own. Its rule
+// is about what its packages link, directly or not, their tests aside. An entry
+// stands for a package and those below it.
+type room struct {
+	// only lists what may be linked beside the standard library, if not nil.
+	only []string
+	// not lists what must not be linked.
+	not []string
+	// needs lists what must be linked: it shows that the rule looks at the
+	// real thing, and that the names here are still the right ones.
+	needs []string
+}
+
+// yaml stands for every YAML library.
+const yaml = "yaml"
+
+var rooms = map[string]room{
+	wire:      {only: []string{}},
+	adapter:   {only: []string{scs, wire}, not: []string{yaml}, needs: []string{scs}},
+	memory:    {not: []string{adapter, auth, redigo, redisStore, pq, postgresStore, yaml}},
+	redis:     {not: []string{adapter, auth, pq, postgresStore, yaml}, needs: []string{redigo}},
+	postgres:  {not: []string{adapter, auth, redigo, redisStore, yaml}, needs: []string{pq}},
+	storetest: {only: []string{scs}},
+	backends:  {not: []string{adapter, auth, yaml}},
+	config:    {not: []string{auth, demo, parity}, needs: []string{adapter}},
+	auth:      {not: []string{backends, config, demo, parity, redigo, redisStore, pq, postgresStore, yaml}, needs: []string{adapter}},
+	demo:      {not: []string{parity}},
+	parity:    {},
+
+	testserver:                       {not: []string{adapter, backends, auth}},
+	module + "/internal/archtest":    {only: []string{}},
+	module + "/internal/testsummary": {only: []string{}},
+}
+
+// requirements are the modules that go.mod may name without "// indirect", and
+// who needs each. It is the list that importers take on: a longer one is a
+// decision, made here.
+var requirements = map[string]string{
+	scs:                  "adapter",
+	redisStore:           "backends/redis",
+	redigo:               "backends/redis",
+	postgresStore:        "backends/postgres",
+	pq:                   "backends/postgres",
+	"go.uber.org/goleak": "tests",
+}
+
+func TestRooms(t *testing.T) {
+	packages := load(t)
+	for _, path := range slices.Sorted(maps.Keys(packages)) {
+		if p := packages[path]; p.Standard || p.DepOnly {
+			continue
+		}
+		t.Run(strings.TrimPrefix(path, module+"/"), func(t *testing.T) {
+			name, ok := roomOf(path)
+			if !ok {
+				t.Fatalf("%s is in no room: add it to rooms, with its rule", path)
+			}
+			r := rooms[name]
+			linked := linkedBy(packages, path)
+			for _, dep := range linked {
+				if within(dep, name) {
+					continue
+				}
+				if r.only != nil && !slices.ContainsFunc(r.only, func(e string) bool { return within(dep, e) }) {
+					t.Errorf("links %s, which is none of %q", dep, r.only)
+				}
+				if slices.ContainsFunc(r.not, func(e string) bool { return within(dep, e) }) {
+					t.Errorf("links %s", dep)
+				}
+			}
+			if path != name {
+				return // a package below the room's own
+			}
+			for _, e := range r.needs {
+				if !slices.ContainsFunc(linked, func(dep string) bool { return within(dep, e) }) {
+					t.Errorf("does not link %s: is the rule still about the right package?", e)
+				}
+			}
+		})
+	}
+}
+
+// A folder with Go files that go list does not name would escape TestRooms.
+func TestRoomsAreListed(t *testing.T) {
+	packages := load(t)
+	for path := range rooms {
+		dir := filepath.Join(root(t), strings.TrimPrefix(path, module))
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, ok := packages[path]; len(files) > 0 && (!ok || p.DepOnly) {
+			t.Errorf("%s has Go files, and go list does not name it", path)
+		}
+	}
+	if _, ok := packages[adapter]; !ok {
+		t.Errorf("go list does not name %s", adapter)
+	}
+}
+
+// The servers for tests have no place in a program. This looks at the files of
+// all modules, whatever their build tags.
+func TestServersStayInTests(t *testing.T) {
+	users := 0
+	err := filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "node_modules" || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")) {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".go" {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			if imported, err := strconv.Unquote(spec.Path.Value); err != nil || !within(imported, testserver) {
+				continue
+			}
+			users++
+			if !strings.HasSuffix(path, "_test.go") {
+				t.Errorf("%s imports %s", path, testserver)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := load(t)[redis]; ok && users == 0 {
+		t.Errorf("nobody imports %s: is this its name?", testserver)
+	}
+}
+
+func TestRequirements(t *testing.T) {
+	var mod struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+	}
+	if err := json.Unmarshal(run(t, "go", "mod", "edit", "-json"), &mod); err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{}
+	for _, r := range mod.Require {
+		named[r.Path] = true
+		if _, ok := requirements[r.Path]; !ok && !r.Indirect {
+			t.Errorf("go.mod requires %s: is it worth it to every importer? Then add it to requirements", r.Path)
+		}
+	}
+	for path, user := range requirements {
+		if !named[path] {
+			t.Errorf("go.mod does not require %s (for %s): take it off requirements", path, user)
+		}
+	}
+}
+
+// listed is what go list says of a package.
+type listed struct {
+	ImportPath string
+	Standard   bool
+	DepOnly    bool // not of the root module
+	Imports    []string
+}
+
+// load lists the packages of the root module and all that they link.
+func load(t *testing.T) map[string]listed {
+	t.Helper()
+	dec := json.NewDecoder(bytes.NewReader(run(t, "go", "list", "-deps", "-json=ImportPath,Standard,DepOnly,Imports", "./...")))
+	packages := map[string]listed{}
+	for {
+		var p listed
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		packages[p.ImportPath] = p
+	}
+}
+
+// linkedBy returns what path links beside itself and the standard library.
+func linkedBy(packages map[string]listed, path string) []string {
+	linked := map[string]bool{}
+	var visit func(string)
+	visit = func(path string) {
+		for _, dep := range packages[path].Imports {
+			if !packages[dep].Standard && !linked[dep] {
+				linked[dep] = true
+				visit(dep)
+			}
+		}
+	}
+	visit(path)
+	return slices.Sorted(maps.Keys(linked))
+}
+
+// roomOf returns the nearest room that path is in.
+func roomOf(path string) (string, bool) {
+	name := ""
+	for r := range rooms {
+		if within(path, r) && len(r) > len(name) {
+			name = r
+		}
+	}
+	return name, name != ""
+}
+
+// within reports whether path is entry or below it.
+func within(path, entry string) bool {
+	if entry == yaml {
+		return strings.Contains(path, "yaml")
+	}
+	return path == entry || strings.HasPrefix(path, entry+"/")
+}
+
+func run(t *testing.T, name string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = root(t)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, &stderr)
+	}
+	return out
+}
+
+// root returns the folder of the root module.
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
