@@ -1,0 +1,60 @@
+package postgres
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// cleanupBatch is small enough for a statement that holds nobody up.
+const cleanupBatch = 1000
+
+// runCleanup deletes expired sessions now and then until ctx ends.
+func (s *Store) runCleanup(ctx context.Context, interval time.Duration) {
+	defer close(s.cleanupDone)
+	timer := time.NewTimer(jitter(interval))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		deleted, err := s.deleteExpired(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.logger.Error("clean-up of expired sessions failed", "table", s.table.q, "error", err)
+		case deleted > 0:
+			s.logger.Debug("expired sessions deleted", "table", s.table.q, "count", deleted)
+		}
+		timer.Reset(jitter(interval))
+	}
+}
+
+// deleteExpired deletes in batches until there is no full one left. Rows that
+// somebody else has locked, such as another instance's clean-up, are left to
+// them, so that nobody waits for anybody.
+func (s *Store) deleteExpired(ctx context.Context) (deleted int64, err error) {
+	for {
+		var n int64
+		err := s.do(ctx, "clean-up", func(ctx context.Context) error {
+			result, err := s.stmts.deleteExpired.ExecContext(ctx, s.batch)
+			if err != nil {
+				return err
+			}
+			n, err = result.RowsAffected()
+			return err
+		})
+		deleted += n
+		if err != nil || n < int64(s.batch) {
+			return deleted, err
+		}
+	}
+}
+
+// jitter returns half to one and a half of d, as connect-pg-simple does.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d)
+}

@@ -1,0 +1,56 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/lib/pq"
+)
+
+// The SQLSTATEs that mean something to a store.
+const (
+	codeSerializationFailure = "40001"
+	codeDeadlockDetected     = "40P01"
+	codeUniqueViolation      = "23505"
+	codeDuplicateTable       = "42P07"
+	codeDuplicateObject      = "42710"
+	codeInvalidSchemaName    = "3F000"
+)
+
+// sqlState returns the server's code for err, or "".
+func sqlState(err error) string {
+	var state interface{ SQLState() string }
+	if errors.As(err, &state) {
+		return state.SQLState()
+	}
+	return ""
+}
+
+// clean makes err one that can be logged whole, and one that says so if it was
+// the context that ended the call: the driver reports the server's answer to a
+// cancellation instead.
+func clean(ctx context.Context, err error) error {
+	if ctxErr := ctx.Err(); ctxErr != nil {
+		return ctxErr
+	}
+	var pqErr *pq.Error
+	if errors.As(err, &pqErr) {
+		// These hold the row's key and parts of its data.
+		pqErr.Detail, pqErr.Where = "", ""
+	}
+	return err
+}
+
+// dsnError says what is wrong with a DSN without a word of its values, any of
+// which may be a part of a password that was not escaped.
+func dsnError(err error) error {
+	text, ok := strings.CutPrefix(err.Error(), "pq: ")
+	if !ok {
+		return errors.New("postgres: open: the DSN is neither a URL, postgres://user:password@host:port/database, nor key=value pairs; " +
+			"special characters of a password must be percent-encoded in the one and quoted in the other")
+	}
+	text, _, _ = strings.Cut(text, ": ")
+	return fmt.Errorf("postgres: open: DSN: %s", text)
+}

@@ -1,0 +1,897 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/postgresstore"
+	"github.com/alexedwards/scs/v2"
+	"github.com/lib/pq"
+	"go.uber.org/goleak"
+
+	"github.com/samesid/samesid/backends/storetest"
+	"github.com/samesid/samesid/internal/testserver"
+)
+
+var allLayouts = []Layout{LayoutSCS, LayoutConnectPgSimple, LayoutConnectSessionKnex}
+
+// body is a record that each layout can hold.
+var body = []byte(`{"cookie":{"originalMaxAge":null},"n":1}`)
+
+func inAnHour() time.Time { return time.Now().Add(time.Hour) }
+
+// rawDB is a pool as somebody else would have it.
+func rawDB(t *testing.T, dsn string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("postgres", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func exec(t *testing.T, db *sql.DB, query string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+func open(t *testing.T, dsn string, opts Options) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), dsn, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// quiet are options for a store that does nothing by itself.
+func quiet(layout Layout) Options {
+	return Options{Layout: layout, CreateTable: true, CleanupInterval: -1}
+}
+
+// with adds run-time parameters to a DSN.
+func with(t *testing.T, dsn string, params ...string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	for i := 0; i < len(params); i += 2 {
+		q.Set(params[i], params[i+1])
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+func commit(t *testing.T, s *Store, token string, data []byte, expiry time.Time) {
+	t.Helper()
+	if err := s.CommitCtx(t.Context(), token, data, expiry); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantFound(t *testing.T, s scs.Store, token string, want []byte) {
+	t.Helper()
+	data, found, err := s.Find(token)
+	if err != nil || !found || string(data) != string(want) {
+		t.Errorf("Find gave %q, %t, %v, want %q", data, found, err, want)
+	}
+}
+
+func wantAbsent(t *testing.T, s scs.Store, token string) {
+	t.Helper()
+	if data, found, err := s.Find(token); err != nil || found {
+		t.Errorf("Find gave %q, %t, %v, want nothing", data, found, err)
+	}
+}
+
+func TestContract(t *testing.T) {
+	for _, layout := range allLayouts {
+		t.Run(string(layout), func(t *testing.T) {
+			t.Parallel()
+			dsn, _ := testserver.Schema(t)
+			contract(t, layout, dsn)
+		})
+	}
+	t.Run("serializable by default", func(t *testing.T) {
+		t.Parallel()
+		dsn, _ := testserver.Schema(t)
+		contract(t, LayoutConnectSessionKnex, with(t, dsn, "default_transaction_isolation", "serializable"))
+	})
+	t.Run("binary parameters", func(t *testing.T) {
+		t.Parallel()
+		dsn, _ := testserver.Schema(t)
+		contract(t, LayoutConnectPgSimple, with(t, dsn, "binary_parameters", "yes"))
+	})
+}
+
+// contract gives each test a table of its own on one pool. The second handle is
+// a store that Open made, with a pool of its own.
+func contract(t *testing.T, layout Layout, dsn string) {
+	db := rawDB(t, dsn)
+	db.SetMaxOpenConns(10)
+	db.SetMaxIdleConns(10)
+	var tables atomic.Int64
+	h := storetest.Harness{
+		JSON: layout != LayoutSCS,
+		New: func(t *testing.T) scs.CtxStore {
+			opts := quiet(layout)
+			opts.TableName = fmt.Sprint("t", tables.Add(1))
+			opts.Timeout = time.Minute
+			s, err := New(t.Context(), db, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { s.Close() })
+			return s
+		},
+		Reopen: func(t *testing.T, store scs.CtxStore) scs.CtxStore {
+			opts := quiet(layout)
+			opts.TableName = store.(*Store).table.table
+			opts.Timeout = time.Minute
+			opts.CreateTable = false
+			return open(t, dsn, opts)
+		},
+		Advance: func(t *testing.T, d time.Duration) {
+			exec(t, db, "SELECT pg_sleep($1)", d.Seconds())
+		},
+	}
+	if layout == LayoutConnectPgSimple {
+		h.Granularity = time.Second
+	}
+	storetest.Run(t, h)
+}
+
+func TestUpstream(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	s := open(t, dsn, quiet(LayoutSCS))
+	upstream := postgresstore.NewWithCleanupInterval(rawDB(t, dsn), 0)
+
+	data := []byte("\x00gob\xff\\x41")
+	if err := upstream.Commit("theirs", data, inAnHour()); err != nil {
+		t.Fatal(err)
+	}
+	wantFound(t, s, "theirs", data)
+	commit(t, s, "ours", data, inAnHour())
+	wantFound(t, upstream, "ours", data)
+
+	current, swapped, err := s.Swap(t.Context(), "theirs", data, []byte("new"), inAnHour())
+	if !swapped || err != nil {
+		t.Errorf("Swap of upstream's record gave %q, %t, %v", current, swapped, err)
+	}
+	wantFound(t, upstream, "theirs", []byte("new"))
+	if err := upstream.Commit("ours", []byte("new"), time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	wantAbsent(t, s, "ours")
+	if _, err := s.Touch(t.Context(), "theirs", time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	wantAbsent(t, upstream, "theirs")
+	all, err := upstream.All()
+	if err != nil || len(all) != 0 {
+		t.Errorf("upstream's All gave %q, %v, want nothing", all, err)
+	}
+}
+
+// The statements that the Express stores send, read from connect-pg-simple
+// 10.0.0 and connect-session-knex 5.0.0.
+var express = map[Layout]struct{ create, set, get, touch string }{
+	LayoutConnectPgSimple: {
+		create: `CREATE TABLE "session" (
+			"sid" varchar NOT NULL COLLATE "default",
+			"sess" json NOT NULL,
+			"expire" timestamp(6) NOT NULL
+		)
+		WITH (OIDS=FALSE);
+		ALTER TABLE "session" ADD CONSTRAINT "session_pkey" PRIMARY KEY ("sid") NOT DEFERRABLE INITIALLY IMMEDIATE;
+		CREATE INDEX "IDX_session_expire" ON "session" ("expire");`,
+		set: `INSERT INTO "session" (sess, expire, sid) SELECT $1, to_timestamp($2), $3
+			ON CONFLICT (sid) DO UPDATE SET sess=$1, expire=to_timestamp($2) RETURNING sid`,
+		get:   `SELECT sess FROM "session" WHERE sid = $1 AND expire >= to_timestamp($2)`,
+		touch: `UPDATE "session" SET expire = to_timestamp($1) WHERE sid = $2 RETURNING sid`,
+	},
+	LayoutConnectSessionKnex: {
+		create: `create table "sessions" ("sid" varchar(255), "sess" json not null, "expired" timestamptz not null,
+			constraint "sessions_pkey" primary key ("sid"));
+		create index "sessions_expired_index" on "sessions" ("expired")`,
+		set: `with new_values (sid, expired, sess) as (values ($3, $2::timestamp with time zone, $1::json)),
+			upsert as (update "sessions" cs set sid = nv.sid, expired = nv.expired, sess = nv.sess
+				from new_values nv where cs.sid = nv.sid returning cs.*)
+			insert into "sessions" (sid, expired, sess) select sid, expired, sess from new_values
+			where not exists (select 1 from upsert up where up.sid = new_values.sid)`,
+		get:   `select "sess" from "sessions" where "sid" = $1 and CAST($2 as timestamp with time zone) <= expired`,
+		touch: `update "sessions" set "expired" = $1 where "sid" = $2 and CAST(now() as timestamp with time zone) <= expired`,
+	},
+}
+
+// at is a point in time as the Express store of this layout sends it.
+func at(layout Layout, t time.Time) any {
+	if layout == LayoutConnectPgSimple {
+		return (t.UnixMilli() + 999) / 1000
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z")
+}
+
+func expressFinds(t *testing.T, db *sql.DB, layout Layout, token string, now time.Time) (data string, found bool) {
+	t.Helper()
+	err := db.QueryRowContext(t.Context(), express[layout].get, token, at(layout, now)).Scan(&data)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		t.Fatal(err)
+	}
+	return data, err == nil
+}
+
+func TestExpress(t *testing.T) {
+	for layout, node := range express {
+		t.Run(string(layout), func(t *testing.T) {
+			t.Parallel()
+			dsn, _ := testserver.Schema(t)
+			db := rawDB(t, dsn)
+			exec(t, db, node.create)
+			opts := quiet(layout)
+			opts.CreateTable = false
+			s := open(t, dsn, opts)
+			if !s.JSONRecords() {
+				t.Error("JSONRecords is false")
+			}
+
+			record := `{"cookie":{"originalMaxAge":60000,"expires":"2026-11-29T20:52:08.665Z","httpOnly":true,"path":"/"},"user":{"name":"Zoë"}}`
+			expiry := inAnHour().Truncate(time.Millisecond)
+			exec(t, db, node.set, record, at(layout, expiry), "theirs")
+			wantFound(t, s, "theirs", []byte(record))
+			_, got, _, err := s.FindExpiry(t.Context(), "theirs")
+			if err != nil || !got.Equal(s.expiry(expiry)) {
+				t.Errorf("FindExpiry gave %v, %v for what Express set to %v", got, err, expiry)
+			}
+			current, swapped, err := s.Swap(t.Context(), "theirs", []byte(record), body, inAnHour())
+			if !swapped || err != nil {
+				t.Errorf("Swap of Express's record gave %q, %t, %v", current, swapped, err)
+			}
+			if data, _ := expressFinds(t, db, layout, "theirs", time.Now()); data != string(body) {
+				t.Errorf("Express finds %q after Swap, want %q", data, body)
+			}
+
+			commit(t, s, "ours", []byte(record), time.Now().Add(-time.Minute))
+			if data, found := expressFinds(t, db, layout, "ours", time.Now()); found {
+				t.Errorf("Express finds %q, which has expired", data)
+			}
+			commit(t, s, "ours", []byte(record), expiry)
+			exec(t, db, node.touch, at(layout, expiry.Add(time.Hour)), "ours")
+			_, got, _, err = s.FindExpiry(t.Context(), "ours")
+			if err != nil || !got.Equal(s.expiry(expiry.Add(time.Hour))) {
+				t.Errorf("FindExpiry gave %v, %v for what Express touched to %v", got, err, expiry.Add(time.Hour))
+			}
+			exec(t, db, node.touch, at(layout, time.Now().Add(-time.Minute)), "ours")
+			wantAbsent(t, s, "ours")
+		})
+	}
+}
+
+func TestJSONB(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	exec(t, rawDB(t, dsn), `CREATE TABLE session (sid text PRIMARY KEY, sess jsonb NOT NULL, expire timestamptz NOT NULL)`)
+	opts := quiet(LayoutConnectPgSimple)
+	s := open(t, with(t, dsn, "binary_parameters", "yes"), opts)
+
+	written := []byte(`{"b":1,  "a":2.0}`)
+	stored := []byte(`{"a": 2.0, "b": 1}`)
+	commit(t, s, "id", written, inAnHour())
+	wantFound(t, s, "id", stored)
+	for _, old := range [][]byte{[]byte(`{"a":3}`), []byte("no JSON"), {}, []byte("\xff")} {
+		current, swapped, err := s.Swap(t.Context(), "id", old, body, inAnHour())
+		if swapped || err != nil || string(current) != string(stored) {
+			t.Errorf("Swap of %q gave %q, %t, %v, want it refused with %q", old, current, swapped, err, stored)
+		}
+	}
+	for _, old := range [][]byte{written, stored} {
+		current, swapped, err := s.Swap(t.Context(), "id", old, stored, inAnHour())
+		if !swapped || err != nil {
+			t.Errorf("Swap of %q gave %q, %t, %v", old, current, swapped, err)
+		}
+	}
+	if _, swapped, err := s.Swap(t.Context(), "id", written, nil, time.Time{}); !swapped || err != nil {
+		t.Errorf("Swap to nil gave %t, %v", swapped, err)
+	}
+	wantAbsent(t, s, "id")
+}
+
+func TestWholeSeconds(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	s := open(t, dsn, quiet(LayoutConnectPgSimple))
+	second := inAnHour().Truncate(time.Second)
+	for _, c := range []struct{ give, want time.Time }{
+		{second, second},
+		{second.Add(1), second.Add(time.Second)},
+		{second.Add(time.Second - 1), second.Add(time.Second)},
+	} {
+		commit(t, s, "id", body, c.give)
+		_, got, _, err := s.FindExpiry(t.Context(), "id")
+		if err != nil || !got.Equal(c.want) {
+			t.Errorf("the expiry %v was kept as %v, %v, want %v", c.give, got, err, c.want)
+		}
+	}
+}
+
+// The record that a refused Swap returns is one that stood in its way: not what
+// the caller had asked for, while others write it and take it away again.
+func TestSwapRefusal(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	s := open(t, dsn, quiet(LayoutSCS))
+	a, b := []byte("a"), []byte("b")
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				err := s.Commit("changing", [][]byte{a, b}[i%2], inAnHour())
+				if i%2 == 0 {
+					err = errors.Join(err, s.Commit("coming and going", a, inAnHour()))
+				} else {
+					err = errors.Join(err, s.Delete("coming and going"))
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	defer wg.Wait()
+	defer close(done)
+	for range 1000 {
+		current, swapped, err := s.Swap(t.Context(), "changing", a, a, inAnHour())
+		if err != nil || !swapped && string(current) == "a" {
+			t.Fatalf("Swap of %q gave %q, %t, %v", a, current, swapped, err)
+		}
+		current, swapped, err = s.Swap(t.Context(), "coming and going", nil, b, inAnHour())
+		if err != nil || !swapped && current == nil {
+			t.Fatalf("Swap of nothing gave %q, %t, %v", current, swapped, err)
+		}
+	}
+}
+
+// Any token is an answer, never an error, unless it would have to be written.
+func TestUnstorable(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	for _, layout := range allLayouts {
+		opts := quiet(layout)
+		opts.TableName = "t_" + strings.ReplaceAll(string(layout), "-", "_")
+		s := open(t, dsn, opts)
+		tokens := []string{"\x00", "secret\x00id", "secret\xffid"}
+		if layout == LayoutConnectSessionKnex {
+			tokens = append(tokens, strings.Repeat("x", 256))
+		}
+		for _, token := range tokens {
+			err := s.Commit(token, body, inAnHour())
+			if err == nil || strings.Contains(err.Error(), "secret") || !strings.HasPrefix(err.Error(), "postgres: commit: ") {
+				t.Errorf("%s: Commit gave %v", layout, err)
+			}
+			if _, _, err := s.Swap(t.Context(), token, nil, body, inAnHour()); err == nil {
+				t.Errorf("%s: Swap created what cannot be kept", layout)
+			}
+			wantAbsent(t, s, token)
+			if current, swapped, err := s.Swap(t.Context(), token, body, body, inAnHour()); current != nil || swapped || err != nil {
+				t.Errorf("%s: Swap gave %q, %t, %v", layout, current, swapped, err)
+			}
+		}
+	}
+}
+
+func TestInvalidData(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	for _, layout := range allLayouts[1:] {
+		opts := quiet(layout)
+		opts.TableName = "t_" + strings.ReplaceAll(string(layout), "-", "_")
+		s := open(t, dsn, opts)
+		for _, data := range []string{"", "secret", `{"a":secret}`, "{\"a\":\"secret\xff\"}", "\"secret\x00\""} {
+			err := s.Commit("secret-id", []byte(data), inAnHour())
+			if err == nil || strings.Contains(err.Error(), "secret") || !strings.HasPrefix(err.Error(), "postgres: commit: ") {
+				t.Errorf("%s: Commit of %q gave %v", layout, data, err)
+			}
+			var pqErr *pq.Error
+			if errors.As(err, &pqErr) && strings.Contains(fmt.Sprintf("%#v %s", pqErr, pqErr.ErrorWithDetail()), "secret") {
+				t.Errorf("%s: Commit of %q gave an error that holds it: %#v", layout, data, pqErr)
+			}
+		}
+		wantAbsent(t, s, "secret-id")
+		if _, _, err := s.Swap(t.Context(), "id", nil, []byte("no JSON"), inAnHour()); err == nil {
+			t.Errorf("%s: Swap took what is no JSON", layout)
+		}
+	}
+}
+
+func TestInfinity(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	s := open(t, dsn, quiet(LayoutConnectPgSimple))
+	exec(t, s.db, `INSERT INTO session VALUES ('id', '{}', 'infinity')`)
+	_, expiry, found, err := s.FindExpiry(t.Context(), "id")
+	if err != nil || !found || expiry.UTC().Year() != 9999 {
+		t.Errorf("FindExpiry gave %v, %t, %v", expiry, found, err)
+	}
+}
+
+// A page that begins where the one before it ended shows nothing twice, and
+// loses nothing when its first record has gone meanwhile.
+func TestRangePages(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	opts := quiet(LayoutSCS)
+	opts.MaxOpenConns = 1 // fn calls the store
+	s := open(t, dsn, opts)
+	s.page = 3
+	const n = 10
+	for i := range n {
+		commit(t, s, strings.Repeat("i", i), body, inAnHour()) // the empty id too
+	}
+	for _, deleting := range []bool{false, true} {
+		seen := 0
+		err := s.Range(t.Context(), func(token string, _ []byte) error {
+			seen++
+			if deleting {
+				return s.Delete(token)
+			}
+			return nil
+		})
+		if err != nil || seen != n {
+			t.Errorf("deleting=%t: Range saw %d records, %v, want %d", deleting, seen, err, n)
+		}
+	}
+}
+
+func TestClearBatches(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	s := open(t, dsn, quiet(LayoutSCS))
+	s.batch = 3
+	for i := range 10 {
+		commit(t, s, strings.Repeat("i", i), body, time.Now().Add(time.Duration(i-5)*time.Hour))
+	}
+	if err := s.Clear(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var left int
+	if err := s.db.QueryRow("SELECT count(*) FROM sessions").Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d rows are left after Clear, %v", left, err)
+	}
+}
+
+// Each call ends with its context, or with Options.Timeout, when the server
+// doesn't answer and when the pool has no connection to give.
+func TestDeadlines(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	s := open(t, dsn, quiet(LayoutSCS))
+	opts := quiet(LayoutSCS)
+	opts.Timeout = 50 * time.Millisecond
+	opts.MaxOpenConns = 1
+	hasty := open(t, dsn, opts)
+	commit(t, s, "id", body, inAnHour())
+	commit(t, hasty, "id", body, inAnHour())
+
+	tx, err := rawDB(t, dsn).Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec("LOCK TABLE sessions"); err != nil {
+		t.Fatal(err)
+	}
+
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, _, err := s.FindCtx(short, "id"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("FindCtx past its deadline gave %v", err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if err := s.CommitCtx(cancelled, "id", body, inAnHour()); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled CommitCtx gave %v", err)
+	}
+	if _, _, err := hasty.Find("id"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Find past Options.Timeout gave %v", err)
+	}
+	conn, err := hasty.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := hasty.Find("id"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Find without a free connection gave %v", err)
+	}
+	conn.Close()
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	wantFound(t, s, "id", body)
+	wantFound(t, hasty, "id", body)
+}
+
+// proxy forwards connections to a server until it is told to hold them: then
+// nothing arrives any more, and nothing is closed either.
+type proxy struct {
+	net.Listener
+	held chan chan struct{} // holds the channel whose end lets data through
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{l, make(chan chan struct{}, 1)}
+	through := make(chan struct{})
+	close(through)
+	p.held <- through
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", to)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			go p.forward(client, server)
+			go p.forward(server, client)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) forward(from, to net.Conn) {
+	defer from.Close()
+	defer to.Close()
+	b := make([]byte, 1<<16)
+	for {
+		n, err := from.Read(b)
+		gate := <-p.held
+		p.held <- gate
+		<-gate
+		if _, werr := to.Write(b[:n]); err != nil || werr != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) hold() (release func()) {
+	<-p.held
+	gate := make(chan struct{})
+	p.held <- gate
+	return sync.OnceFunc(func() { close(gate) })
+}
+
+// A server that vanishes without a word ends no connection. Calls return all the
+// same, and find the server when it is back.
+func TestVanishedServer(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProxy(t, u.Host)
+	u.Host = p.Addr().String()
+	opts := quiet(LayoutSCS)
+	opts.Timeout, opts.ConnectTimeout, opts.MaxOpenConns = 100*time.Millisecond, time.Second, 2
+	s := open(t, u.String(), opts)
+	commit(t, s, "id", body, inAnHour())
+
+	release := p.hold()
+	defer time.AfterFunc(30*time.Second, release).Stop()
+	start := time.Now()
+	for range 3 {
+		if _, _, err := s.Find("id"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Find gave %v", err)
+		}
+	}
+	if took := time.Since(start); took > 15*time.Second {
+		t.Errorf("3 calls took %v", took)
+	}
+	release()
+	s.timeout = time.Minute
+	wantFound(t, s, "id", body)
+}
+
+func TestTerminatedConnections(t *testing.T) {
+	t.Parallel()
+	dsn, schema := testserver.Schema(t)
+	s := open(t, with(t, dsn, "application_name", schema), quiet(LayoutSCS))
+	commit(t, s, "id", body, inAnHour())
+	exec(t, rawDB(t, dsn), "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1", schema)
+	wantFound(t, s, "id", body)
+}
+
+func TestNewLeavesDBOpen(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	db := rawDB(t, dsn)
+	s, err := New(t.Context(), db, Options{CreateTable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := s.Find("id"); err == nil {
+		t.Error("Find worked after Close")
+	}
+	if err := db.Ping(); err != nil {
+		t.Errorf("the caller's database is closed: %v", err)
+	}
+}
+
+// logs is a handler that hands each record on.
+type logs struct {
+	slog.Handler
+	records chan slog.Record
+}
+
+func (l logs) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l logs) Handle(_ context.Context, r slog.Record) error {
+	select {
+	case l.records <- r:
+	default:
+	}
+	return nil
+}
+
+func newLogs() logs { return logs{slog.DiscardHandler, make(chan slog.Record, 100)} }
+
+// next returns the next record of a level.
+func (l logs) next(t *testing.T, level slog.Level) slog.Record {
+	t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		select {
+		case r := <-l.records:
+			if r.Level == level {
+				return r
+			}
+		case <-timeout:
+			t.Fatalf("no %v was logged", level)
+		}
+	}
+}
+
+func attrs(r slog.Record) string {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		text += " " + a.String()
+		return true
+	})
+	return text
+}
+
+func TestCleanup(t *testing.T) {
+	dsn, _ := testserver.Schema(t)
+	db := rawDB(t, dsn)
+	exec(t, db, "SELECT") // its goroutines are there before and after
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+
+	l := newLogs()
+	s, err := Open(t.Context(), dsn, Options{CreateTable: true, CleanupInterval: 10 * time.Millisecond, Logger: slog.New(l)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, "live", body, inAnHour())
+	commit(t, s, "expired", body, time.Now().Add(-time.Minute))
+	if got := attrs(l.next(t, slog.LevelDebug)); got != `expired sessions deleted table="sessions" count=1` {
+		t.Errorf("logged %s", got)
+	}
+	wantFound(t, s, "live", body)
+
+	exec(t, db, "ALTER TABLE sessions RENAME TO away")
+	if got := attrs(l.next(t, slog.LevelError)); !strings.Contains(got, `postgres: clean-up: pq: relation "sessions" does not exist`) {
+		t.Errorf("logged %s", got)
+	}
+	exec(t, db, "ALTER TABLE away RENAME TO sessions")
+	commit(t, s, "expired", body, time.Now().Add(-time.Minute))
+	l.next(t, slog.LevelDebug) // an error doesn't end it
+
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A clean-up's last word comes before the end of Close.
+func TestCloseWaitsForCleanup(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	l := logs{slog.DiscardHandler, make(chan slog.Record)}
+	s, err := Open(t.Context(), dsn, Options{CreateTable: true, CleanupInterval: 10 * time.Millisecond, Logger: slog.New(waiting{l})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, "expired", body, time.Now().Add(-time.Minute))
+	<-l.records
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	select {
+	case <-closed:
+		t.Fatal("Close has not waited for the clean-up")
+	case <-time.After(50 * time.Millisecond):
+	}
+	<-l.records
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// waiting holds up who logs until the record has been taken twice.
+type waiting struct{ logs }
+
+func (w waiting) Handle(_ context.Context, r slog.Record) error {
+	w.records <- r
+	w.records <- r
+	return nil
+}
+
+// Close ends a clean-up that waits for the server, and logs nothing of it.
+func TestCloseEndsCleanup(t *testing.T) {
+	dsn, _ := testserver.Schema(t)
+	db := rawDB(t, dsn)
+	exec(t, db, "SELECT")
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+
+	l := newLogs()
+	s, err := Open(t.Context(), dsn, Options{CreateTable: true, CleanupInterval: time.Millisecond, Timeout: -1, Logger: slog.New(l)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	var table int
+	if err := tx.QueryRow("SELECT 'sessions'::regclass::oid").Scan(&table); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec("LOCK TABLE sessions"); err != nil {
+		t.Fatal(err)
+	}
+	for waiting := false; !waiting; {
+		err := tx.QueryRow("SELECT EXISTS (SELECT FROM pg_locks, pg_sleep(0.01) WHERE relation = $1 AND NOT granted)", table).Scan(&waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("Close waits for the clean-up's statement")
+		tx.Rollback()
+		<-closed
+	}
+	select {
+	case r := <-l.records:
+		t.Errorf("Close has logged %s", attrs(r))
+	default:
+	}
+}
+
+func TestJitter(t *testing.T) {
+	low, high := time.Hour, time.Duration(0)
+	for range 1000 {
+		d := jitter(time.Second)
+		low, high = min(low, d), max(high, d)
+	}
+	if low < time.Second/2 || low > time.Second*6/10 || high < time.Second*14/10 || high >= time.Second*3/2 {
+		t.Errorf("jitter gave %v to %v, want 0.5 s to 1.5 s", low, high)
+	}
+}
+
+// Two clean-ups at once share the work, and neither waits for a row that a
+// third party has locked.
+func TestCleanupBatches(t *testing.T) {
+	for _, layout := range allLayouts {
+		t.Run(string(layout), func(t *testing.T) {
+			t.Parallel()
+			dsn, _ := testserver.Schema(t)
+			stores := []*Store{open(t, dsn, quiet(layout)), open(t, dsn, quiet(layout))}
+			table := stores[0].table
+			fill := fmt.Sprintf(`INSERT INTO %s (%s, %s, %s) SELECT $1 || i, $2, now() + $3::interval FROM generate_series(1, $4) i`,
+				table.q, table.qID, table.qData, table.qExpiry)
+			const expired = 1000
+			exec(t, stores[0].db, fill, "expired", body, "-1 minute", expired)
+			exec(t, stores[0].db, fill, "live", body, "1 minute", 100)
+
+			tx, err := stores[0].db.Begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tx.Rollback()
+			if _, err := tx.Exec(fmt.Sprintf("SELECT FROM %s WHERE %s = 'expired500' FOR UPDATE", table.q, table.qID)); err != nil {
+				t.Fatal(err)
+			}
+			var deleted [2]int64
+			var wg sync.WaitGroup
+			for i, s := range stores {
+				s.batch = 10
+				wg.Go(func() {
+					var err error
+					if deleted[i], err = s.deleteExpired(t.Context()); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if deleted[0]+deleted[1] != expired-1 {
+				t.Errorf("%d expired rows were deleted, want all %d but the locked one", deleted, expired)
+			}
+			if err := tx.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := stores[0].deleteExpired(t.Context()); n != 1 || err != nil {
+				t.Errorf("deleted %d, %v when the row was free, want 1", n, err)
+			}
+			if n, err := stores[0].Len(t.Context()); n != 100 || err != nil {
+				t.Errorf("%d live rows are left, %v, want 100", n, err)
+			}
+		})
+	}
+}
+
+// The rows of several partitions have the same ctid.
+func TestCleanupPartitioned(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	db := rawDB(t, dsn)
+	exec(t, db, `CREATE TABLE sessions (token text PRIMARY KEY, data bytea NOT NULL, expiry timestamptz NOT NULL) PARTITION BY HASH (token);
+		CREATE TABLE p0 PARTITION OF sessions FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+		CREATE TABLE p1 PARTITION OF sessions FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+		INSERT INTO sessions SELECT i, '', now() + i * interval '1 minute' FROM generate_series(-49, 50) i`)
+	s := open(t, dsn, quiet(LayoutSCS))
+	if n, err := s.deleteExpired(t.Context()); n != 50 || err != nil {
+		t.Errorf("deleted %d, %v, want 50", n, err)
+	}
+	if n, err := s.Len(t.Context()); n != 50 || err != nil {
+		t.Errorf("%d live rows are left, %v, want 50", n, err)
+	}
+}

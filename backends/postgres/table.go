@@ -1,0 +1,245 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/lib/pq"
+)
+
+// layout is what a table of each Layout looks like.
+type layout struct {
+	table, id, data, expiry                    string
+	idType, dataType, expiryType               string   // as created
+	dataTypes, expiryTypes                     []string // as accepted
+	constraintSuffix, indexPrefix, indexSuffix string
+	wholeSeconds                               bool
+}
+
+const (
+	typeJSONB       = "jsonb"
+	typeTimestamp   = "timestamp without time zone"
+	typeTimestamptz = "timestamp with time zone"
+)
+
+var idTypes = []string{"character varying", "text"}
+
+var layouts = map[Layout]layout{
+	LayoutSCS: {
+		table: "sessions", id: "token", data: "data", expiry: "expiry",
+		idType: "text", dataType: "bytea", expiryType: "timestamptz",
+		dataTypes: []string{"bytea"}, expiryTypes: []string{typeTimestamptz},
+		indexSuffix: "_expiry_idx",
+	},
+	LayoutConnectPgSimple: {
+		table: "session", id: "sid", data: "sess", expiry: "expire",
+		idType: "varchar", dataType: "json", expiryType: "timestamp(6)",
+		dataTypes: []string{"json", typeJSONB}, expiryTypes: []string{typeTimestamp, typeTimestamptz},
+		indexPrefix: "IDX_", indexSuffix: "_expire", wholeSeconds: true,
+	},
+	LayoutConnectSessionKnex: {
+		table: "sessions", id: "sid", data: "sess", expiry: "expired",
+		idType: "varchar(255)", dataType: "json", expiryType: "timestamptz",
+		dataTypes: []string{"json", typeJSONB}, expiryTypes: []string{typeTimestamptz, typeTimestamp},
+		indexSuffix: "_expired_index",
+	},
+}
+
+// table is a layout with the names that the options give it, and the quoted
+// names for SQL.
+type table struct {
+	layout
+	schemaName               string
+	q, qID, qData, qExpiry   string
+	createTable, createIndex string
+}
+
+func newTable(o Options) table {
+	t := table{layout: layouts[o.Layout], schemaName: o.SchemaName}
+	t.table = o.TableName
+	t.id = cmp.Or(o.SIDFieldName, t.id)
+
+	t.q = pq.QuoteIdentifier(t.table)
+	if o.SchemaName != "" {
+		t.q = pq.QuoteIdentifier(o.SchemaName) + "." + t.q
+	}
+	t.qID, t.qData, t.qExpiry = pq.QuoteIdentifier(t.id), pq.QuoteIdentifier(t.data), pq.QuoteIdentifier(t.expiry)
+
+	t.createTable = fmt.Sprintf("CREATE TABLE %s (\n  %s %s NOT NULL,\n  %s %s NOT NULL,\n  %s %s NOT NULL,\n  CONSTRAINT %s PRIMARY KEY (%s)\n)",
+		t.q, t.qID, t.idType, t.qData, t.dataType, t.qExpiry, t.expiryType,
+		pq.QuoteIdentifier(derivedName("", t.table, "_pkey")), t.qID)
+	t.createIndex = fmt.Sprintf("CREATE INDEX %s ON %s (%s)",
+		pq.QuoteIdentifier(derivedName(t.indexPrefix, t.table, t.indexSuffix)), t.q, t.qExpiry)
+	return t
+}
+
+// derivedName names what belongs to a table. Postgres would cut a long name at
+// its end, where two of them are alike, so a long table name is cut in the
+// middle of the whole, and a hash of it tells it from others.
+func derivedName(prefix, table, suffix string) string {
+	if len(prefix)+len(table)+len(suffix) <= maxName {
+		return prefix + table + suffix
+	}
+	hash := fmt.Sprintf("_%x", sha256.Sum256([]byte(table)))[:9]
+	cut := maxName - len(prefix) - len(hash) - len(suffix)
+	for !utf8.RuneStart(table[cut]) {
+		cut--
+	}
+	return prefix + table[:cut] + hash + suffix
+}
+
+// column is what the server says of a column.
+type column struct {
+	typ     string
+	unique  bool // it alone is the key of an index that ON CONFLICT can use
+	indexed bool // an index begins with it
+}
+
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// inspect returns the table's columns, none if there is no such table.
+func (t table) inspect(ctx context.Context, db querier) (map[string]column, error) {
+	rows, err := db.QueryContext(ctx, `
+		SELECT a.attname, format_type(a.atttypid, NULL),
+			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum
+				AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL),
+			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum
+				AND i.indisvalid AND i.indpred IS NULL)
+		FROM pg_attribute a
+		WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped`, t.q)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	columns := make(map[string]column)
+	for rows.Next() {
+		var name string
+		var c column
+		if err := rows.Scan(&name, &c.typ, &c.unique, &c.indexed); err != nil {
+			return nil, err
+		}
+		columns[name] = c
+	}
+	return columns, rows.Err()
+}
+
+// createLock is the advisory lock under which tables are made: an arbitrary
+// number, the same in every process.
+const createLock int64 = 0x73616d65736964
+
+// create makes the table and its index if they are not there.
+func (t table) create(ctx context.Context, db *sql.DB) error {
+	// An Express process doesn't know our lock. If it makes the same table at
+	// the same moment we lose that race, and then find the table made.
+	for attempt := 1; ; attempt++ {
+		err := t.createOnce(ctx, db)
+		switch code := sqlState(err); {
+		case err == nil:
+			return nil
+		case attempt < 3 && (code == codeDuplicateTable || code == codeDuplicateObject || code == codeUniqueViolation):
+			continue
+		case code == codeInvalidSchemaName && t.schemaName != "":
+			return fmt.Errorf("postgres: create table %s: the schema is missing: run CREATE SCHEMA %s: %w",
+				t.q, pq.QuoteIdentifier(t.schemaName), clean(ctx, err))
+		default:
+			return fmt.Errorf("postgres: create table %s: %w", t.q, clean(ctx, err))
+		}
+	}
+}
+
+func (t table) createOnce(ctx context.Context, db *sql.DB) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", createLock); err != nil {
+		return err
+	}
+	columns, err := t.inspect(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if len(columns) == 0 {
+		if _, err := tx.ExecContext(ctx, t.createTable); err != nil {
+			return err
+		}
+	}
+	if expiry, ok := columns[t.expiry]; len(columns) == 0 || ok && !expiry.indexed {
+		if _, err := tx.ExecContext(ctx, t.createIndex); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// complete says whether create has nothing to do.
+func (t table) complete(columns map[string]column) bool {
+	expiry, ok := columns[t.expiry]
+	return len(columns) > 0 && (!ok || expiry.indexed)
+}
+
+// check returns an error that says what is wrong with the table, with the SQL
+// that puts it right.
+func (t table) check(columns map[string]column) error {
+	if len(columns) == 0 {
+		return fmt.Errorf("postgres: table %s does not exist; set CreateTable, or run:\n\n%s;\n%s;\n", t.q, t.createTable, t.createIndex)
+	}
+	for name, other := range layouts {
+		_, id := columns[other.id]
+		_, data := columns[other.data]
+		_, expiry := columns[other.expiry]
+		if _, ours := columns[t.expiry]; !ours && id && data && expiry {
+			return fmt.Errorf("postgres: table %s is one of layout %q; set Layout to it, or TableName to another table", t.q, name)
+		}
+	}
+
+	var problems, fixes []string
+	for _, want := range []struct {
+		name, quoted, typ string
+		accepted          []string
+	}{
+		{t.id, t.qID, t.idType, idTypes},
+		{t.data, t.qData, t.dataType, t.dataTypes},
+		{t.expiry, t.qExpiry, t.expiryType, t.expiryTypes},
+	} {
+		have, ok := columns[want.name]
+		switch {
+		case !ok:
+			problems = append(problems, fmt.Sprintf("column %s is missing", want.quoted))
+			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s NOT NULL;", t.q, want.quoted, want.typ))
+		case !slices.Contains(want.accepted, have.typ):
+			problems = append(problems, fmt.Sprintf("column %s is of type %s, not %s", want.quoted, have.typ, want.typ))
+			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s;", t.q, want.quoted, want.typ, cast(want.quoted, have.typ, want.typ)))
+		}
+	}
+	if !columns[t.id].unique {
+		problems = append(problems, fmt.Sprintf("column %s is not unique", t.qID))
+		fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s);", t.q, t.qID))
+	}
+	if problems == nil {
+		return nil
+	}
+	return errors.New("postgres: table " + t.q + ": " + strings.Join(problems, "; ") + "; run:\n\n" + strings.Join(fixes, "\n") + "\n")
+}
+
+// cast returns the SQL that makes an existing column's values ones of typ.
+func cast(column, from, typ string) string {
+	switch {
+	case typ == "bytea":
+		return "convert_to(" + column + "::text, 'UTF8')"
+	case from == "bytea":
+		return "convert_from(" + column + ", 'UTF8')::" + typ
+	default:
+		return column + "::" + typ
+	}
+}
