@@ -1,0 +1,233 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+)
+
+// workers is how many goroutines call the store at once, and rounds how often a
+// race of two calls is run.
+const (
+	workers = 8
+	rounds  = 100
+)
+
+var concurrencyTests = []test{
+	{name: "no update is lost", needs: []string{"Swap"}, run: func(e *env) {
+		const each = 25
+		handles := []scs.CtxStore{e.store, e.second()}
+		e.commit("id", body(0), inAnHour())
+		e.together(workers, func(ctx context.Context, w int) error {
+			known, err := body(0), error(nil)
+			for i := 0; i < each && err == nil; i++ {
+				known, err = increment(ctx, handles[w%2].(swapper), "id", known)
+			}
+			return err
+		})
+		e.wantFound("id", body(workers*each), fmt.Sprintf("after %d increments", workers*each))
+	}},
+	{name: "one creation wins", needs: []string{"Swap"}, run: func(e *env) {
+		handles := []scs.CtxStore{e.store, e.second()}
+		for round := range rounds {
+			token := fmt.Sprint("id", round)
+			var current [workers][]byte
+			var won [workers]bool
+			e.together(workers, func(ctx context.Context, w int) (err error) {
+				current[w], won[w], err = handles[w%2].(swapper).Swap(ctx, token, nil, body(w), inAnHour())
+				return err
+			})
+			var winner []byte
+			for w := range workers {
+				if won[w] && winner != nil {
+					e.Fatal("two of several creations at once were told that they had won")
+				}
+				if won[w] {
+					winner = body(w)
+				}
+			}
+			if winner == nil {
+				e.Fatal("none of several creations at once has won")
+			}
+			e.wantFound(token, winner, "after several creations at once")
+			for w := range workers {
+				if !won[w] && !same(current[w], winner) {
+					e.Fatalf("a creation that lost was given %s, want the winner's %s", show(current[w]), show(winner))
+				}
+			}
+		}
+	}},
+	{name: "one replacement wins", needs: []string{"Swap"}, run: func(e *env) {
+		var replaced, deleted bool
+		replaces := func(ctx context.Context, s scs.CtxStore, token string) (err error) {
+			_, replaced, err = s.(swapper).Swap(ctx, token, body(1), body(2), inAnHour())
+			return err
+		}
+		deletes := func(ctx context.Context, s scs.CtxStore, token string) (err error) {
+			_, deleted, err = s.(swapper).Swap(ctx, token, body(1), nil, time.Time{})
+			return err
+		}
+		e.race(replaces, deletes, func(token string) {
+			switch {
+			case replaced == deleted:
+				e.Errorf("a replacement and a deletion of the same bytes both say swapped=%t", replaced)
+			case replaced:
+				e.wantFound(token, body(2), "after the replacement won")
+			default:
+				e.wantAbsent(token, "after the deletion won")
+			}
+		})
+	}},
+	{name: "delete is final beside swap", needs: []string{"Swap"}, run: func(e *env) {
+		e.finalBeside(func(ctx context.Context, s scs.CtxStore, token string) error {
+			_, _, err := s.(swapper).Swap(ctx, token, body(1), body(2), inAnHour())
+			return err
+		})
+	}},
+	{name: "delete is final beside touch", needs: []string{"Touch"}, run: func(e *env) {
+		e.finalBeside(func(ctx context.Context, s scs.CtxStore, token string) error {
+			_, err := s.(toucher).Touch(ctx, token, inAnHour())
+			return err
+		})
+	}},
+	{name: "delete is final beside findtouch", needs: []string{"FindTouch"}, run: func(e *env) {
+		e.finalBeside(func(ctx context.Context, s scs.CtxStore, token string) error {
+			_, _, err := s.(findToucher).FindTouch(ctx, token, inAnHour())
+			return err
+		})
+	}},
+	{name: "touch keeps an update", needs: []string{"Touch"}, run: func(e *env) {
+		e.keepsUpdate(func(ctx context.Context, s scs.CtxStore, token string) error {
+			_, err := s.(toucher).Touch(ctx, token, inAnHour())
+			return err
+		})
+	}},
+	{name: "findtouch keeps an update", needs: []string{"FindTouch"}, run: func(e *env) {
+		e.keepsUpdate(func(ctx context.Context, s scs.CtxStore, token string) error {
+			_, _, err := s.(findToucher).FindTouch(ctx, token, inAnHour())
+			return err
+		})
+	}},
+	{name: "a read is whole", run: func(e *env) {
+		long := func(n int) []byte { return []byte(`"` + strings.Repeat(string(rune('a'+n)), 5000*(n+1)) + `"`) }
+		e.commit("id", long(0), inAnHour())
+		e.together(workers, func(ctx context.Context, w int) error {
+			for range rounds / 4 {
+				if w%2 == 0 {
+					if err := e.store.CommitCtx(ctx, "id", long(w), inAnHour()); err != nil {
+						return err
+					}
+					continue
+				}
+				data, found, err := e.store.FindCtx(ctx, "id")
+				if err != nil {
+					return err
+				}
+				if !found {
+					return fmt.Errorf("a record was not there while it was replaced")
+				}
+				if n := int(data[1] - 'a'); !bytes.Equal(data, long(n)) {
+					return fmt.Errorf("a read gave parts of two records: %s", show(data))
+				}
+			}
+			return nil
+		})
+	}},
+	{name: "every method at once", run: func(e *env) {
+		e.together(workers, func(ctx context.Context, w int) error {
+			for i := range rounds / 4 {
+				calls := e.calls(fmt.Sprint("id", i%5))
+				c := calls[(w+i)%len(calls)]
+				if err := c.fn(ctx); err != nil {
+					return fmt.Errorf("%s: %w", c.name, err)
+				}
+			}
+			return nil
+		})
+	}},
+}
+
+// together runs n calls of fn that start at the same moment, and waits for them.
+func (e *env) together(n int, fn func(ctx context.Context, worker int) error) {
+	e.Helper()
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for w := range n {
+		wg.Go(func() {
+			<-start
+			if err := fn(e.Context(), w); err != nil {
+				e.Error(err)
+			}
+		})
+	}
+	close(start)
+	wg.Wait()
+}
+
+// race runs two calls on a fresh record of body(1), again and again: one after
+// the other, in turn, and both at the same moment. It calls check after each.
+func (e *env) race(a, b func(ctx context.Context, s scs.CtxStore, token string) error, check func(token string)) {
+	e.Helper()
+	first, second := e.store, e.second()
+	for round := 0; round < rounds && !e.Failed(); round++ {
+		token := fmt.Sprint("id", round)
+		e.commit(token, body(1), inAnHour())
+		calls := []func(ctx context.Context, w int) error{
+			func(ctx context.Context, _ int) error { return a(ctx, first, token) },
+			func(ctx context.Context, _ int) error { return b(ctx, second, token) },
+		}
+		if round%2 == 1 {
+			slices.Reverse(calls)
+		}
+		if round%10 < 2 {
+			e.together(1, calls[0])
+			e.together(1, calls[1])
+		} else {
+			e.together(2, func(ctx context.Context, w int) error { return calls[w](ctx, w) })
+		}
+		check(token)
+		if round%3 == 0 {
+			first, second = second, first
+		}
+	}
+}
+
+// finalBeside checks that a record is gone after a Delete that ran beside call.
+func (e *env) finalBeside(call func(ctx context.Context, s scs.CtxStore, token string) error) {
+	e.Helper()
+	deletes := func(ctx context.Context, s scs.CtxStore, token string) error { return s.DeleteCtx(ctx, token) }
+	e.race(deletes, call, func(token string) { e.wantAbsent(token, "deleted while it was in use") })
+}
+
+// keepsUpdate checks that call does not put an older body back.
+func (e *env) keepsUpdate(call func(ctx context.Context, s scs.CtxStore, token string) error) {
+	e.Helper()
+	commits := func(ctx context.Context, s scs.CtxStore, token string) error {
+		return s.CommitCtx(ctx, token, body(2), inAnHour())
+	}
+	e.race(commits, call, func(token string) { e.wantFound(token, body(2), "updated while it was touched") })
+}
+
+// increment adds one to the number in a record, as often as Swap is refused, and
+// returns the record as it then is. It begins with what the caller knows, which
+// others may have changed long ago.
+func increment(ctx context.Context, store swapper, token string, known []byte) ([]byte, error) {
+	for {
+		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(string(known), `{"n":`), `}`))
+		if err != nil {
+			return nil, fmt.Errorf("a refused Swap gave current %s, which was never written", show(known))
+		}
+		current, swapped, err := store.Swap(ctx, token, known, body(n+1), inAnHour())
+		if swapped || err != nil {
+			return body(n + 1), err
+		}
+		known = current
+	}
+}

@@ -1,0 +1,289 @@
+package storetest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
+
+	"github.com/samesid/samesid/backends/storetest"
+)
+
+// good is the contract in the plainest form: one map, one lock. Each broken store
+// below embeds it and gets one thing wrong.
+type good struct {
+	mu      lock
+	records map[string]entry
+	ahead   time.Duration // of time.Now, by its own clock
+}
+
+type entry struct {
+	data   []byte
+	expiry time.Time
+}
+
+// lock is a mutex that a synctest bubble can see a deadlock on.
+type lock chan struct{}
+
+func (l lock) hold() func() {
+	l <- struct{}{}
+	return func() { <-l }
+}
+
+func newGood() *good { return &good{mu: make(lock, 1), records: make(map[string]entry)} }
+
+func clone(b []byte) []byte { return append([]byte{}, b...) }
+
+func (s *good) live(token string) (entry, bool) {
+	e, ok := s.records[token]
+	return e, ok && e.expiry.After(time.Now().Add(s.ahead))
+}
+
+func (s *good) Find(token string) ([]byte, bool, error) {
+	return s.FindCtx(context.Background(), token)
+}
+
+func (s *good) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	data, _, found, err := s.FindExpiry(ctx, token)
+	return data, found, err
+}
+
+func (s *good) FindExpiry(ctx context.Context, token string) ([]byte, time.Time, bool, error) {
+	if ctx.Err() != nil {
+		return nil, time.Time{}, false, ctx.Err()
+	}
+	defer s.mu.hold()()
+	e, found := s.live(token)
+	if !found {
+		return nil, time.Time{}, false, nil
+	}
+	return clone(e.data), e.expiry, true, nil
+}
+
+func (s *good) FindTouch(ctx context.Context, token string, expiry time.Time) ([]byte, bool, error) {
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	defer s.mu.hold()()
+	e, found := s.live(token)
+	if !found {
+		return nil, false, nil
+	}
+	s.records[token] = entry{e.data, expiry}
+	return clone(e.data), true, nil
+}
+
+func (s *good) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
+	_, found, err := s.FindTouch(ctx, token, expiry)
+	return found, err
+}
+
+func (s *good) Commit(token string, data []byte, expiry time.Time) error {
+	return s.CommitCtx(context.Background(), token, data, expiry)
+}
+
+func (s *good) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	defer s.mu.hold()()
+	s.records[token] = entry{clone(data), expiry}
+	return nil
+}
+
+func (s *good) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	defer s.mu.hold()()
+	e, found := s.live(token)
+	switch {
+	case !found && old != nil:
+		return nil, false, nil
+	case found && (old == nil || !bytes.Equal(e.data, old)):
+		return clone(e.data), false, nil
+	case data == nil:
+		delete(s.records, token)
+	default:
+		s.records[token] = entry{clone(data), expiry}
+	}
+	return nil, true, nil
+}
+
+func (s *good) Delete(token string) error { return s.DeleteCtx(context.Background(), token) }
+
+func (s *good) DeleteCtx(ctx context.Context, token string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	defer s.mu.hold()()
+	delete(s.records, token)
+	return nil
+}
+
+func (s *good) All() (map[string][]byte, error) { return s.AllCtx(context.Background()) }
+
+func (s *good) AllCtx(ctx context.Context) (map[string][]byte, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	defer s.mu.hold()()
+	all := make(map[string][]byte)
+	for token := range s.records {
+		if e, ok := s.live(token); ok {
+			all[token] = clone(e.data)
+		}
+	}
+	return all, nil
+}
+
+func (s *good) Range(ctx context.Context, fn func(string, []byte) error) error {
+	all, err := s.AllCtx(ctx)
+	if err != nil {
+		return err
+	}
+	for token, data := range all {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := fn(token, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *good) Len(ctx context.Context) (int, error) {
+	all, err := s.AllCtx(ctx)
+	return len(all), err
+}
+
+func (s *good) Clear(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	defer s.mu.hold()()
+	clear(s.records)
+	return nil
+}
+
+func TestGoodStore(t *testing.T) {
+	storetest.Run(t, storetest.Harness{New: func(*testing.T) scs.CtxStore { return newGood() }})
+}
+
+// A store like a server: it has a clock of its own, rounds up to whole seconds,
+// takes JSON alone and is reached by two handles.
+func TestGoodServer(t *testing.T) {
+	storetest.Run(t, server(func(s *good) scs.CtxStore { return &seconds{s} }))
+}
+
+func server(open func(*good) scs.CtxStore) storetest.Harness {
+	var data *good
+	return storetest.Harness{
+		New: func(*testing.T) scs.CtxStore {
+			data = newGood()
+			return open(data)
+		},
+		Reopen: func(*testing.T, scs.CtxStore) scs.CtxStore { return open(data) },
+		Advance: func(_ *testing.T, d time.Duration) {
+			defer data.mu.hold()()
+			data.ahead += d
+		},
+		Granularity: time.Second,
+		JSON:        true,
+	}
+}
+
+type seconds struct{ *good }
+
+func roundUp(t time.Time) time.Time { return t.Add(time.Second - 1).Truncate(time.Second) }
+
+func (s *seconds) Commit(token string, data []byte, expiry time.Time) error {
+	return s.CommitCtx(context.Background(), token, data, expiry)
+}
+
+func (s *seconds) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
+	if !json.Valid(data) {
+		return errors.New("no JSON")
+	}
+	return s.good.CommitCtx(ctx, token, data, roundUp(expiry))
+}
+
+func (s *seconds) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	if data != nil && !json.Valid(data) {
+		return nil, false, errors.New("no JSON")
+	}
+	return s.good.Swap(ctx, token, old, data, roundUp(expiry))
+}
+
+func (s *seconds) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
+	return s.good.Touch(ctx, token, roundUp(expiry))
+}
+
+func (s *seconds) FindTouch(ctx context.Context, token string, expiry time.Time) ([]byte, bool, error) {
+	return s.good.FindTouch(ctx, token, roundUp(expiry))
+}
+
+// memStore is scs's own memory store with contexts. It copies what goes in and
+// out, and takes an expiry after 2262 for 2262, neither of which upstream does.
+type memStore struct{ *memstore.MemStore }
+
+var lastNano = time.Unix(0, 1<<63-1)
+
+func (s memStore) Find(token string) ([]byte, bool, error) {
+	return s.FindCtx(context.Background(), token)
+}
+
+func (s memStore) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	data, found, err := s.MemStore.Find(token)
+	if !found {
+		return nil, false, err
+	}
+	return clone(data), true, err
+}
+
+func (s memStore) Commit(token string, data []byte, expiry time.Time) error {
+	return s.CommitCtx(context.Background(), token, data, expiry)
+}
+
+func (s memStore) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if expiry.After(lastNano) {
+		expiry = lastNano
+	}
+	return s.MemStore.Commit(token, clone(data), expiry)
+}
+
+func (s memStore) DeleteCtx(ctx context.Context, token string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return s.MemStore.Delete(token)
+}
+
+func (s memStore) All() (map[string][]byte, error) {
+	all, err := s.MemStore.All()
+	for token, data := range all {
+		all[token] = clone(data)
+	}
+	return all, err
+}
+
+func TestMemStore(t *testing.T) {
+	storetest.Run(t, storetest.Harness{
+		New: func(*testing.T) scs.CtxStore {
+			return memStore{memstore.NewWithCleanupInterval(0)}
+		},
+		Without: []string{"Touch", "FindTouch", "FindExpiry", "Swap", "Range", "AllCtx", "Len", "Clear"},
+	})
+}
