@@ -11,6 +11,13 @@ import (
 	"github.com/samesid/samesid/internal/wire"
 )
 
+// Validate returns an error that names every field that New would refuse, and
+// the fix. It has no effect.
+func (o Options) Validate() error {
+	_, err := o.checked()
+	return err
+}
+
 // checked returns a copy with the defaults filled in, or an error that names
 // every field that can't be used.
 func (o Options) checked() (Options, error) {
@@ -88,6 +95,11 @@ func (o Options) checked() (Options, error) {
 		refuse("TouchAfter and Options.%s: a session in use would end before it is touched (%v, %v); lower the first", idleName, o.TouchAfter, idle)
 	}
 
+	if o.Codec == nil {
+		o.Codec = defaultCodec(o.Store)
+	} else if _, ok := o.Codec.(JSONCodec); !ok && sharedWithExpress(o.Store) {
+		refuse("Codec: %T can't be used with this store, whose records Express reads too; use JSONCodec or another layout", o.Codec)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}

@@ -47,9 +47,15 @@ func (JSONCodec) Decode(b []byte) (time.Time, map[string]any, error) {
 	return r.deadline, r.values, nil
 }
 
+// sharedWithExpress tells whether Express reads a store's records too.
+func sharedWithExpress(store scs.Store) bool {
+	j, ok := store.(JSONRecorder)
+	return ok && j.JSONRecords()
+}
+
 // defaultCodec is the codec for a store when Options has none.
 func defaultCodec(store scs.Store) scs.Codec {
-	if j, ok := store.(JSONRecorder); ok && j.JSONRecords() {
+	if sharedWithExpress(store) {
 		return JSONCodec{}
 	}
 	return scs.GobCodec{}

@@ -71,7 +71,7 @@ func TestReadmeCodeIsCompiled(t *testing.T) {
 		t.Fatal(err)
 	}
 	var compiled []string
-	for _, file := range []string{"example_test.go", "../auth/example_test.go"} {
+	for _, file := range []string{"example_test.go", "../auth/readme_test.go"} {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -63,6 +63,9 @@ const forever = 100 * 365 * 24 * time.Hour
 
 // New makes a Manager. The error names every field that can't be used, and the
 // fix. New warns in the log about a secret that is short.
+//
+// Like scs.New, it starts a memory store, whose clean-up goroutine runs as long
+// as the process does: make a Manager once, not for each request.
 func New(opts Options) (*Manager, error) {
 	opts, err := opts.checked()
 	if err != nil {
@@ -71,9 +74,6 @@ func New(opts Options) (*Manager, error) {
 	sm := scs.New()
 	if opts.Store == nil {
 		opts.Store = sm.Store
-	}
-	if opts.Codec == nil {
-		opts.Codec = defaultCodec(opts.Store)
 	}
 	m := &Manager{SessionManager: sm, opts: opts}
 	sm.Store = opts.Store
@@ -168,13 +168,8 @@ func (m *Manager) makeConfig() (*config, error) {
 	if now.ErrorFunc == nil {
 		refuse("ErrorFunc: is nil")
 	}
-	if j, ok := o.Store.(JSONRecorder); ok && j.JSONRecords() {
-		if _, ok := o.Codec.(JSONCodec); !ok {
-			refuse("Codec: %T can't be used with this store, whose records Express reads too; use JSONCodec or another layout", o.Codec)
-		}
-		if now.HashTokenInStore {
-			refuse("HashTokenInStore: can't be used with this store: Express looks for the id itself; use another layout")
-		}
+	if now.HashTokenInStore && sharedWithExpress(o.Store) {
+		refuse("HashTokenInStore: can't be used with this store: Express looks for the id itself; use another layout")
 	}
 	if _, err := o.checked(); err != nil {
 		errs = append(errs, err)

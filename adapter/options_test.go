@@ -120,7 +120,7 @@ func TestStoreSharedWithExpress(t *testing.T) {
 		t.Errorf("the codec is %T", m.Codec)
 	}
 	_, err := adapter.New(adapter.Options{Secrets: []string{secret}, Store: jsonStore{}, Codec: scs.GobCodec{}})
-	if err == nil || !strings.Contains(err.Error(), "Manager.Codec: scs.GobCodec can't be used with this store") {
+	if err == nil || !strings.Contains(err.Error(), "Options.Codec: scs.GobCodec can't be used with this store") {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,250 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/samesid/samesid/backends"
+)
+
+func TestSchemaIsGenerated(t *testing.T) { golden(t, "schema.json", schema(t)) }
+func TestDocsAreGenerated(t *testing.T)  { golden(t, "../../docs/configuration.md", docs()) }
+
+// schema makes a JSON Schema of the table of keys.
+func schema(t *testing.T) string {
+	t.Helper()
+	type object = map[string]any
+	of := func(k *key) object {
+		each := k.kind.schema
+		if each["type"] != "string" || each["pattern"] != nil {
+			each = anyOf(each, object{"type": "string", "pattern": `\$\{`})
+		}
+		value := each
+		if k.kind.list {
+			value = anyOf(value, object{"type": "array", "minItems": 1, "items": each})
+		}
+		if k.kind.null {
+			value = anyOf(value, object{"type": "null"})
+		}
+		return maps.Clone(value)
+	}
+	root := object{schemaKey: object{"type": "string"}}
+	properties := map[string]object{"": root}
+	for name, doc := range sections {
+		properties[name] = object{}
+		root[name] = object{"description": doc, "type": "object", "additionalProperties": false, "properties": properties[name]}
+	}
+	root["store"] = anyOf(root["store"].(object), byPath["store.url"].kind.schema)
+	for path, k := range byPath {
+		section, name := split(path)
+		value := of(k)
+		value["description"] = k.doc
+		if path != k.path {
+			value["description"] = "The same as " + k.path + "."
+		}
+		properties[section][name] = value
+	}
+	text, err := json.MarshalIndent(object{
+		"$schema":              "https://json-schema.org/draft/2020-12/schema",
+		"title":                "samesid configuration",
+		"type":                 []string{"object", "null"},
+		"additionalProperties": false,
+		"properties":           root,
+	}, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text) + "\n"
+}
+
+func anyOf(a, b map[string]any) map[string]any {
+	if of, ok := a["anyOf"].([]any); ok {
+		return map[string]any{"anyOf": append(slices.Clone(of), b)}
+	}
+	return map[string]any{"anyOf": []any{a, b}}
+}
+
+// docs makes a page of the table of keys.
+func docs() string {
+	var b strings.Builder
+	b.WriteString(`# Configuration
+
+<!-- Made from the table of keys in adapter/config by "go generate ./adapter/config"; a change here is lost. -->
+
+` + "`config.Open(ctx, \"session.yaml\")`" + ` reads this file, in YAML or, if its name ends in .json, in JSON. With "" for a path
+the environment alone is read. Keys are those of express-session, connect-redis, connect-pg-simple and connect-session-knex; an
+unknown one is an error.
+
+- **Durations** are text: a number and ms, s, m, h, d or w, also several (` + "`1h30m`" + `). Where Express has a number it is
+  taken in Express's unit.
+- **Variables**: ` + "`${VAR}`" + ` in a value is an environment variable, which must be set. ` + "`${VAR:-text}`" + ` is text if it is
+  not set, or empty. A dollar sign is ` + "`$$`" + `. What is put in is not looked at again.
+- **Overrides**: an environment variable named as below takes the place of the key in the file. Its value is what the file would have,
+  without quotes; several secrets are a JSON list. An empty variable counts as not set. Other names that begin with SAMESID_ are
+  errors, but for those that Kubernetes sets for a service of that name.
+- **Paths** in a file are relative to the file, those in the environment to the working directory.
+- **YAML** is taken without anchors, aliases and tags. ` + "`yes`, `on`" + ` and the like are text.
+- ` + "`adapter/config/schema.json`" + ` is a JSON Schema for editors: ` + "`# yaml-language-server: $schema=…`" + ` in the first line of a YAML
+  file, or ` + "`\"$schema\": \"…\"`" + ` in a JSON one.
+
+With NODE_ENV or APP_ENV set to production, a memory store and ` + "`cookie.secure: false`" + ` are warned about in the log; a secret of
+less than 32 bytes always is.
+`)
+	for _, section := range []string{"", "cookie", "store"} {
+		if section != "" {
+			fmt.Fprintf(&b, "\n## %s\n\n%s\n", section, sections[section])
+		} else {
+			b.WriteString("\n## Top level\n")
+		}
+		b.WriteString("\n| key | value | meaning | environment |\n|---|---|---|---|\n")
+		for _, k := range keys {
+			s, name := split(k.path)
+			if s != section {
+				continue
+			}
+			names := "`" + name + "`"
+			for _, also := range k.also {
+				names += ", `" + also + "`"
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | `%s` |\n", names, k.kind.want, k.doc, k.env())
+		}
+	}
+	b.WriteString("\n## Not in a file\n\nThese options of Express's are errors:\n\n")
+	for _, path := range slices.Sorted(maps.Keys(refusals)) {
+		fmt.Fprintf(&b, "- `%s` %s.\n", path, refusals[path])
+	}
+	return b.String()
+}
+
+// A good sample is good to an editor too, and an unknown key or a wrong type is
+// bad to both.
+func TestSchemaAgreesOnSamples(t *testing.T) {
+	editor := compile(t)
+	for _, file := range samples(t, "testdata/valid") {
+		if err := editor.Validate(document(t, file)); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	for _, file := range samples(t, "testdata/errors") {
+		name := filepath.Base(file)
+		if !strings.HasPrefix(name, "unknown-") && !strings.HasPrefix(name, "type-") {
+			continue
+		}
+		if name == "unknown-no-name.yaml" {
+			continue // has a key that JSON can't have
+		}
+		if editor.Validate(document(t, file)) == nil {
+			t.Errorf("%s is good to an editor", file)
+		}
+	}
+}
+
+// Each key, with each sort of value.
+func TestSchemaAgreesOnKeys(t *testing.T) {
+	values := []string{
+		`null`, `true`, `false`, `0`, `1`, `1.5`, `-1`, `60000`, `""`, `"text"`, `"true"`, `"auto"`, `"Auto"`, `"Lax"`, `"lax"`, `"LAX"`, `"Low"`, `"keep"`, `"Keep"`,
+		`"json"`, `"signed"`, `"memory"`, `"redis"`, `"scs"`, `"connect-redis"`, `"require"`, `"7d"`, `"1h30m"`, `"7 d"`, `"60000"`,
+		`"2099-01-01"`, `"2099-01-01T00:00:00Z"`, `"2099-01-01T00:00:00"`, `"2099"`, `[]`, `["a"]`, `["a", "b"]`, `["a", 1]`, `[""]`, `[["a"]]`, `{}`, `{"a": 1}`,
+	}
+	editor := compile(t)
+	// secretFile reads what it is given.
+	t.Chdir(t.TempDir())
+	for _, value := range values {
+		var name string
+		if json.Unmarshal([]byte(value), &name) == nil && name != "" {
+			write(t, name, "secret")
+		}
+	}
+	write(t, "a", "secret")
+	write(t, "b", "secret")
+
+	for path := range byPath {
+		for _, value := range values {
+			section, name := split(path)
+			text := fmt.Sprintf("{%q: %s}", name, value)
+			if section != "" {
+				text = fmt.Sprintf("{%q: %s}", section, text)
+			}
+			s := newSource("x.json", nil)
+			if !s.parse([]byte(text)) {
+				t.Fatalf("%s: %v", text, s.err())
+			}
+			s.fill(&Config{Store: backends.Config{Layout: layoutConnectRedis}}) // for the unit of ttl
+			loads := s.err() == nil
+			doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if valid := editor.Validate(doc); loads != (valid == nil) {
+				t.Errorf("%s: loader: %v; editor: %v", text, s.err(), valid)
+			}
+		}
+	}
+}
+
+func compile(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	text, err := os.ReadFile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// document is a sample as an editor's schema support sees it.
+func document(t *testing.T, file string) any {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root yaml.Node
+	if err := yaml.Unmarshal(data, &root); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	untime(&root)
+	var value any
+	if err := root.Decode(&value); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// untime makes dates the texts that they are in YAML 1.2.
+func untime(n *yaml.Node) {
+	if n.ShortTag() == "!!timestamp" {
+		n.Tag = "!!str"
+	}
+	for _, inner := range n.Content {
+		untime(inner)
+	}
+}
