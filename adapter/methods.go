@@ -19,6 +19,11 @@ var ErrGone = errors.New("session: the session has ended")
 // with the new id could no longer be sent. The session is left as it was.
 var ErrResponseBegun = errors.New("session: the response has begun, so a new session id can't be sent")
 
+// ErrOutsidePath is returned by Save, Commit, Regenerate and RenewToken for a
+// request outside Options.Cookie.Path, whose session is never saved: a login
+// there must not look as if it had worked.
+var ErrOutsidePath = errors.New("session: the request's path is outside the cookie's, so its session can't be saved")
+
 // ID returns the session's id, the sid of Express. A session has one from its
 // start, saved or not. It is a secret: whoever has it, and the key that signs
 // the cookie, is signed in.
@@ -51,6 +56,9 @@ func (m *Manager) Regenerate(ctx context.Context) error {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.skipped {
+		return ErrOutsidePath
+	}
 	if s.headerSent {
 		return ErrResponseBegun
 	}
@@ -70,6 +78,9 @@ func (m *Manager) RenewToken(ctx context.Context) error {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.skipped {
+		return ErrOutsidePath
+	}
 	if s.headerSent {
 		return ErrResponseBegun
 	}
@@ -119,12 +130,15 @@ func (m *Manager) Unset(ctx context.Context) {
 
 // Save stores the session now, changed or not, instead of before the response:
 // Express's save. It may also be used after the response has begun. The error
-// is ErrGone or a *StoreError.
+// is ErrGone, ErrOutsidePath or a *StoreError, or says what can't be encoded.
 func (m *Manager) Save(ctx context.Context) error {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.skipped || s.unset {
+	if s.skipped {
+		return ErrOutsidePath
+	}
+	if s.unset {
 		return nil
 	}
 	if s.gone {

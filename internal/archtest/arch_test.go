@@ -82,12 +82,16 @@ var rooms = map[string]room{
 // who needs each. It is the list that importers take on: a longer one is a
 // decision, made here.
 var requirements = map[string]string{
-	scs:                  "adapter",
-	redisStore:           "backends/redis",
-	redigo:               "backends/redis",
-	postgresStore:        "backends/postgres",
-	pq:                   "backends/postgres",
-	"go.uber.org/goleak": "tests",
+	scs:                   "adapter",
+	redisStore:            "backends/redis",
+	redigo:                "backends/redis",
+	postgresStore:         "backends/postgres",
+	pq:                    "backends/postgres",
+	"go.yaml.in/yaml/v4":  "adapter/config",
+	"golang.org/x/crypto": "auth",
+	"golang.org/x/time":   "auth",
+	"go.uber.org/goleak":  "tests",
+	"github.com/santhosh-tekuri/jsonschema/v6": "tests of adapter/config",
 }
 
 func TestRooms(t *testing.T) {
