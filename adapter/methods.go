@@ -186,7 +186,7 @@ func (m *Manager) Reload(ctx context.Context) error {
 	}
 	s.loaded = loaded
 	if p == nil {
-		s.gone, s.stored = true, false
+		s.ended("it is not reloaded")
 		return ErrGone
 	}
 	values := s.decoded
