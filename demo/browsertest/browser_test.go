@@ -1,0 +1,500 @@
+// Package browsertest drives the demo with a real browser, without a window. It
+// is a module of its own, so that nobody who imports samesid gets the driver.
+//
+// The browser is the one that CHROME_PATH names, or else chromium or
+// google-chrome in PATH. SCREENSHOTS names a folder to keep the screenshots in.
+package browsertest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"image/png"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+)
+
+var (
+	browser context.Context // nil: this machine has none
+	missing string          // why
+	demo    string          // the program
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "samesid-browsertest-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	chrome, err := findChrome()
+	if err != nil {
+		missing = err.Error()
+		return m.Run()
+	}
+	demo = filepath.Join(dir, "demo")
+	build := exec.Command("go", "build", "-o", demo, "./demo")
+	build.Dir = filepath.Join("..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v: %v\n%s", build, err, out)
+		return 1
+	}
+
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chrome), chromedp.UserDataDir(filepath.Join(dir, "profile")))
+	if os.Geteuid() == 0 {
+		opts = append(opts, chromedp.NoSandbox) // it does not work for root
+	}
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), opts...)
+	defer stop()
+	var cancel context.CancelFunc
+	browser, cancel = chromedp.NewContext(allocator)
+	defer cancel()
+	if err := chromedp.Do(browser); err != nil {
+		fmt.Fprintf(os.Stderr, "%s does not start: %v\n", chrome, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func findChrome() (string, error) {
+	if path := os.Getenv("CHROME_PATH"); path != "" {
+		found, err := exec.LookPath(path)
+		if err != nil {
+			err = fmt.Errorf("CHROME_PATH names no program: %w", err)
+		}
+		return found, err
+	}
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("no chromium or google-chrome in PATH; install one, or set CHROME_PATH")
+}
+
+// tab is a window of a browser that has been nowhere yet, and a demo of its own.
+type tab struct {
+	*testing.T
+	ctx context.Context
+	url string
+}
+
+func open(t *testing.T) *tab {
+	t.Helper()
+	if browser == nil {
+		if os.Getenv("REQUIRE_SERVERS") == "1" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
+	}
+	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil { // before there is a time limit, which would be the tab's
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithTimeout(ctx, time.Minute)
+	t.Cleanup(cancel)
+	b := &tab{T: t, ctx: ctx, url: startDemo(t)}
+	// What the page asks for and the browser refuses, such as a style that the
+	// Content-Security-Policy does not allow, is only ever told here.
+	if err := chromedp.Listen(ctx, func(ev any) {
+		if e, ok := ev.(*log.EventEntryAdded); ok && e.Entry.Source != log.EntrySourceNetwork && e.Entry.Level != log.EntryLevelInfo {
+			t.Errorf("the browser complains: %s", e.Entry.Text)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	call(b, log.Enable, cdp.Empty{})
+	b.visit("/")
+	return b
+}
+
+// startDemo runs the demo until the test ends, and returns its address.
+func startDemo(t *testing.T) string {
+	t.Helper()
+	cmd := exec.Command(demo, "-addr", "127.0.0.1:0")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_, _ = io.Copy(io.Discard, lines)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the demo ended with %v\n%s", err, &stderr)
+		}
+	})
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the demo says no address: %v\n%s", err, &stderr)
+		}
+		if rest, ok := strings.CutPrefix(line, "Open "); ok {
+			address, _, _ := strings.Cut(rest, " ")
+			return address
+		}
+	}
+}
+
+// get runs an action and returns its value.
+func get[T any](b *tab, action chromedp.Action[T]) T {
+	b.Helper()
+	v, err := chromedp.Run(b.ctx, action)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return v
+}
+
+// call runs a command of the browser's protocol.
+func call[P, R any](b *tab, command cdp.Command[P, R], params P) R {
+	b.Helper()
+	r, err := chromedp.Call(b.ctx, command, params)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return r
+}
+
+// load does what makes the browser load a page, waits for it, and returns its
+// status.
+func (b *tab) load(actions ...chromedp.Action[chromedp.Void]) int64 {
+	b.Helper()
+	res, err := chromedp.RunResponse(b.ctx, actions...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return res.Status
+}
+
+func (b *tab) visit(path string) int64 {
+	b.Helper()
+	return b.load(chromedp.Navigate(b.url + path))
+}
+
+func (b *tab) click(selector string) int64 {
+	b.Helper()
+	return b.load(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// back is the back button. The page must be loaded anew: one that the browser
+// has kept comes back without a load, and the wait for that ends here.
+func (b *tab) back() {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	defer cancel()
+	if err := chromedp.Do(ctx, chromedp.NavigateBack()); err != nil {
+		b.Fatalf("the back button loads no page: %v", err)
+	}
+}
+
+func (b *tab) signIn() {
+	b.Helper()
+	if status := b.click("form[action='/login'] button"); status != http.StatusOK {
+		b.Fatalf("signing in leads to a page with status %d", status)
+	}
+}
+
+// text is what a reader sees of an element.
+func (b *tab) text(selector string) string {
+	b.Helper()
+	return get(b, chromedp.Text(chromedp.CSS(selector)))
+}
+
+func (b *tab) has(selector string, want ...string) {
+	b.Helper()
+	got := b.text(selector)
+	for _, w := range want {
+		if !strings.Contains(got, w) {
+			b.Errorf("%s does not say %q; it says\n%s", selector, w, got)
+		}
+	}
+}
+
+func (b *tab) hasNot(selector string, unwanted ...string) {
+	b.Helper()
+	got := b.text(selector)
+	for _, w := range unwanted {
+		if strings.Contains(got, w) {
+			b.Errorf("%s says %q", selector, w)
+		}
+	}
+}
+
+// cookie returns the session cookie that the browser keeps, or nil.
+func (b *tab) cookie() *network.Cookie {
+	b.Helper()
+	for _, c := range call(b, network.GetCookies, network.GetCookiesParams{URLs: []string{b.url}}).Cookies {
+		if c.Name == "connect.sid" {
+			return c
+		}
+	}
+	return nil
+}
+
+func TestSession(t *testing.T) {
+	b := open(t)
+	b.has(".who", "Signed out")
+	if c := b.cookie(); c != nil {
+		t.Error("there is a cookie before there is a session")
+	}
+
+	b.signIn()
+	b.has(".who", "Signed in as demo")
+	b.has(".story", `"username": "demo"`, "Set-Cookie: connect.sid=", "The session is new and has data")
+	b.hasNot(".story", "refused", "not yet")
+	c := b.cookie()
+	if c == nil {
+		t.Fatal("the browser keeps no cookie")
+	}
+	if !c.HTTPOnly || c.SameSite != network.CookieSameSiteLax || c.Session {
+		t.Errorf("the cookie is kept with httpOnly %t, sameSite %q, until the browser ends %t", c.HTTPOnly, c.SameSite, c.Session)
+	}
+
+	b.load(chromedp.Reload())
+	b.has(".who", "Signed in as demo")
+	if again := b.cookie(); again == nil || again.Value != c.Value {
+		t.Error("a reload changed the cookie")
+	}
+
+	b.click("#count")
+	b.click("#count")
+	b.has(".story", `"count": 2`, "The session has changed")
+
+	if status := b.click("#protected"); status != http.StatusOK {
+		t.Errorf("the protected page has status %d", status)
+	}
+	b.has("h1", "You are authorized")
+
+	b.click("#back")
+	b.click("#logout")
+	b.has(".who", "Signed out")
+	b.has(".story", "The session was destroyed", "Max-Age=0")
+	if c := b.cookie(); c != nil {
+		t.Error("the cookie outlives the logout")
+	}
+	if status := b.visit("/protected"); status != http.StatusUnauthorized {
+		t.Errorf("after the logout, the protected page has status %d", status)
+	}
+}
+
+func TestBackButton(t *testing.T) {
+	b := open(t)
+	b.signIn()
+	b.visit("/protected")
+	b.has("h1", "You are authorized")
+	b.click("#logout")
+	b.has(".who", "Signed out")
+
+	b.back()
+	b.has("h1", "Invalid Credentials")
+	b.back()
+	b.has(".who", "Signed out")
+	b.hasNot(".story", `"username": "demo"`)
+}
+
+// The session ends in the store, and the browser does not know.
+func TestEndedSession(t *testing.T) {
+	b := open(t)
+	b.signIn()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url+"/logout", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := b.cookie()
+	if c == nil {
+		t.Fatal("the browser keeps no cookie")
+	}
+	r.Header.Set("Cookie", c.Name+"="+c.Value)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+
+	b.load(chromedp.Reload())
+	b.has(".who", "Signed out")
+	b.has(".story", "names a session that the store does not have", "the store does not know its session")
+	if status := b.click("#protected"); status != http.StatusUnauthorized {
+		t.Errorf("the protected page has status %d", status)
+	}
+	b.has("main", "its session has ended")
+
+	b.signIn()
+	b.has("h1", "You are authorized")
+	if again := b.cookie(); again == nil || again.Value == c.Value {
+		t.Error("signing in again did not give the browser a new cookie")
+	}
+}
+
+// A session with an age of its own: the record and the page tell, at once.
+func TestShortAge(t *testing.T) {
+	b := open(t)
+	b.signIn()
+	b.click("#expire")
+	b.has(".left", "10 s left")
+	b.has(".story", `"originalMaxAge": 10000`)
+}
+
+func TestWrongPassword(t *testing.T) {
+	b := open(t)
+	if status := b.load(
+		chromedp.SetValue(chromedp.CSS("#password"), "open sesame"),
+		chromedp.Submit(chromedp.CSS("#password")),
+	); status != http.StatusOK {
+		t.Errorf("the login page has status %d", status)
+	}
+	b.has("[role=alert]", "Invalid credentials")
+	b.has(".who", "Signed out")
+	b.has(".story li:nth-child(2)", "refused")
+	if b.cookie() != nil {
+		t.Error("a failed login set a cookie")
+	}
+	b.signIn()
+	b.has(".who", "Signed in as demo")
+}
+
+func TestMaskedUntilAsked(t *testing.T) {
+	b := open(t)
+	b.signIn()
+	value := b.cookie().Value
+	id, err := url.QueryUnescape(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _, _ = strings.Cut(strings.TrimPrefix(id, "s:"), ".")
+	source := func() string {
+		return get(b, chromedp.OuterHTML(chromedp.CSS("html")))
+	}
+	if html := source(); strings.Contains(html, value) || strings.Contains(html, id) {
+		t.Error("the page has the cookie in it")
+	}
+	b.click("#reveal")
+	b.has("#sent", value)
+	b.click("#reveal")
+	if html := source(); strings.Contains(html, value) || strings.Contains(html, id) {
+		t.Error("the page still has the cookie in it")
+	}
+}
+
+// Each page in light and dark, on a phone and on a desk: nothing sticks out, and
+// all text has the contrast of WCAG 2 AA.
+func TestLooks(t *testing.T) {
+	b := open(t)
+	looks := func(name string) {
+		t.Helper()
+		for _, scheme := range []string{"light", "dark"} {
+			for _, width := range []int64{360, 768, 1280} {
+				b.look(fmt.Sprintf("%s-%s-%d", name, scheme, width), scheme, width)
+			}
+		}
+	}
+	looks("signed-out")
+	b.load(chromedp.SetValue(chromedp.CSS("#password"), "open sesame"), chromedp.Submit(chromedp.CSS("#password")))
+	looks("wrong-password")
+	b.visit("/protected")
+	looks("unauthorized")
+	b.visit("/no/such/" + strings.Repeat("page", 30))
+	looks("not-found")
+	b.visit("/")
+	b.signIn()
+	get(b, chromedp.Evaluate[chromedp.Void]("document.querySelectorAll('details').forEach(d => { d.open = true })"))
+	looks("signed-in")
+	b.click("#reveal")
+	looks("revealed")
+	b.visit("/protected")
+	looks("protected")
+}
+
+func (b *tab) look(name, scheme string, width int64) {
+	b.Helper()
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+	get(b, chromedp.EmulateViewport(width, 800))
+	for _, p := range get(b, chromedp.Evaluate[[]string](findProblems)) {
+		b.Errorf("%s: %s", name, p)
+	}
+	shot := get(b, chromedp.FullScreenshot(100))
+	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
+		if err := os.WriteFile(filepath.Join(dir, name+".png"), shot, 0o600); err != nil {
+			b.Error(err)
+		}
+	}
+	img, err := png.Decode(bytes.NewReader(shot))
+	if err != nil {
+		b.Fatalf("%s: the screenshot: %v", name, err)
+	}
+	if got := int64(img.Bounds().Dx()); got != width {
+		b.Errorf("%s: the screenshot is %d wide", name, got)
+	}
+	// The corner is bare paper.
+	r, g, blue, _ := img.At(0, 0).RGBA()
+	if light := r+g+blue > 3*0x8000; light != (scheme == "light") {
+		b.Errorf("%s: the paper has the color %x %x %x", name, r>>8, g>>8, blue>>8)
+	}
+}
+
+// findProblems lists what sticks out of the window, and text that is too pale.
+const findProblems = `(() => {
+	const problems = [];
+	const wide = document.documentElement.scrollWidth;
+	if (wide > innerWidth) problems.push("the page is " + wide + " wide in a window of " + innerWidth);
+	const rgba = text => {
+		const c = document.createElement("canvas").getContext("2d");
+		c.fillStyle = text;
+		c.fillRect(0, 0, 1, 1);
+		const [r, g, b, a] = c.getImageData(0, 0, 1, 1).data;
+		return { rgb: [r, g, b], a: a / 255 };
+	};
+	const luminance = rgb => rgb.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+		.reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+	const behind = el => {
+		for (; el; el = el.parentElement) {
+			const c = rgba(getComputedStyle(el).backgroundColor);
+			if (c.a === 1) return c.rgb;
+			if (c.a > 0) problems.push("a background that can be seen through: the contrast can't be told");
+		}
+		return [255, 255, 255];
+	};
+	let texts = 0;
+	for (const el of document.querySelectorAll("body *")) {
+		const box = el.getBoundingClientRect();
+		const label = el.tagName.toLowerCase() + " " + JSON.stringify((el.textContent || el.value || "").trim().slice(0, 40));
+		if (box.width > 0 && box.right > innerWidth + .5) problems.push(label + " ends at " + box.right);
+		if (el.scrollWidth > el.clientWidth + 1 && el.clientWidth > 0 && getComputedStyle(el).display !== "inline" && el.tagName !== "INPUT") {
+			problems.push(label + " is " + el.scrollWidth + " wide in a box of " + el.clientWidth);
+		}
+		const own = [...el.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || el.tagName === "INPUT" && el.type !== "hidden";
+		if (!own || !el.checkVisibility()) continue;
+		texts++;
+		const [x, y] = [rgba(getComputedStyle(el).color).rgb, behind(el)].map(luminance).sort((a, b) => b - a);
+		const ratio = (x + .05) / (y + .05);
+		if (ratio < 4.5) problems.push(label + " has a contrast of " + ratio.toFixed(2));
+	}
+	if (texts < 5) problems.push("there are only " + texts + " texts");
+	return problems;
+})()`

@@ -1,0 +1,334 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/internal/wire"
+)
+
+type user struct {
+	Username string `json:"username"`
+	Name     string `json:"name"`
+}
+
+// The one user there is. The page and the first lines on the terminal show the
+// password: it keeps nothing safe.
+var demoUser = user{Username: "demo", Name: "Demo User"}
+
+const demoPassword = "same-session-everywhere"
+
+// shortAge is what a session is given by the button that lets it expire.
+const shortAge = 10 * time.Second
+
+//go:embed pages.html app.css favicon.svg
+var files embed.FS
+
+type site struct {
+	*sessions
+	tracer *tracer
+	auth   *auth.Auth[user]
+	signer *wire.Signer
+	pages  *template.Template
+	logger *slog.Logger
+	url    string
+	hash   string // of the demo user's password
+	css    asset
+	icon   asset
+}
+
+type asset struct {
+	Path        string // with a hash of the content, so that it may be cached for good
+	contentType string
+	content     []byte
+}
+
+// newSite returns the demo's handler; url is where it is reached.
+func newSite(s *sessions, url string, logger *slog.Logger) (http.Handler, error) {
+	x := &site{sessions: s, tracer: &tracer{m: s.Manager}, signer: wire.NewSigner(s.secrets), logger: logger, url: url}
+	var err error
+	if x.hash, err = auth.HashPassword(demoPassword); err != nil {
+		return nil, err
+	}
+	x.auth, err = auth.New(s.Manager, x.verifier(), auth.Options{LoginPage: "/", Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	x.pages, err = template.New("").Funcs(template.FuncMap{
+		"clock": clock,
+		"short": shortDuration,
+	}).ParseFS(files, "pages.html")
+	if err != nil {
+		return nil, err
+	}
+	if x.css, err = loadAsset("app.css", "text/css; charset=utf-8"); err != nil {
+		return nil, err
+	}
+	if x.icon, err = loadAsset("favicon.svg", "image/svg+xml"); err != nil {
+		return nil, err
+	}
+
+	sameOrigin := http.NewCrossOriginProtection()
+	app := http.NewServeMux()
+	app.HandleFunc("GET /{$}", x.home)
+	app.Handle("POST /login", x.auth.Login())
+	app.Handle("GET /protected", x.protected())
+	app.Handle("POST /logout", forgetPages(x.auth.Logout()))
+	app.Handle("GET /logout", forgetPages(x.auth.Logout()))
+	app.Handle("POST /count", sameOrigin.Handler(http.HandlerFunc(x.count)))
+	app.Handle("POST /expire", sameOrigin.Handler(http.HandlerFunc(x.expire)))
+	app.HandleFunc("/", x.notFound)
+
+	mux := http.NewServeMux()
+	mux.Handle("GET "+x.css.Path, x.css)
+	mux.Handle("GET "+x.icon.Path, x.icon)
+	mux.Handle("/", noStore(x.tracer.observe(app)))
+	return secured(mux), nil
+}
+
+// verifier checks the demo user's password and notes the outcome for the page.
+func (x *site) verifier() auth.Verifier[user] {
+	verify := auth.Passwords(func(_ context.Context, username string) (user, string, error) {
+		if username != demoUser.Username {
+			return user{}, "", auth.ErrInvalid
+		}
+		return demoUser, x.hash, nil
+	})
+	return func(ctx context.Context, username, password string) (user, error) {
+		start := time.Now()
+		u, err := verify(ctx, username, password)
+		if e := exchangeOf(ctx); err == nil || errors.Is(err, auth.ErrInvalid) {
+			e.SignIn = &attempt{
+				Method: e.Method, Path: e.Path, At: e.At,
+				Username: shortened(username),
+				OK:       err == nil,
+				Took:     time.Since(start),
+			}
+		}
+		return u, err
+	}
+}
+
+func (x *site) protected() http.Handler {
+	open := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !wantsPage(r) {
+			writeJSON(w, http.StatusOK, message{"You are authorized"})
+			return
+		}
+		x.render(w, r, http.StatusOK, "protected")
+	})
+	restricted := x.auth.Restricted(open)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Restricted would send a browser to the login page. A demo is clearer
+		// with the 401 itself, which has the form in it.
+		if _, ok := x.auth.User(r.Context()); !ok && wantsPage(r) {
+			x.render(w, r, http.StatusUnauthorized, "unauthorized")
+			return
+		}
+		restricted.ServeHTTP(w, r)
+	})
+}
+
+func (x *site) home(w http.ResponseWriter, r *http.Request) {
+	if wantsPage(r) {
+		x.render(w, r, http.StatusOK, "home")
+		return
+	}
+	u, ok := x.auth.User(r.Context())
+	status := struct {
+		SignedIn bool  `json:"signedIn"`
+		User     *user `json:"user"`
+		Count    int   `json:"count"`
+	}{SignedIn: ok, Count: x.GetInt(r.Context(), "count")}
+	if ok {
+		status.User = &u
+	}
+	writeJSON(w, http.StatusOK, status)
+}
+
+// count changes the session, signed in or not.
+func (x *site) count(w http.ResponseWriter, r *http.Request) {
+	n := x.GetInt(r.Context(), "count") + 1
+	x.Put(r.Context(), "count", n)
+	if wantsPage(r) {
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+		return
+	}
+	writeJSON(w, http.StatusOK, struct {
+		Count int `json:"count"`
+	}{n})
+}
+
+// expire gives this one session a short age of its own.
+func (x *site) expire(w http.ResponseWriter, r *http.Request) {
+	if x.Token(r.Context()) != "" {
+		x.SetMaxAge(r.Context(), shortAge)
+	}
+	if wantsPage(r) {
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+		return
+	}
+	writeJSON(w, http.StatusOK, message{fmt.Sprintf("The session ends %s after its last request", shortDuration(shortAge))})
+}
+
+func (x *site) notFound(w http.ResponseWriter, r *http.Request) {
+	if wantsPage(r) {
+		x.render(w, r, http.StatusNotFound, "notFound")
+		return
+	}
+	writeJSON(w, http.StatusNotFound, message{"Not Found"})
+}
+
+// render sends the headers before it makes the page. The session is saved and
+// the cookie decided then, so the page can tell what is, not what will be.
+func (x *site) render(w http.ResponseWriter, r *http.Request, status int, name string) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	var body bytes.Buffer
+	if err := x.pages.ExecuteTemplate(&body, name, x.page(r)); err != nil {
+		x.logger.ErrorContext(r.Context(), "demo: the page can't be made", "error", err)
+		return
+	}
+	_, _ = body.WriteTo(w) // a client that has gone
+}
+
+type message struct {
+	Message string `json:"message"`
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // a client that has gone
+}
+
+// wantsPage tells a browser, which asks for HTML by name, from a program, which
+// does not or likes JSON better.
+func wantsPage(r *http.Request) bool {
+	accept := strings.Join(r.Header["Accept"], ",")
+	html := quality(accept, "text/html")
+	return html > 0 && html >= quality(accept, "application/json")
+}
+
+// quality is the weight that an Accept header gives to a type by its full name.
+func quality(accept, mediaType string) float64 {
+	for entry := range strings.SplitSeq(accept, ",") {
+		name, params, _ := strings.Cut(entry, ";")
+		if !strings.EqualFold(strings.TrimSpace(name), mediaType) {
+			continue
+		}
+		for param := range strings.SplitSeq(params, ";") {
+			if k, v, _ := strings.Cut(strings.TrimSpace(param), "="); strings.EqualFold(k, "q") {
+				q, err := strconv.ParseFloat(v, 64)
+				if err != nil {
+					return 0
+				}
+				return q
+			}
+		}
+		return 1
+	}
+	return 0
+}
+
+// forgetPages has the browser drop the pages that it keeps for the back button.
+// Chromium keeps them there for a while despite no-store.
+func forgetPages(logout http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Clear-Site-Data", `"cache"`)
+		logout.ServeHTTP(w, r)
+	})
+}
+
+// noStore keeps a page of a signed-in user out of every cache, so that it is not
+// shown again after the logout.
+func noStore(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Add("Vary", "Accept")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// secured sets the headers that every response has. Referrer-Policy is not
+// no-referrer: that would blank the Origin by which a posted form is known to
+// come from here.
+func secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func loadAsset(name, contentType string) (asset, error) {
+	b, err := files.ReadFile(name)
+	if err != nil {
+		return asset{}, err
+	}
+	sum := sha256.Sum256(b)
+	return asset{Path: "/" + hex.EncodeToString(sum[:4]) + "/" + name, contentType: contentType, content: b}, nil
+}
+
+func (a asset) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", a.contentType)
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	_, _ = w.Write(a.content) // a client that has gone
+}
+
+// clock is a time for people, with the date if that is not today's.
+func clock(t time.Time) string {
+	t = t.UTC()
+	if y, m, d := time.Now().UTC().Date(); t.Truncate(24*time.Hour) != time.Date(y, m, d, 0, 0, 0, 0, time.UTC) {
+		return t.Format("2 Jan 2006, 15:04:05 UTC")
+	}
+	return t.Format("15:04:05 UTC")
+}
+
+// shortDuration is a duration for people: the two largest units of it.
+func shortDuration(d time.Duration) string {
+	if d < 0 {
+		d = 0
+	}
+	days, rest := d/(24*time.Hour), d%(24*time.Hour)
+	h, m, s := rest/time.Hour, rest%time.Hour/time.Minute, rest%time.Minute/time.Second
+	switch {
+	case days > 0:
+		return strings.TrimSuffix(fmt.Sprintf("%d d %d h", days, h), " 0 h")
+	case h > 0:
+		return strings.TrimSuffix(fmt.Sprintf("%d h %d min", h, m), " 0 min")
+	case m > 0:
+		return strings.TrimSuffix(fmt.Sprintf("%d min %d s", m, s), " 0 s")
+	case s > 0:
+		return fmt.Sprintf("%d s", s)
+	}
+	return fmt.Sprintf("%d ms", d.Milliseconds())
+}
+
+// shortened bounds what the journal keeps of a user name.
+func shortened(s string) string {
+	const most = 40
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return s
+}
