@@ -170,7 +170,9 @@ func (a *Auth[U]) refuseLogin(w http.ResponseWriter, r *http.Request, c credenti
 // Logout returns the handler that signs the user out, as SignOut does. A program
 // gets {"message":"You are logged out"}, a browser is sent to Options.AfterLogout.
 // It answers the same if nobody was signed in. When the store fails, the
-// Manager's ErrorFunc answers, as the session may live on.
+// Manager's ErrorFunc answers, as the session may live on. The response has the
+// browser drop the pages that it keeps, so that its back button shows none of a
+// signed-in user (OWASP ASVS 14.3.1); browsers heed that on HTTPS and localhost.
 //
 // It takes a POST, which another origin can't send, and a GET, so that a plain
 // link works. With GET, another site's link can sign a user out, which is a
@@ -191,6 +193,8 @@ func (a *Auth[U]) Logout() http.Handler {
 			a.m.ErrorFunc(w, r, err)
 			return
 		}
+		// Chromium keeps pages for the back button despite no-store.
+		w.Header().Set("Clear-Site-Data", `"cache"`)
 		if prefersHTML(r.Header) {
 			redirect(w, a.opts.AfterLogout)
 			return
@@ -224,7 +228,7 @@ func (a *Auth[U]) mayLogout(r *http.Request) bool {
 // the page's own path in the query parameter returnTo.
 //
 // The handler's response gets "Cache-Control: no-store", which it may replace, so
-// that the browser's back button shows nothing after a logout (OWASP ASVS 14.3.2).
+// that no cache keeps it (OWASP ASVS 14.3.2).
 func (a *Auth[U]) Restricted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := a.User(r.Context()); !ok {

@@ -161,6 +161,9 @@ func TestMethods(t *testing.T) {
 		w = do(m, a.Logout(), method, "/logout", "")
 		if method == "POST" || method == "GET" {
 			check(t, method, w.Code, w.Body.String(), 200, "You are logged out")
+			if got := w.Header().Get("Clear-Site-Data"); got != `"cache"` {
+				t.Errorf("Clear-Site-Data: %q", got)
+			}
 		} else if w.Code != 405 || w.Header().Get("Allow") != "GET, POST" {
 			t.Errorf("%s /logout: %d, Allow %q", method, w.Code, w.Header().Get("Allow"))
 		}

@@ -86,8 +86,8 @@ func newSite(s *sessions, url string, logger *slog.Logger) (http.Handler, error)
 	app.HandleFunc("GET /{$}", x.home)
 	app.Handle("POST /login", x.auth.Login())
 	app.Handle("GET /protected", x.protected())
-	app.Handle("POST /logout", forgetPages(x.auth.Logout()))
-	app.Handle("GET /logout", forgetPages(x.auth.Logout()))
+	app.Handle("POST /logout", x.auth.Logout())
+	app.Handle("GET /logout", x.auth.Logout())
 	app.Handle("POST /count", sameOrigin.Handler(http.HandlerFunc(x.count)))
 	app.Handle("POST /expire", sameOrigin.Handler(http.HandlerFunc(x.expire)))
 	app.HandleFunc("/", x.notFound)
@@ -242,15 +242,6 @@ func quality(accept, mediaType string) float64 {
 		return 1
 	}
 	return 0
-}
-
-// forgetPages has the browser drop the pages that it keeps for the back button.
-// Chromium keeps them there for a while despite no-store.
-func forgetPages(logout http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Clear-Site-Data", `"cache"`)
-		logout.ServeHTTP(w, r)
-	})
 }
 
 // noStore keeps a page of a signed-in user out of every cache, so that it is not
