@@ -148,8 +148,12 @@ func (c Cookie) problems(name string) (errs []error) {
 	}
 
 	secure := c.Secure == True || c.Secure == Auto
-	if strings.EqualFold(string(c.SameSite), string(SameSiteNone)) && !secure {
+	switch {
+	case secure:
+	case strings.EqualFold(string(c.SameSite), string(SameSiteNone)):
 		refuse("SameSite and Cookie.Secure: browsers drop a SameSite=None cookie that is not secure; set Secure")
+	case strings.EqualFold(string(c.SameSite), string(SameSiteAuto)):
+		refuse("SameSite and Cookie.Secure: auto is None on a secure connection, and browsers drop such a cookie if it is not secure; set Secure to Auto")
 	}
 	if c.Partitioned && !secure {
 		refuse("Partitioned and Cookie.Secure: browsers drop a partitioned cookie that is not secure; set Secure")

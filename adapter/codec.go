@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"strconv"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -67,6 +66,7 @@ type record struct {
 	// ownCookie: the attributes are the record's, not the configuration's.
 	// ownAge: OriginalMaxAge is.
 	ownCookie, ownAge bool
+	secure            bool      // it began on a secure connection, where that decides
 	deadline          time.Time // zero: no absolute lifetime
 	expiry            time.Time // to encode: when the store is to drop the record
 	values            map[string]any
@@ -104,6 +104,9 @@ const deadlineKey = "__deadline"
 type jsonRecords struct{}
 
 func (jsonRecords) encode(r record) ([]byte, error) {
+	if err := reserved(r.values, deadlineKey); err != nil {
+		return nil, err
+	}
 	if !r.deadline.IsZero() {
 		r.values = maps.Clone(r.values)
 		if r.values == nil {
@@ -140,28 +143,47 @@ func (jsonRecords) decode(b []byte) (record, error) {
 
 // Keys that a record of an scs codec has beside the session's own.
 const (
-	// maxAgeKey holds a session's own maxAge, in milliseconds, or "null" for a
-	// cookie that ends with the browser. Without it the configuration's counts.
+	// maxAgeKey holds a session's own maxAge, as "90m0s", or "null" for a cookie
+	// that ends with the browser. Without it the configuration's counts.
 	maxAgeKey = "__originalMaxAge"
 	// slidingKey says that the record's deadline is only the expiry at the
 	// time it was written: scs needs one, and the session has none.
 	slidingKey = "__sliding"
+	// secureKey says that the session began on a secure connection, where
+	// Cookie.Secure is Auto.
+	secureKey = "__secure"
 )
+
+// reserved refuses keys that are the codec's own.
+func reserved(values map[string]any, keys ...string) error {
+	for _, k := range keys {
+		if _, ok := values[k]; ok {
+			return fmt.Errorf("the key %q is reserved: choose another", k)
+		}
+	}
+	return nil
+}
 
 // scsRecords are those of scs.GobCodec, or any other codec for scs.
 type scsRecords struct{ codec scs.Codec }
 
 func (c scsRecords) encode(r record) ([]byte, error) {
+	if err := reserved(r.values, maxAgeKey, slidingKey, secureKey); err != nil {
+		return nil, err
+	}
 	values := r.values
-	if r.ownAge || r.deadline.IsZero() {
-		values = make(map[string]any, len(r.values)+2)
+	if r.ownAge || r.secure || r.deadline.IsZero() {
+		values = make(map[string]any, len(r.values)+3)
 		maps.Copy(values, r.values)
 	}
 	if r.ownAge {
 		values[maxAgeKey] = "null"
 		if age := r.cookie.OriginalMaxAge; age != nil {
-			values[maxAgeKey] = strconv.FormatInt(age.Milliseconds(), 10)
+			values[maxAgeKey] = age.String()
 		}
+	}
+	if r.secure {
+		values[secureKey] = true
 	}
 	if r.deadline.IsZero() {
 		values[slidingKey] = true
@@ -183,10 +205,13 @@ func (c scsRecords) decode(b []byte) (record, error) {
 		r.deadline = time.Time{}
 		delete(values, slidingKey)
 	}
+	if _, ok := values[secureKey]; ok {
+		r.secure = true
+		delete(values, secureKey)
+	}
 	if text, ok := values[maxAgeKey].(string); ok {
 		r.ownAge = true
-		if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
-			age := time.Duration(ms) * time.Millisecond
+		if age, err := time.ParseDuration(text); err == nil {
 			r.cookie.OriginalMaxAge = &age
 		}
 		delete(values, maxAgeKey)

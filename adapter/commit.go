@@ -29,20 +29,21 @@ func (s *session) finish() (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.headerSent = true
+	defer func() { s.changedAge, s.changedEnd = false, false }() // what comes later is lost
 	if s.skipped {
 		return "", nil
 	}
 
 	status := s.engine.Status(s.ctx)
 	switch {
+	case status == scs.Destroyed:
+		return s.clearedCookie(), nil
 	case s.unset && s.cfg.Unset == UnsetKeep:
 		return "", nil
 	case s.unset:
 		if err := s.remove(); err != nil {
 			return "", err
 		}
-		return s.clearedCookie(), nil
-	case status == scs.Destroyed:
 		return s.clearedCookie(), nil
 	case s.gone:
 		return "", nil
@@ -139,6 +140,9 @@ func (s *session) write(cur *snapshot) error {
 			// was lost, and found what it had written.
 			s.stored = data != nil
 			s.base, s.view = s.snapshot(data), cur
+			if data == nil {
+				s.base, s.view = nil, nil
+			}
 			s.saved, s.hasSaved = cur, true
 			s.expiry, s.touched = end, true
 			s.changedAge, s.changedEnd = false, false
@@ -230,9 +234,14 @@ func (s *session) slide() error {
 	if s.touched || s.cfg.idle == 0 && s.cookie.OriginalMaxAge == nil {
 		return nil
 	}
-	end := s.end(time.Now())
-	if s.cfg.TouchAfter > 0 && !s.expiry.IsZero() && !end.Before(s.expiry) && end.Sub(s.expiry) < s.cfg.TouchAfter {
-		return nil
+	now := time.Now()
+	end := s.end(now)
+	if !s.expiry.IsZero() { // told by the store
+		// Half of what is left at most, or a session in use could end.
+		after := min(s.cfg.TouchAfter, end.Sub(now)/2)
+		if moved := end.Sub(s.expiry); moved >= 0 && moved < after || !differs(end, s.expiry, now) {
+			return nil
+		}
 	}
 	ctx, cancel := s.writeContext()
 	defer cancel()
@@ -311,7 +320,7 @@ func (s *session) reset() error {
 
 // forget drops what is known of a stored session.
 func (s *session) forget() {
-	s.id, s.storedKey, s.stored, s.gone = "", "", false, false
+	s.id, s.storedKey, s.stored, s.gone, s.unset = "", "", false, false, false
 	s.cookie, s.cookieSet, s.ownAge = wire.Cookie{}, false, false
 	s.deadline, s.expiry, s.touched = time.Time{}, time.Time{}, false
 	s.loaded, s.saved, s.view, s.base = nil, nil, nil, nil
@@ -322,14 +331,18 @@ func (s *session) forget() {
 func (s *session) reportLost() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.skipped || s.unset || s.gone || s.engine.Status(s.ctx) != scs.Modified {
+	modified := s.engine.Status(s.ctx) == scs.Modified
+	if s.skipped || s.unset || s.gone || !modified && !s.changedAge {
 		return
 	}
-	cur, err := s.current()
-	if err == nil {
-		var same bool
-		if same, err = sameData(cur, s.view); same && err == nil {
-			return
+	var err error
+	if modified {
+		var cur *snapshot
+		if cur, err = s.current(); err == nil {
+			var same bool
+			if same, err = sameData(cur, s.view); same && err == nil && !s.changedAge && (!s.changedEnd || !s.stored) {
+				return
+			}
 		}
 	}
 	s.log(slog.LevelError, "a change made after the response had begun is lost: make it before the first byte, or call Save", "error", err)

@@ -31,8 +31,9 @@ import (
 type Manager struct {
 	*scs.SessionManager
 
-	opts  Options
-	given scs.SessionManager // the fields as New set them, to see what was changed since
+	opts   Options
+	signer *wire.Signer       // nil: cookies are not signed
+	given  scs.SessionManager // the fields as New set them, to see what was changed since
 
 	once sync.Once
 	cfg  *config
@@ -48,7 +49,6 @@ type config struct {
 	engine scs.SessionManager // scs's fields as scs is to see them; copied for each request
 	store  *guardedStore
 	codec  recordCodec
-	signer *wire.Signer
 	hash   bool          // HashTokenInStore
 	idle   time.Duration // sliding expiry of a session without an age of its own; 0: none, it ends at its deadline
 	// persist sends an expiry with the cookie of a session without an age of
@@ -76,6 +76,9 @@ func New(opts Options) (*Manager, error) {
 		opts.Store = sm.Store
 	}
 	m := &Manager{SessionManager: sm, opts: opts}
+	if opts.Cookies != UnsignedCookies {
+		m.signer = wire.NewSigner(opts.Secrets)
+	}
 	sm.Store = opts.Store
 	sm.Codec = opts.Codec
 	sm.Lifetime = opts.AbsoluteLifetime
@@ -102,6 +105,7 @@ func New(opts Options) (*Manager, error) {
 		if len(s) < 32 {
 			opts.Logger.Warn(fmt.Sprintf("session: Secrets[%d] is %d bytes long: use 32 random bytes or more", i, len(s)))
 		}
+		opts.Secrets[i] = "hidden" // printing a Manager must not show it; the signer has it
 	}
 	return m, nil
 }
@@ -185,11 +189,11 @@ func (m *Manager) makeConfig() (*config, error) {
 		codec:   recordCodecOf(o.Codec),
 		hash:    now.HashTokenInStore,
 		idle:    idle,
-		persist: cookie.Persist,
+		persist: cookie.Persist && o.Cookie.MaxAge == 0,
 		cookie:  o.Cookie.wire(),
 	}
-	if o.Cookies != UnsignedCookies {
-		c.signer = wire.NewSigner(o.Secrets)
+	if o.Cookie.MaxAge > 0 {
+		c.idle = o.TTL
 	}
 	// scs marks every loaded session as modified when IdleTimeout is set, and
 	// hashes the token before a store sees it: both are done here instead.
@@ -219,6 +223,15 @@ func storeError(op string, err error) error {
 		return nil
 	}
 	return &StoreError{Op: op, Err: err}
+}
+
+// fail has ErrorFunc answer, and sees to it that there is an answer.
+func (m *Manager) fail(w http.ResponseWriter, r *http.Request, err error) {
+	ew := &errorWriter{ResponseWriter: w}
+	m.ErrorFunc(ew, r, err)
+	if !ew.begun {
+		w.WriteHeader(http.StatusInternalServerError)
+	}
 }
 
 // respondError is the ErrorFunc that New sets: 503 with Retry-After when the

@@ -5,18 +5,23 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
+
+	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/internal/wire"
 )
 
 // ErrGone is returned by Save, Touch, Reload and Commit when the session was
-// ended (by a logout, its expiry or an operator) after this request loaded it.
+// ended (by a logout, its expiry or an operator) after this request loaded it,
+// or was unset by it.
 var ErrGone = errors.New("session: the session has ended")
 
-// ErrResponseBegun is returned by Regenerate and RenewToken when the cookie
-// with the new id could no longer be sent. The session is left as it was.
+// ErrResponseBegun is returned by Regenerate, RenewToken, MergeSession, and by
+// Save of a new session, when the cookie could no longer be sent. The session is
+// left as it was.
 var ErrResponseBegun = errors.New("session: the response has begun, so a new session id can't be sent")
 
 // ErrOutsidePath is returned by Save, Commit, Regenerate and RenewToken for a
@@ -37,16 +42,16 @@ func (m *Manager) ID(ctx context.Context) string {
 	return s.id
 }
 
-// Token returns the id of a session that is in the store, and "" for one that
-// is not there yet: scs's Token. ID has it from the start.
+// Token returns the id of a session that is in the store, or that RenewToken
+// has given it, and "" for one that is new: scs's Token. ID has it from the start.
 func (m *Manager) Token(ctx context.Context) string {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.stored {
-		return ""
+	if s.stored || s.renewed && s.engine.Status(s.ctx) == scs.Modified {
+		return s.id
 	}
-	return s.id
+	return ""
 }
 
 // Regenerate ends the session and begins an empty one with a new id: Express's
@@ -66,6 +71,16 @@ func (m *Manager) Regenerate(ctx context.Context) error {
 		return err
 	}
 	if err := s.reset(); err != nil {
+		return err
+	}
+	return s.renew()
+}
+
+// renew gives the session a new id, which marks it as changed.
+func (s *session) renew() error {
+	s.id, s.storedKey, s.renewed, s.unset = "", "", true, false
+	s.hasSaved, s.saved = false, nil
+	if err := s.needID(); err != nil {
 		return err
 	}
 	return s.engine.RenewToken(s.ctx)
@@ -98,9 +113,7 @@ func (m *Manager) RenewToken(ctx context.Context) error {
 			return err
 		}
 	}
-	s.id, s.storedKey, s.renewed = "", "", true
-	s.hasSaved, s.saved = false, nil
-	return s.engine.RenewToken(s.ctx)
+	return s.renew()
 }
 
 // Destroy deletes the session from the store and has the browser forget its
@@ -120,17 +133,26 @@ func (m *Manager) Destroy(ctx context.Context) error {
 // Unset is what setting req.session to null is in Express: the session's data
 // is gone for this request, and at its end the stored session is left as it
 // was or deleted, as Options.Unset says. What is put afterwards is not saved.
+// After the response has begun, UnsetDestroy deletes at once; a store that fails
+// to is logged.
 func (m *Manager) Unset(ctx context.Context) {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unset = true
 	_ = s.engine.Clear(s.ctx) // never fails
+	if s.headerSent && s.cfg.Unset == UnsetDestroy {
+		if err := s.remove(); err != nil {
+			s.log(slog.LevelError, "the session could not be deleted", "error", err)
+		}
+	}
 }
 
 // Save stores the session now, changed or not, instead of before the response:
-// Express's save. It may also be used after the response has begun. The error
-// is ErrGone, ErrOutsidePath or a *StoreError, or says what can't be encoded.
+// Express's save. It may also be used after the response has begun, unless the
+// session is new, as its cookie could not be sent: that is ErrResponseBegun. The
+// error can also be ErrGone, ErrOutsidePath or a *StoreError, or say what can't
+// be encoded.
 func (m *Manager) Save(ctx context.Context) error {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
@@ -138,11 +160,14 @@ func (m *Manager) Save(ctx context.Context) error {
 	if s.skipped {
 		return ErrOutsidePath
 	}
-	if s.unset {
-		return nil
-	}
-	if s.gone {
+	if s.gone || s.unset {
 		return ErrGone
+	}
+	if s.engine.Status(s.ctx) == scs.Destroyed {
+		return nil // there is nothing left to save
+	}
+	if s.headerSent && !s.stored {
+		return ErrResponseBegun
 	}
 	cur, err := s.current()
 	if err != nil {
@@ -212,6 +237,7 @@ func (m *Manager) Touch(ctx context.Context) error {
 	if !s.stored {
 		return nil
 	}
+	s.noteDeadline(s.engine.Deadline(s.ctx))
 	wctx, cancel := s.writeContext()
 	defer cancel()
 	if err := s.moveExpiry(wctx, s.end(time.Now())); err != nil {
@@ -264,6 +290,7 @@ func (m *Manager) MaxAge(ctx context.Context) (left time.Duration, ok bool) {
 	if s.cookie.OriginalMaxAge == nil {
 		return 0, false
 	}
+	s.noteDeadline(s.engine.Deadline(s.ctx))
 	now := time.Now()
 	return s.end(now).Sub(now), true
 }
@@ -281,20 +308,23 @@ func (m *Manager) Load(ctx context.Context, token string) (context.Context, erro
 	if err != nil {
 		return nil, err
 	}
-	s, err := m.newSession(cfg, nil)
+	s, err := m.newSession(cfg, noRequest())
 	if err != nil {
 		return nil, err
 	}
-	s.cookieID = cfg.idInToken(token)
+	s.cookieID = m.idInToken(token)
 	return s.load(ctx, s.cookieID)
 }
 
-func (c *config) idInToken(token string) string {
-	if c.signer == nil {
+// noRequest stands for the request outside of one.
+func noRequest() *http.Request { return &http.Request{URL: &url.URL{}, Header: http.Header{}} }
+
+func (m *Manager) idInToken(token string) string {
+	if m.signer == nil {
 		return token
 	}
 	if value, _ := wire.CookieValue([]string{"t=" + token}, "t"); strings.HasPrefix(value, "s:") {
-		id, _ := c.signer.Unsign(value)
+		id, _ := m.signer.Unsign(value)
 		return id
 	}
 	return token
@@ -312,7 +342,7 @@ func (m *Manager) WriteSessionCookie(ctx context.Context, w http.ResponseWriter,
 		addCookie(w.Header(), cleared(s.header(&s.cookie, "")))
 		return
 	}
-	c := s.header(&s.cookie, s.cfg.cookieValue(token))
+	c := s.header(&s.cookie, s.cookieValue(token))
 	if s.lasting() {
 		setExpiry(c, expiry, time.Now())
 	}
@@ -323,11 +353,14 @@ func (m *Manager) WriteSessionCookie(ctx context.Context, w http.ResponseWriter,
 // current one and ends the other session, as scs's does.
 func (m *Manager) MergeSession(ctx context.Context, token string) error {
 	s := m.mustSession(ctx)
+	if err := s.canTake(); err != nil {
+		return err
+	}
 	other, err := m.newSession(s.cfg, s.r)
 	if err != nil {
 		return err
 	}
-	other.ctx, other.id = ctx, s.cfg.idInToken(token)
+	other.outer, other.ctx, other.id = s.outer, ctx, m.idInToken(token)
 	if other.id == "" || other.id == m.Token(ctx) {
 		return nil
 	}
@@ -350,6 +383,21 @@ func (m *Manager) MergeSession(ctx context.Context, token string) error {
 	return nil
 }
 
+// canTake tells whether what is put into the session now will be saved.
+func (s *session) canTake() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.headerSent:
+		return ErrResponseBegun
+	case s.skipped:
+		return ErrOutsidePath
+	case s.gone || s.unset:
+		return ErrGone
+	}
+	return nil
+}
+
 // Iterate calls fn with the context of each live session in the store, in no
 // order. Inside fn the session can be read, destroyed, or changed and saved. A
 // record that can't be read is left out, with a line in the log. It returns
@@ -367,12 +415,12 @@ func (m *Manager) Iterate(ctx context.Context, fn func(context.Context) error) e
 
 // visit calls fn with one session of Iterate's.
 func (m *Manager) visit(ctx context.Context, cfg *config, key string, data []byte, fn func(context.Context) error) error {
-	s, err := m.newSession(cfg, nil)
+	s, err := m.newSession(cfg, noRequest())
 	if err != nil {
 		return err
 	}
 	s.id, s.storedKey = key, key
-	s.ctx = context.WithValue(ctx, m, s)
+	s.outer, s.ctx = ctx, context.WithValue(ctx, m, s)
 	rec, err := cfg.codec.decode(data)
 	if err != nil {
 		s.log(slog.LevelWarn, "a stored record can't be read and is left out", "error", err)

@@ -42,22 +42,24 @@ func (m *Manager) LoadAndSave(next http.Handler) http.Handler {
 		w.Header().Add("Vary", "Cookie")
 		s, err := m.newSession(cfg, r)
 		if err != nil {
-			m.ErrorFunc(w, r, err)
+			m.fail(w, r, err)
 			return
 		}
 		ctx, err := s.loadRequest()
 		if err != nil {
-			m.ErrorFunc(w, r, err)
+			m.fail(w, r, err)
 			return
 		}
-		sw := &responseWriter{ResponseWriter: w, session: s, before: before}
-		s.r = r.WithContext(ctx)
-		next.ServeHTTP(sw, s.r)
-		if sw.begun {
+		sw := &responseWriter{ResponseWriter: w, session: s, request: r.WithContext(ctx), before: before}
+		next.ServeHTTP(sw, sw.request)
+		switch {
+		case sw.dropped:
+			return
+		case sw.begun:
 			s.reportLost()
 			return
 		}
-		sw.begin()
+		_ = sw.begin() // ErrorFunc has answered, if it failed
 	})
 }
 
@@ -71,7 +73,7 @@ func (s *session) loadRequest() (context.Context, error) {
 	value, ok := wire.CookieValue(s.r.Header["Cookie"], s.cfg.Name)
 	s.hasCookie = ok
 	if ok && len(value) <= maxCookieValue {
-		s.cookieID, s.isUnsigned = s.cfg.idIn(value)
+		s.cookieID, s.isUnsigned = s.idIn(value)
 	}
 	ctx, err := s.load(ctx, s.cookieID)
 	if !s.stored {
@@ -82,18 +84,16 @@ func (s *session) loadRequest() (context.Context, error) {
 
 // idIn returns the session id in a cookie's value, "" if it may not be used,
 // and whether it came without a signature where one is wanted.
-func (c *config) idIn(value string) (id string, unsigned bool) {
-	if c.Cookies == UnsignedCookies {
-		return value, false
-	}
-	if strings.HasPrefix(value, "s:") {
-		id, _ = c.signer.Unsign(value)
+func (s *session) idIn(value string) (id string, unsigned bool) {
+	form := s.cfg.Cookies
+	switch {
+	case form != UnsignedCookies && strings.HasPrefix(value, "s:"):
+		id, _ = s.m.signer.Unsign(value)
 		return id, false
+	case form == SignedCookies || checkID(value) != nil:
+		return "", false
 	}
-	if c.Cookies == MigrateCookies {
-		return value, true
-	}
-	return "", false
+	return value, form == MigrateCookies
 }
 
 // requestPath is the path the client asked for, before any StripPrefix, and as
@@ -115,7 +115,7 @@ func (s *session) lasting() bool {
 
 // setCookie is the Set-Cookie header for the session.
 func (s *session) setCookie(lasting bool, now time.Time) string {
-	c := s.header(&s.cookie, s.cfg.cookieValue(s.id))
+	c := s.header(&s.cookie, s.cookieValue(s.id))
 	if lasting {
 		setExpiry(c, s.end(now), now)
 	}
@@ -163,11 +163,11 @@ func (s *session) header(c *wire.Cookie, value string) *wire.SetCookie {
 	}
 }
 
-func (c *config) cookieValue(id string) string {
-	if c.signer == nil {
+func (s *session) cookieValue(id string) string {
+	if s.m.signer == nil {
 		return id
 	}
-	return c.signer.Sign(id)
+	return s.m.signer.Sign(id)
 }
 
 // addCookie sets the header, and keeps caches from storing it, as scs does.

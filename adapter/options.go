@@ -41,8 +41,9 @@ type Options struct {
 
 	// GenID makes the id of a new session: between 1 and 128 bytes, printable
 	// ASCII, unique and not to be guessed (OWASP ASVS 7.2.3: at least 128 bits
-	// of entropy). It is called when the id is first needed. Zero value: 24
-	// random bytes in base64url, as in Express.
+	// of entropy). It is called when the id is first needed, with an empty request
+	// outside LoadAndSave, and must not use the Manager. Zero value: 24 random
+	// bytes in base64url, as in Express.
 	GenID func(*http.Request) string
 
 	// Proxy says whether the first value of X-Forwarded-Proto tells if the
@@ -60,8 +61,9 @@ type Options struct {
 
 	// CookieFunc, if not nil, makes the cookie of a new session from the
 	// request, as a function does in Express 1.19; Cookie must then be left
-	// zero. It is called once a request and must be safe for concurrent use. A
-	// cookie that New would refuse fails the request.
+	// zero. It is called for each request, with an empty one outside
+	// LoadAndSave, and must be safe for concurrent use. A cookie that New would
+	// refuse fails the request.
 	CookieFunc func(*http.Request) Cookie
 
 	// TTL is how long the store keeps a session whose cookie has no MaxAge or
@@ -69,8 +71,9 @@ type Options struct {
 	TTL time.Duration
 
 	// AbsoluteLifetime ends a session this long after it began, whatever its
-	// use (OWASP ASVS 7.3.2). Zero value: no such limit, as in Express. scs:
-	// Lifetime.
+	// use (OWASP ASVS 7.3.2). As in scs, RenewToken begins it anew. Zero value:
+	// no such limit, as in Express; Manager.Deadline is then a century away.
+	// scs: Lifetime.
 	AbsoluteLifetime time.Duration
 
 	// TouchAfter slides a session's expiry at most this often, which makes
@@ -170,7 +173,8 @@ const (
 	SignedCookies CookieForm = iota
 
 	// MigrateCookies accepts the bare token of plain scs too, and replaces it
-	// with a signed cookie, so that nobody is logged out by the change.
+	// with a signed cookie, so that nobody is logged out by the change. Until
+	// you go on to SignedCookies, an id that leaks is as good as a cookie.
 	MigrateCookies
 
 	// UnsignedCookies are plain scs's bare tokens. Secrets are not used.

@@ -47,6 +47,9 @@ func TestBadOptions(t *testing.T) {
 		`Cookie.SameSite and Cookie.Secure: browsers drop a SameSite=None cookie that is not secure; set Secure`: func(o *adapter.Options) {
 			o.Cookie.SameSite = "None"
 		},
+		`Cookie.SameSite and Cookie.Secure: auto is None on a secure connection, and browsers drop such a cookie if it is not secure; set Secure to Auto`: func(o *adapter.Options) {
+			o.Cookie.SameSite = adapter.SameSiteAuto
+		},
 		`Cookie.Partitioned and Cookie.Secure: browsers drop a partitioned cookie that is not secure; set Secure`: func(o *adapter.Options) {
 			o.Cookie.Partitioned = true
 		},

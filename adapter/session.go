@@ -27,8 +27,9 @@ type session struct {
 	m      *Manager
 	cfg    *config
 	engine scs.SessionManager
-	r      *http.Request   // nil outside LoadAndSave
-	ctx    context.Context // the request's, with this session and scs's data
+	r      *http.Request   // as it came; an empty one outside LoadAndSave
+	outer  context.Context // the request's own, for the log
+	ctx    context.Context // that with this session and scs's data
 
 	mu sync.Mutex // held by the methods that handlers call
 
@@ -112,7 +113,7 @@ func sameData(a, b *snapshot) (bool, error) {
 	return reflect.DeepEqual(ra.values, rb.values), nil
 }
 
-// newSession makes the session of a request; r is nil outside of one.
+// newSession makes the session of a request.
 func (m *Manager) newSession(cfg *config, r *http.Request) (*session, error) {
 	s := &session{m: m, cfg: cfg, engine: cfg.engine, r: r, given: cfg.Cookie}
 	s.engine.Store = s
@@ -150,7 +151,7 @@ func (m *Manager) mustSession(ctx context.Context) *session {
 func (s *session) load(ctx context.Context, id string) (context.Context, error) {
 	// The session goes in before scs loads, and is replaced by the context with
 	// scs's data after.
-	s.ctx = context.WithValue(ctx, s.m, s)
+	s.outer, s.ctx = ctx, context.WithValue(ctx, s.m, s)
 	ctx, err := s.engine.Load(s.ctx, id)
 	if err != nil {
 		return nil, err
@@ -170,53 +171,65 @@ func (s *session) FindCtx(ctx context.Context, id string) ([]byte, bool, error) 
 	return p.bytes, true, nil
 }
 
-// find reads the session from the store and takes its state over. nil: there is none,
-// or none that can be read.
+// find reads the session from the store and takes its state over. nil: there is
+// none, or none that can be read.
 func (s *session) find(ctx context.Context) (*snapshot, error) {
 	var (
-		data      []byte
-		found     bool
-		err       error
-		now       = time.Now()
-		st        = s.cfg.store
-		slide     time.Time // the expiry that the store was given while reading
-		storeSays time.Time // the expiry that the store told
+		data   []byte
+		found  bool
+		err    error
+		now    = time.Now()
+		st     = s.cfg.store
+		expiry time.Time // the store's, if known
+		// Most sessions have the configuration's age, and can be touched while
+		// they are read. One with its own is put right below.
+		age   = s.newCookie().OriginalMaxAge
+		slide = s.expiryFor(age, time.Time{}, now)
+		// A session that may be unused for as long as it may last ends at its
+		// deadline: there is nothing to slide.
+		fixed = s.cfg.AbsoluteLifetime > 0 && slide.Sub(now) >= s.cfg.AbsoluteLifetime
 	)
+	touched := false
 	switch {
-	case s.cfg.idle == 0 || s.cfg.Resave || s.storedKey != "":
+	case s.cfg.idle == 0 || s.cfg.Resave || s.storedKey != "" || !slide.After(now):
 		data, found, err = st.find(ctx, s.key())
-	case s.cfg.TouchAfter > 0 && st.findExpirer != nil:
-		data, storeSays, found, err = st.findExpirer.FindExpiry(ctx, s.key())
+	case (s.cfg.TouchAfter > 0 || fixed) && st.findExpirer != nil:
+		data, expiry, found, err = st.findExpirer.FindExpiry(ctx, s.key())
 	case s.cfg.TouchAfter == 0 && st.findToucher != nil:
-		// Most sessions have the configuration's age. One with its own is put
-		// right below.
-		slide = s.expiryFor(s.newCookie().OriginalMaxAge, time.Time{}, now)
 		data, found, err = st.findToucher.FindTouch(ctx, s.key(), slide)
+		touched, expiry = true, slide
 	default:
 		data, found, err = st.find(ctx, s.key())
 	}
 	if err != nil || !found {
 		return nil, storeError("find", err)
 	}
-	p := s.snapshot(data)
 	rec, err := s.cfg.codec.decode(data)
 	if err != nil {
 		s.log(slog.LevelWarn, "a stored record can't be read and counts as no session", "error", err)
 		return nil, nil
 	}
+
+	// What follows is for this session alone, and a client that hangs up must
+	// not leave it half done.
+	ctx, cancel := s.writeContext()
+	defer cancel()
 	if !rec.deadline.IsZero() && !now.Before(rec.deadline) {
-		return nil, nil // the store drops it at the expiry that it has
+		return nil, storeError("delete", st.delete(ctx, s.key()))
 	}
-	s.adopt(p, rec)
-	s.expiry = storeSays
-	if !slide.IsZero() {
-		s.touched, s.expiry = true, slide
-		if want := s.expiryFor(s.cookie.OriginalMaxAge, s.deadline, now); differs(want, slide, now) {
-			if err := s.moveExpiry(ctx, want); err != nil || s.gone {
-				return nil, err
-			}
+	if rec.ownAge {
+		age = rec.cookie.OriginalMaxAge
+	}
+	if want := s.expiryFor(age, rec.deadline, now); touched && differs(want, slide, now) {
+		found, err := st.touch(ctx, s.key(), want)
+		if err != nil || !found {
+			return nil, storeError("touch", err)
 		}
+		expiry = want
 	}
+	p := s.snapshot(data)
+	s.adopt(p, rec)
+	s.touched, s.expiry = touched, expiry
 	return p, nil
 }
 
@@ -260,6 +273,12 @@ func (s *session) adoptAge(r *record) {
 		if r.ownAge {
 			s.cookie.OriginalMaxAge = r.cookie.OriginalMaxAge
 		}
+		if r.secure {
+			s.cookie.Secure = true
+			if s.given.SameSite == SameSiteAuto {
+				s.cookie.SameSite = string(SameSiteNone)
+			}
+		}
 	}
 }
 
@@ -280,13 +299,7 @@ func (s *session) scsDeadline() time.Time {
 
 // Encode is asked by scs's Commit, which holds scs's data still meanwhile.
 func (s *session) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
-	if time.Until(deadline) > forever/2 {
-		deadline = time.Time{}
-	}
-	if !deadline.Equal(s.deadline) {
-		s.deadline = deadline
-		s.changedEnd = true
-	}
+	s.noteDeadline(deadline)
 	b, err := s.cfg.codec.encode(s.record(values, time.Now()))
 	if err != nil {
 		return nil, fmt.Errorf("session: encode: %w", err)
@@ -295,12 +308,23 @@ func (s *session) Encode(deadline time.Time, values map[string]any) ([]byte, err
 	return b, nil
 }
 
+// noteDeadline takes over the deadline that scs has for the session.
+func (s *session) noteDeadline(deadline time.Time) {
+	if time.Until(deadline) > forever/2 {
+		deadline = time.Time{}
+	}
+	if !deadline.Equal(s.deadline) {
+		s.deadline, s.changedEnd = deadline, true
+	}
+}
+
 // record is the session with these values, as it would be stored now.
 func (s *session) record(values map[string]any, now time.Time) record {
 	s.needCookie()
 	r := record{
 		cookie:   s.cookie,
 		ownAge:   s.ownAge,
+		secure:   s.cookie.Secure && s.given.Secure == Auto,
 		deadline: s.deadline,
 		expiry:   s.expiryFor(s.cookie.OriginalMaxAge, s.deadline, now),
 		values:   values,
@@ -346,6 +370,8 @@ func (s *session) AllCtx(context.Context) (map[string][]byte, error) {
 func (s *session) needCookie() {
 	if !s.cookieSet {
 		s.cookie, s.cookieSet = s.newCookie(), true
+		// An age that the next request's configuration need not have.
+		s.ownAge = s.cfg.CookieFunc != nil || !s.given.Expires.IsZero()
 	}
 }
 
@@ -372,8 +398,6 @@ func (s *session) newCookie() wire.Cookie {
 func (s *session) isSecure() bool {
 	r := s.r
 	switch {
-	case r == nil:
-		return false
 	case r.TLS != nil:
 		return true
 	case s.cfg.Proxy == False:
@@ -382,7 +406,9 @@ func (s *session) isSecure() bool {
 		first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
 		return strings.EqualFold(strings.TrimSpace(first), "https")
 	}
-	return strings.EqualFold(r.URL.Scheme, "https")
+	// Set by a middleware for proxy headers, not by a client that sends its
+	// request to an absolute URL.
+	return strings.EqualFold(r.URL.Scheme, "https") && (r.RequestURI == "" || r.RequestURI[0] == '/')
 }
 
 // expiryFor is when a session used now ends.
@@ -398,6 +424,9 @@ func (s *session) expiryFor(maxAge *time.Duration, deadline, now time.Time) time
 	}
 	if !deadline.IsZero() && deadline.Before(end) {
 		end = deadline
+	}
+	if limit := now.Add(forever); end.After(limit) {
+		end = limit // stores have a last date
 	}
 	return end.UTC()
 }
@@ -445,15 +474,23 @@ func (s *session) needID() error {
 		return nil
 	}
 	id := s.cfg.GenID(s.r)
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("session: GenID returned %w", err)
+	}
+	s.id = id
+	return nil
+}
+
+// checkID says what is wrong with an id that did not come signed.
+func checkID(id string) error {
 	if len(id) == 0 || len(id) > 128 {
-		return fmt.Errorf("session: GenID returned %d bytes; an id has 1 to 128", len(id))
+		return fmt.Errorf("an id of %d bytes; it must have 1 to 128", len(id))
 	}
 	for _, c := range []byte(id) {
 		if c <= ' ' || c > '~' {
-			return errors.New("session: GenID returned an id that is not printable ASCII")
+			return errors.New("an id that is not printable ASCII")
 		}
 	}
-	s.id = id
 	return nil
 }
 
@@ -462,5 +499,5 @@ func (s *session) log(level slog.Level, msg string, args ...any) {
 	if s.id != "" {
 		args = append(args, "session", shortHash(s.id))
 	}
-	s.cfg.Logger.Log(s.ctx, level, "session: "+msg, args...)
+	s.cfg.Logger.Log(s.outer, level, "session: "+msg, args...)
 }

@@ -20,15 +20,17 @@ var ErrNoValue = errors.New("session: no such key")
 // encoding/json. An Express app sees a plain object. Read it with Get.
 func Put[T any](ctx context.Context, m *Manager, key string, value T) error {
 	s := m.mustSession(ctx)
-	if _, ok := s.cfg.codec.(jsonRecords); !ok && !isBasic(value) {
+	var stored any = value
+	if !isBasic(value) {
 		b, err := json.Marshal(value)
 		if err != nil {
 			return fmt.Errorf("session: put %q: %w", key, err)
 		}
-		m.SessionManager.Put(ctx, key, string(b))
-		return nil
+		if !s.isJSON() {
+			stored = string(b)
+		}
 	}
-	m.SessionManager.Put(ctx, key, value)
+	m.SessionManager.Put(ctx, key, stored)
 	return nil
 }
 
@@ -53,7 +55,7 @@ func Get[T any](ctx context.Context, m *Manager, key string) (T, error) {
 		// Put has stored JSON as text, in this record or before it was moved
 		// from gob to JSON.
 		forms = [][]byte{b, []byte(text)}
-		if _, isJSON := m.mustSession(ctx).cfg.codec.(jsonRecords); !isJSON {
+		if !m.mustSession(ctx).isJSON() {
 			forms[0], forms[1] = forms[1], forms[0]
 		}
 	}
@@ -109,11 +111,15 @@ func (m *Manager) GetFloat(ctx context.Context, key string) float64 { return toF
 
 // GetBytes returns bytes; from JSON, the base64 text that Go makes of them, or
 // a Buffer of Node's.
-func (m *Manager) GetBytes(ctx context.Context, key string) []byte { return toBytes(m.Get(ctx, key)) }
+func (m *Manager) GetBytes(ctx context.Context, key string) []byte {
+	return m.toBytes(ctx, m.Get(ctx, key))
+}
 
 // GetTime returns a time; from JSON, the text that Go or a JavaScript Date
 // makes of it.
-func (m *Manager) GetTime(ctx context.Context, key string) time.Time { return toTime(m.Get(ctx, key)) }
+func (m *Manager) GetTime(ctx context.Context, key string) time.Time {
+	return m.toTime(ctx, m.Get(ctx, key))
+}
 
 // PopInt is GetInt, and removes the key.
 func (m *Manager) PopInt(ctx context.Context, key string) int { return toInt[int](m.Pop(ctx, key)) }
@@ -122,10 +128,20 @@ func (m *Manager) PopInt(ctx context.Context, key string) int { return toInt[int
 func (m *Manager) PopFloat(ctx context.Context, key string) float64 { return toFloat(m.Pop(ctx, key)) }
 
 // PopBytes is GetBytes, and removes the key.
-func (m *Manager) PopBytes(ctx context.Context, key string) []byte { return toBytes(m.Pop(ctx, key)) }
+func (m *Manager) PopBytes(ctx context.Context, key string) []byte {
+	return m.toBytes(ctx, m.Pop(ctx, key))
+}
 
 // PopTime is GetTime, and removes the key.
-func (m *Manager) PopTime(ctx context.Context, key string) time.Time { return toTime(m.Pop(ctx, key)) }
+func (m *Manager) PopTime(ctx context.Context, key string) time.Time {
+	return m.toTime(ctx, m.Pop(ctx, key))
+}
+
+// isJSON tells whether values may have come from JSON.
+func (s *session) isJSON() bool {
+	_, ok := s.cfg.codec.(jsonRecords)
+	return ok
+}
 
 func toInt[T int | int32 | int64](v any) T {
 	var i int64
@@ -160,10 +176,11 @@ func toFloat(v any) float64 {
 	return 0
 }
 
-func toBytes(v any) []byte {
+func (m *Manager) toBytes(ctx context.Context, v any) []byte {
+	if b, ok := v.([]byte); ok || !m.mustSession(ctx).isJSON() {
+		return b
+	}
 	switch v := v.(type) {
-	case []byte:
-		return v
 	case string:
 		if b, err := base64.StdEncoding.DecodeString(v); err == nil {
 			return b
@@ -186,14 +203,10 @@ func toBytes(v any) []byte {
 	return nil
 }
 
-func toTime(v any) time.Time {
-	switch v := v.(type) {
-	case time.Time:
-		return v
-	case string:
-		if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
-			return t
-		}
+func (m *Manager) toTime(ctx context.Context, v any) time.Time {
+	t, ok := v.(time.Time)
+	if text, isText := v.(string); !ok && isText && m.mustSession(ctx).isJSON() {
+		t, _ = time.Parse(time.RFC3339Nano, text)
 	}
-	return time.Time{}
+	return t
 }

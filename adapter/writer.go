@@ -17,6 +17,7 @@ var errDropped = errors.New("session: the session could not be saved, so this re
 type responseWriter struct {
 	http.ResponseWriter
 	session *session
+	request *http.Request
 	before  http.Header // the headers from before the handler
 	begun   bool        // the session was saved, or ErrorFunc has answered
 	dropped bool        // ErrorFunc has answered
@@ -26,15 +27,17 @@ type responseWriter struct {
 // that failed and the handler's response is not to be sent.
 func (w *responseWriter) begin() error {
 	if !w.begun {
-		w.begun = true
+		w.begun, w.dropped = true, true // also if the store panics
 		setCookie, err := w.session.finish()
 		if err != nil {
-			w.dropped = true
 			h := w.Header()
 			clear(h)
 			maps.Copy(h, w.before)
-			w.session.m.ErrorFunc(w.ResponseWriter, w.session.r, err)
-		} else if setCookie != "" {
+			w.session.m.fail(w.ResponseWriter, w.request, err)
+			return errDropped
+		}
+		w.dropped = false
+		if setCookie != "" {
 			addCookie(w.Header(), setCookie)
 		}
 	}
@@ -100,6 +103,24 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
+
+// errorWriter notices whether ErrorFunc answers.
+type errorWriter struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (w *errorWriter) WriteHeader(status int) {
+	w.begun = w.begun || status >= 200
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *errorWriter) Write(b []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Unwrap lets http.ResponseController reach the rest.
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

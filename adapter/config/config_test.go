@@ -470,7 +470,7 @@ func TestLogger(t *testing.T) {
 	}
 	defer sessions.Close()
 	for _, token := range []string{"a", "b"} {
-		sessions.Backend.CommitCtx(t.Context(), token, nil, time.Now().Add(time.Hour))
+		_ = sessions.Backend.CommitCtx(t.Context(), token, nil, time.Now().Add(time.Hour))
 	}
 	if !strings.Contains(log.String(), "full") {
 		t.Errorf("no warning of a full store in the log:\n%s", &log)
@@ -481,7 +481,7 @@ func TestLogger(t *testing.T) {
 func TestEach(t *testing.T) {
 	a, b := errors.New("a"), errors.New("b")
 	two := fmt.Errorf("redis: open: %w: %w", a, b)
-	if got := each(errors.Join(two, errors.Join(a, b))); len(got) != 3 || got[0] != two || got[1] != a || got[2] != b {
+	if got := each(errors.Join(two, errors.Join(a, b))); !reflect.DeepEqual(got, []error{two, a, b}) {
 		t.Errorf("got %q", got)
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func TestSchemaIsGenerated(t *testing.T) { golden(t, "schema.json", schema(t)) }
-func TestDocsAreGenerated(t *testing.T)  { golden(t, "../../docs/configuration.md", docs()) }
+func TestDocsAreGenerated(t *testing.T)  { golden(t, "../../docs/configuration.md", docs(t)) }
 
 // schema makes a JSON Schema of the table of keys.
 func schema(t *testing.T) string {
@@ -74,7 +74,17 @@ func anyOf(a, b map[string]any) map[string]any {
 }
 
 // docs makes a page of the table of keys.
-func docs() string {
+func docs(t *testing.T) string {
+	t.Helper()
+	// Examples are samples, so they load; the first line is for the test alone.
+	example := func(name string) string {
+		text, err := os.ReadFile("testdata/valid/docs-" + name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(text), "\n")
+		return "```yaml\n" + rest + "```\n"
+	}
 	var b strings.Builder
 	b.WriteString(`# Configuration
 
@@ -87,7 +97,8 @@ unknown one is an error.
 - **Durations** are text: a number and ms, s, m, h, d or w, also several (` + "`1h30m`" + `). Where Express has a number it is
   taken in Express's unit.
 - **Variables**: ` + "`${VAR}`" + ` in a value is an environment variable, which must be set. ` + "`${VAR:-text}`" + ` is text if it is
-  not set, or empty. A dollar sign is ` + "`$$`" + `. What is put in is not looked at again.
+  not set, or empty. A dollar sign is ` + "`$$`" + `. What is put in is not looked at again;
+  in a URL, what is special there, as in a password, must be percent-encoded in the variable.
 - **Overrides**: an environment variable named as below takes the place of the key in the file. Its value is what the file would have,
   without quotes; several secrets are a JSON list. An empty variable counts as not set. Other names that begin with SAMESID_ are
   errors, but for those that Kubernetes sets for a service of that name.
@@ -98,6 +109,22 @@ unknown one is an error.
 
 With NODE_ENV or APP_ENV set to production, a memory store and ` + "`cookie.secure: false`" + ` are warned about in the log; a secret of
 less than 32 bytes always is.
+
+## Examples
+
+Redis, with the records of connect-redis:
+
+` + example("redis") + `
+Postgres, with the table of connect-pg-simple and the secrets in files, a new one and the one before it:
+
+` + example("postgres") + `
+The environment alone, with "" for a path:
+
+` + "```sh\n" + `export SAMESID_SECRET=… # what openssl rand -base64 32 prints, once and for all
+export SAMESID_COOKIE_MAXAGE=7d
+export SAMESID_STORE_URL=redis://localhost:6379/0
+` + "```\n" + `
+To try such a file with the demo: ` + "`go run ./demo -config session.yaml`" + `.
 `)
 	for _, section := range []string{"", "cookie", "store"} {
 		if section != "" {

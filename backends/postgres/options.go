@@ -147,8 +147,10 @@ func (o Options) check() (Options, error) {
 		field string
 		n     int64
 	}{
-		{"MaxOpenConns", int64(o.MaxOpenConns)}, {"MaxIdleConns", int64(o.MaxIdleConns)},
-		{"ConnMaxIdleTime", int64(o.ConnMaxIdleTime)}, {"ConnMaxLifetime", int64(o.ConnMaxLifetime)},
+		{"MaxOpenConns", int64(o.MaxOpenConns)},
+		{"MaxIdleConns", int64(o.MaxIdleConns)},
+		{"ConnMaxIdleTime", int64(o.ConnMaxIdleTime)},
+		{"ConnMaxLifetime", int64(o.ConnMaxLifetime)},
 		{"ConnectTimeout", int64(o.ConnectTimeout)},
 	} {
 		if n.n < 0 {
@@ -178,11 +180,15 @@ func (o Options) openOnly() error {
 		field string
 		set   bool
 	}{
-		{"MaxOpenConns", o.MaxOpenConns != 0}, {"MaxIdleConns", o.MaxIdleConns != 0},
-		{"ConnMaxIdleTime", o.ConnMaxIdleTime != 0}, {"ConnMaxLifetime", o.ConnMaxLifetime != 0},
+		{"MaxOpenConns", o.MaxOpenConns != 0},
+		{"MaxIdleConns", o.MaxIdleConns != 0},
+		{"ConnMaxIdleTime", o.ConnMaxIdleTime != 0},
+		{"ConnMaxLifetime", o.ConnMaxLifetime != 0},
 		{"ConnectTimeout", o.ConnectTimeout != 0},
-		{"SSLMode", o.SSLMode != ""}, {"SSLRootCert", o.SSLRootCert != ""},
-		{"SSLCert", o.SSLCert != ""}, {"SSLKey", o.SSLKey != ""},
+		{"SSLMode", o.SSLMode != ""},
+		{"SSLRootCert", o.SSLRootCert != ""},
+		{"SSLCert", o.SSLCert != ""},
+		{"SSLKey", o.SSLKey != ""},
 	} {
 		if f.set {
 			errs = append(errs, fmt.Errorf("postgres: Options.%s: is for Open; set it up on the *sql.DB given to New", f.field))

@@ -270,7 +270,7 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 				ORDER BY {expiry} LIMIT $1 FOR UPDATE SKIP LOCKED)
 			DELETE FROM {table} t USING gone WHERE t.{id} = gone.{id} AND t.{expiry} <= now()`},
 	} {
-		stmt, err := s.db.PrepareContext(ctx, names.Replace(p.query))
+		stmt, err := s.db.PrepareContext(ctx, names.Replace(p.query)) //nolint:sqlclosecheck // Close closes it
 		if err != nil {
 			return err
 		}

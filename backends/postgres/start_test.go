@@ -158,20 +158,29 @@ CREATE TABLE "No such"."sessions" (
 );
 CREATE INDEX "sessions_expiry_idx" ON "No such"."sessions" ("expiry");
 `, true},
-		{"no schema to create in", "", Options{SchemaName: `No "such`, CreateTable: true},
+		{
+			"no schema to create in", "",
+			Options{SchemaName: `No "such`, CreateTable: true},
 			`postgres: create table "No ""such"."sessions": the schema is missing: run CREATE SCHEMA "No ""such": ` +
-				`pq: schema "No "such" does not exist at position 1:14 (3F000)`, true},
-		{"another layout", `CREATE TABLE sessions (token text PRIMARY KEY, data bytea, expiry timestamptz)`,
+				`pq: schema "No "such" does not exist at position 1:14 (3F000)`, true,
+		},
+		{
+			"another layout", `CREATE TABLE sessions (token text PRIMARY KEY, data bytea, expiry timestamptz)`,
 			Options{Layout: LayoutConnectSessionKnex, CreateTable: true},
-			`postgres: table "sessions" is one of layout "scs"; set Layout to it, or TableName to another table`, true},
-		{"wrong columns", `CREATE TABLE session (sid varchar, sess text)`, Options{Layout: LayoutConnectPgSimple},
+			`postgres: table "sessions" is one of layout "scs"; set Layout to it, or TableName to another table`, true,
+		},
+		{
+			"wrong columns", `CREATE TABLE session (sid varchar, sess text)`,
+			Options{Layout: LayoutConnectPgSimple},
 			`postgres: table "session": column "sess" is of type text, not json; column "expire" is missing; column "sid" is not unique; run:
 
 ALTER TABLE "session" ALTER COLUMN "sess" TYPE json USING "sess"::json;
 ALTER TABLE "session" ADD COLUMN "expire" timestamp(6) NOT NULL;
 ALTER TABLE "session" ADD PRIMARY KEY ("sid");
-`, false},
-		{"wrong types", `CREATE TABLE sessions (token char(43), data text, expiry timestamp); CREATE UNIQUE INDEX ON sessions (token) WHERE expiry IS NULL`,
+`, false,
+		},
+		{
+			"wrong types", `CREATE TABLE sessions (token char(43), data text, expiry timestamp); CREATE UNIQUE INDEX ON sessions (token) WHERE expiry IS NULL`,
 			Options{CreateTable: true},
 			`postgres: table "sessions": column "token" is of type character, not text; column "data" is of type text, not bytea; column "expiry" is of type timestamp without time zone, not timestamptz; column "token" is not unique; run:
 
@@ -179,12 +188,16 @@ ALTER TABLE "sessions" ALTER COLUMN "token" TYPE text USING "token"::text;
 ALTER TABLE "sessions" ALTER COLUMN "data" TYPE bytea USING convert_to("data"::text, 'UTF8');
 ALTER TABLE "sessions" ALTER COLUMN "expiry" TYPE timestamptz USING "expiry"::timestamptz;
 ALTER TABLE "sessions" ADD PRIMARY KEY ("token");
-`, false},
-		{"bytes for JSON", `CREATE TABLE session (sid varchar PRIMARY KEY, sess bytea, expire timestamptz)`, Options{Layout: LayoutConnectPgSimple},
+`, false,
+		},
+		{
+			"bytes for JSON", `CREATE TABLE session (sid varchar PRIMARY KEY, sess bytea, expire timestamptz)`,
+			Options{Layout: LayoutConnectPgSimple},
 			`postgres: table "session": column "sess" is of type bytea, not json; run:
 
 ALTER TABLE "session" ALTER COLUMN "sess" TYPE json USING convert_from("sess", 'UTF8')::json;
-`, false},
+`, false,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dsn, _ := testserver.Schema(t)

@@ -748,8 +748,8 @@ func TestCloseWaitsForCleanup(t *testing.T) {
 	closed := make(chan error)
 	go func() { closed <- s.Close() }()
 	select {
-	case <-closed:
-		t.Fatal("Close has not waited for the clean-up")
+	case err := <-closed:
+		t.Fatalf("Close has not waited for the clean-up: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	<-l.records
@@ -806,8 +806,8 @@ func TestCloseEndsCleanup(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("Close waits for the clean-up's statement")
-		tx.Rollback()
-		<-closed
+		_ = tx.Rollback()
+		_ = <-closed
 	}
 	select {
 	case r := <-l.records:

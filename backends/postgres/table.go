@@ -16,11 +16,11 @@ import (
 
 // layout is what a table of each Layout looks like.
 type layout struct {
-	table, id, data, expiry                    string
-	idType, dataType, expiryType               string   // as created
-	dataTypes, expiryTypes                     []string // as accepted
-	constraintSuffix, indexPrefix, indexSuffix string
-	wholeSeconds                               bool
+	table, id, data, expiry      string
+	idType, dataType, expiryType string   // as created
+	dataTypes, expiryTypes       []string // as accepted
+	indexPrefix, indexSuffix     string
+	wholeSeconds                 bool
 }
 
 const (
@@ -192,7 +192,7 @@ func (t table) complete(columns map[string]column) bool {
 // that puts it right.
 func (t table) check(columns map[string]column) error {
 	if len(columns) == 0 {
-		return fmt.Errorf("postgres: table %s does not exist; set CreateTable, or run:\n\n%s;\n%s;\n", t.q, t.createTable, t.createIndex)
+		return fmt.Errorf("postgres: table %s does not exist; set CreateTable, or run:\n\n%s;\n%s;", t.q, t.createTable, t.createIndex)
 	}
 	for name, other := range layouts {
 		_, id := columns[other.id]

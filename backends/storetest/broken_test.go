@@ -325,7 +325,7 @@ func with(open func(*good) scs.CtxStore) storetest.Harness {
 
 // pause lets every other goroutine of a test go as far as it can: a bubble's clock
 // moves when all of them wait.
-func pause() { time.Sleep(1) }
+func pause() { time.Sleep(time.Nanosecond) }
 
 const variant = "STORETEST_BROKEN"
 
@@ -830,7 +830,7 @@ func (s *onePage) Range(ctx context.Context, fn func(string, []byte) error) erro
 		}
 		return fn(token, data)
 	})
-	if err == end {
+	if errors.Is(err, end) {
 		return nil
 	}
 	return err

@@ -163,7 +163,10 @@ func oddBytes() [][]byte {
 	random := rand.NewChaCha8([32]byte{})
 	_, _ = random.Read(big)
 	return [][]byte{
-		every, big, {}, {0}, []byte("\xff\xfe"), []byte(`\x41`), []byte(`\\000`), []byte("'\"; --"),
+		every, big,
+		{},
+		{0},
+		[]byte("\xff\xfe"), []byte(`\x41`), []byte(`\\000`), []byte("'\"; --"),
 		[]byte("\r\n"), []byte(" "), []byte("nil"), []byte("$-1\r\n"),
 	}
 }

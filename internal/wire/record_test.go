@@ -355,11 +355,11 @@ func TestDecodeRecordDamaged(t *testing.T) {
 	}
 	for i := range record {
 		before, after := record[:i], record[i+1:]
-		checkDecode(t, []byte(before))
-		checkDecode(t, []byte(before+after))
+		_, _ = checkDecode(t, []byte(before))
+		_, _ = checkDecode(t, []byte(before+after))
 		for _, c := range "{}[]\",:\\0-+.eu tn\x00\x1f\u0080" {
-			checkDecode(t, []byte(before+string(c)+after))
-			checkDecode(t, []byte(before+string(c)+record[i:]))
+			_, _ = checkDecode(t, []byte(before+string(c)+after))
+			_, _ = checkDecode(t, []byte(before+string(c)+record[i:]))
 		}
 	}
 }
@@ -367,9 +367,9 @@ func TestDecodeRecordDamaged(t *testing.T) {
 func TestDecodeRecordDepth(t *testing.T) {
 	for _, deep := range []int{9998, 9999, 10000} {
 		array := strings.Repeat("[", deep) + strings.Repeat("]", deep)
-		checkDecode(t, []byte(`{"cookie":{},"v":`+array+`}`))
-		checkDecode(t, []byte(`{"cookie":{"v":`+array+`}}`))
-		checkDecode(t, []byte(`{"cookie":{},"v":`+strings.Repeat(`{"a":`, deep)+"1"+strings.Repeat("}", deep)+`}`))
+		_, _ = checkDecode(t, []byte(`{"cookie":{},"v":`+array+`}`))
+		_, _ = checkDecode(t, []byte(`{"cookie":{"v":`+array+`}}`))
+		_, _ = checkDecode(t, []byte(`{"cookie":{},"v":`+strings.Repeat(`{"a":`, deep)+"1"+strings.Repeat("}", deep)+`}`))
 	}
 }
 

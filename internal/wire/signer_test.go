@@ -83,7 +83,7 @@ func TestSignerIsACopy(t *testing.T) {
 func TestSignerPrintsNoSecret(t *testing.T) {
 	s := NewSigner([]string{"hush-hush"})
 	s.Sign("id")
-	if text := fmt.Sprintf("%v %+v %#v", s, *s, s); strings.Contains(text, "hush") || strings.Contains(text, fmt.Sprint([]byte("hush"))[1:8]) {
+	if text := fmt.Sprintf("%v %+v %#v", s, *s, s); strings.Contains(text, "hush") || strings.Contains(text, "104 117") {
 		t.Error("printing a signer shows its secret")
 	}
 }

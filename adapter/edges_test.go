@@ -1,0 +1,557 @@
+package adapter_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/memory"
+)
+
+// The cases here are those that the larger tests do not reach: rare options,
+// calls in an unusual order, and what goes wrong in between.
+
+func TestNoMaxAgeUnderAConfiguredOne(t *testing.T) {
+	store := newMapStore()
+	bothCodecs(t, adapter.Options{Store: fullStore{store}, TTL: time.Hour, Cookie: adapter.Cookie{MaxAge: 30 * 24 * time.Hour}}, func(t *testing.T, m *adapter.Manager) {
+		var id string
+		w := serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+			m.Put(r.Context(), "user", "u")
+			m.SetMaxAge(r.Context(), 0) // "remember me" not ticked
+			id = m.ID(r.Context())
+		})
+		if set := w.Header().Get("Set-Cookie"); strings.Contains(set, "Expires") {
+			t.Errorf("persistent cookie: %q", set)
+		}
+		if left := time.Until(store.records[id].expiry); left > 2*time.Hour {
+			t.Errorf("store keeps it %v, TTL is 1h", left)
+		}
+	})
+}
+
+func TestPastExpiresSparesOwnAges(t *testing.T) {
+	store := newMapStore()
+	m1 := newManager(t, adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}, Cookie: adapter.Cookie{Expires: time.Now().Add(time.Hour)}})
+	m2 := newManager(t, adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}, Cookie: adapter.Cookie{Expires: time.Now().Add(-time.Second)}})
+	id := begin(t, m1, map[string]any{"user": "u"})
+	within(t, m2, id, func(ctx context.Context) {
+		if !m2.Exists(ctx, "user") {
+			t.Error("a live session with an age of its own was ended by a read")
+		}
+	})
+}
+
+func TestTouchAfterWithAShortAge(t *testing.T) {
+	store := newMapStore()
+	bothCodecs(t, adapter.Options{Store: fullStore{store}, TouchAfter: 10 * time.Minute, Cookie: adapter.Cookie{MaxAge: time.Hour}}, func(t *testing.T, m *adapter.Manager) {
+		synctest.Test(t, func(t *testing.T) {
+			id := begin(t, m, map[string]any{"k": "v"})
+			within(t, m, id, func(ctx context.Context) { m.SetMaxAge(ctx, 5*time.Minute) })
+			for i := range 6 {
+				time.Sleep(time.Minute)
+				within(t, m, id, func(ctx context.Context) {
+					if !m.Exists(ctx, "k") {
+						t.Errorf("used each minute, ended after %d", i+1)
+					}
+				})
+			}
+		})
+	})
+}
+
+func TestAgeOfCookieFuncIsKept(t *testing.T) {
+	bothCodecs(t, adapter.Options{CookieFunc: func(r *http.Request) adapter.Cookie {
+		if r.Header.Get("Remember") != "" {
+			return adapter.Cookie{MaxAge: 30 * 24 * time.Hour}
+		}
+		return adapter.Cookie{}
+	}}, func(t *testing.T, m *adapter.Manager) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Remember", "1")
+		w := httptest.NewRecorder()
+		var id string
+		m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "k", 1); id = m.ID(r.Context()) })).ServeHTTP(w, r)
+		within(t, m, id, func(ctx context.Context) {
+			if age, _ := m.OriginalMaxAge(ctx); age != 30*24*time.Hour {
+				t.Errorf("age %v on the second request", age)
+			}
+		})
+	})
+}
+
+func TestIterateWithCookieFunc(t *testing.T) {
+	defer func() {
+		if v := recover(); v != nil {
+			t.Errorf("panic: %v", v)
+		}
+	}()
+	m := newManager(t, adapter.Options{CookieFunc: func(r *http.Request) adapter.Cookie { return adapter.Cookie{Domain: r.Host} }})
+	id := begin(t, m, map[string]any{"k": 1})
+	read(t, m, id)
+}
+
+func TestLoadWithGenID(t *testing.T) {
+	defer func() {
+		if v := recover(); v != nil {
+			t.Errorf("panic: %v", v)
+		}
+	}()
+	m := newManager(t, adapter.Options{GenID: func(r *http.Request) string { return r.RemoteAddr + "12345678901234567890" }})
+	ctx, _ := m.Load(t.Context(), "")
+	m.Put(ctx, "a", 1)
+	_, _, _ = m.Commit(ctx)
+}
+
+func TestNegativeMaxAgeThenMore(t *testing.T) {
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		id := begin(t, m, map[string]any{"k": "v"})
+		w := serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+			ctx := r.Context()
+			m.SetMaxAge(ctx, -1)
+			if err := m.Save(ctx); err != nil {
+				t.Error(err)
+			}
+			m.Put(ctx, "x", 1)
+		})
+		if w.Code != 200 {
+			t.Errorf("put: status %d", w.Code)
+		}
+		id = begin(t, m, map[string]any{"k": "v"})
+		w = serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+			ctx := r.Context()
+			m.SetMaxAge(ctx, -1)
+			_ = m.Save(ctx)
+			m.SetMaxAge(ctx, time.Hour)
+			_ = m.RenewToken(ctx)
+		})
+		if w.Code != 200 {
+			t.Errorf("renew: status %d", w.Code)
+		}
+	})
+}
+
+func TestLateUnsetDestroys(t *testing.T) {
+	out := &logs{}
+	m := newManager(t, adapter.Options{Unset: adapter.UnsetDestroy, Logger: out.logger(), Cookie: adapter.Cookie{MaxAge: time.Hour}})
+	id := begin(t, m, map[string]any{"user": "u"})
+	serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte("x"))
+		m.Unset(r.Context())
+	})
+	if read(t, m, id) != nil && out.String() == "" {
+		t.Error("Unset after the first byte: record stays, nothing logged")
+	}
+}
+
+func TestLateAgeIsLogged(t *testing.T) {
+	for name, do := range map[string]func(m *adapter.Manager, ctx context.Context){
+		"SetMaxAge":   func(m *adapter.Manager, ctx context.Context) { m.SetMaxAge(ctx, time.Minute) },
+		"SetDeadline": func(m *adapter.Manager, ctx context.Context) { m.SetDeadline(ctx, time.Now().Add(time.Minute)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := &logs{}
+			m := newManager(t, adapter.Options{Logger: out.logger(), Cookie: adapter.Cookie{MaxAge: time.Hour}})
+			id := begin(t, m, map[string]any{"user": "u"})
+			serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+				_, _ = w.Write([]byte("x"))
+				do(m, r.Context())
+			})
+			if out.String() == "" {
+				t.Error("lost, and nothing logged")
+			}
+		})
+	}
+}
+
+func TestTokenAfterRenew(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	id := begin(t, m, map[string]any{"user": "u"})
+	within(t, m, id, func(ctx context.Context) {
+		if err := m.RenewToken(ctx); err != nil {
+			t.Error(err)
+		}
+		if m.Token(ctx) == "" {
+			t.Error("Token is empty after RenewToken; scs returns the new token")
+		}
+	})
+}
+
+func TestPrintingAManagerHidesTheSecrets(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	if strings.Contains(fmt.Sprintf("%+v", m), secret) {
+		t.Error("printing a Manager shows the secret")
+	}
+}
+
+type idHandler struct {
+	slog.Handler
+	m **adapter.Manager
+}
+
+func (h idHandler) Handle(ctx context.Context, r slog.Record) error {
+	defer func() { _ = recover() }()
+	if *h.m != nil {
+		r.AddAttrs(slog.String("has", fmt.Sprint((*h.m).Token(ctx) != "")))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func TestLoggerThatAsksTheManager(t *testing.T) {
+	out := &logs{}
+	var m *adapter.Manager
+	m = newManager(t, adapter.Options{Logger: slog.New(idHandler{slog.NewTextHandler(out, nil), &m})})
+	id := begin(t, m, map[string]any{"user": "u"})
+	done := make(chan bool)
+	go func() {
+		serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+			within(t, m, id, func(ctx context.Context) { _ = m.Destroy(ctx) })
+			m.Put(r.Context(), "a", 1)
+		})
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(2 * time.Second):
+		t.Error("deadlock: a slog handler asked for Token")
+	}
+}
+
+func TestFarExpires(t *testing.T) {
+	o := adapter.Options{Secrets: []string{secret}, Cookie: adapter.Cookie{Expires: time.UnixMilli(253402300000000)}}
+	m, err := adapter.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := begin(t, m, map[string]any{"user": "u"})
+	within(t, m, id, func(ctx context.Context) {
+		if !m.Exists(ctx, "user") {
+			t.Error("session with the popular far-future expires ends at once (scs memstore)")
+		}
+	})
+	st := memory.New(memory.Options{})
+	defer st.Close()
+	o.Store = st
+	m, _ = adapter.New(o)
+	id = begin(t, m, map[string]any{"user": "u"})
+	within(t, m, id, func(ctx context.Context) {
+		if !m.Exists(ctx, "user") {
+			t.Error("backends/memory too")
+		}
+	})
+}
+
+func TestAutoSecureIsKept(t *testing.T) {
+	bothCodecs(t, adapter.Options{Rolling: true, Cookie: adapter.Cookie{Secure: adapter.Auto, MaxAge: time.Hour}, Proxy: adapter.True}, func(t *testing.T, m *adapter.Manager) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("X-Forwarded-Proto", "https")
+		w := httptest.NewRecorder()
+		var id string
+		m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "k", 1); id = m.ID(r.Context()) })).ServeHTTP(w, r)
+		w = within(t, m, id, func(ctx context.Context) {})
+		if set := w.Header().Get("Set-Cookie"); set != "" {
+			t.Errorf("session begun on https, cookie sent in clear: %q", set)
+		}
+	})
+}
+
+func TestDestroyThenUnset(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	id := begin(t, m, map[string]any{"user": "u"})
+	w := within(t, m, id, func(ctx context.Context) { _ = m.Destroy(ctx); m.Unset(ctx) })
+	if w.Header().Get("Set-Cookie") == "" {
+		t.Error("destroy then unset: cookie stays")
+	}
+}
+
+func TestDestroyThenSave(t *testing.T) {
+	store := newMapStore()
+	m := newManager(t, adapter.Options{Store: fullStore{store}})
+	id := begin(t, m, map[string]any{"user": "u"})
+	within(t, m, id, func(ctx context.Context) { _ = m.Destroy(ctx); _ = m.Save(ctx) })
+	if n := len(store.records); n != 0 {
+		t.Errorf("%d orphan records", n)
+	}
+}
+
+func TestMergeIntoASessionThatIsNotSaved(t *testing.T) {
+	for name, do := range map[string]func(m *adapter.Manager, w http.ResponseWriter, ctx context.Context, id string){
+		"begun": func(m *adapter.Manager, w http.ResponseWriter, ctx context.Context, id string) {
+			_, _ = w.Write([]byte("x"))
+		},
+		"unset": func(m *adapter.Manager, w http.ResponseWriter, ctx context.Context, id string) { m.Unset(ctx) },
+		"gone": func(m *adapter.Manager, w http.ResponseWriter, ctx context.Context, id string) {
+			within(t, m, id, func(ctx context.Context) { _ = m.Destroy(ctx) })
+			_ = m.Save(ctx)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newManager(t, adapter.Options{})
+			id := begin(t, m, map[string]any{"user": "u"})
+			other := begin(t, m, map[string]any{"cart": "c"})
+			var err error
+			serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+				do(m, w, r.Context(), id)
+				err = m.MergeSession(r.Context(), other)
+			})
+			if err == nil && read(t, m, other) == nil && read(t, m, id)["cart"] == nil {
+				t.Error("the other session's data is gone for good, and no error")
+			}
+		})
+	}
+}
+
+func TestMaxAgeHeedsTheDeadline(t *testing.T) {
+	m := newManager(t, adapter.Options{AbsoluteLifetime: time.Hour, Cookie: adapter.Cookie{MaxAge: time.Hour}})
+	serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+		m.SetMaxAge(r.Context(), 48*time.Hour)
+		if left, _ := m.MaxAge(r.Context()); left > time.Hour {
+			t.Errorf("MaxAge %v", left)
+		}
+	})
+	id := begin(t, m, map[string]any{"user": "u"})
+	within(t, m, id, func(ctx context.Context) {
+		m.SetDeadline(ctx, time.Now().Add(time.Minute))
+		if left, _ := m.MaxAge(ctx); left > time.Minute {
+			t.Errorf("MaxAge after SetDeadline %v", left)
+		}
+	})
+}
+
+func TestNothingLivesPastItsDeadline(t *testing.T) {
+	store := newMapStore()
+	m := newManager(t, adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}, AbsoluteLifetime: 8 * time.Hour, Cookie: adapter.Cookie{MaxAge: time.Hour}})
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		id := begin(t, m, map[string]any{"user": "u"})
+		for range 8 {
+			time.Sleep(52*time.Minute + 31*time.Second)
+			within(t, m, id, func(ctx context.Context) {})
+		}
+		time.Sleep(time.Until(start.Add(8*time.Hour)) + time.Second)
+		t.Logf("store keeps %v past the deadline", store.records[id].expiry.Sub(start.Add(8*time.Hour)))
+		for range 3 {
+			within(t, m, id, func(ctx context.Context) {})
+			if past := store.records[id].expiry.Sub(start.Add(8 * time.Hour)); past > 0 {
+				t.Errorf("expiry is %v past the deadline (Express would accept it)", past)
+			}
+			time.Sleep(30 * time.Minute)
+		}
+	})
+}
+
+func TestAbsoluteURLIsNotASecureConnection(t *testing.T) {
+	m := newManager(t, adapter.Options{Cookie: adapter.Cookie{Secure: adapter.True}})
+	r := httptest.NewRequest("GET", "https://example.com/", nil)
+	r.TLS = nil
+	w := httptest.NewRecorder()
+	m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "a", 1) })).ServeHTTP(w, r)
+	if w.Header().Get("Set-Cookie") != "" {
+		t.Error("request line 'GET https://…' on a plain connection counts as secure")
+	}
+}
+
+func TestErrorFuncThatWritesNothing(t *testing.T) {
+	store := newMapStore()
+	m := newManager(t, adapter.Options{Store: fullStore{store}})
+	m.ErrorFunc = func(http.ResponseWriter, *http.Request, error) {}
+	store.fail = map[string]error{"create": errors.New("down")}
+	w := serve(m, "", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "a", 1); w.WriteHeader(201) })
+	if w.Code == 200 {
+		t.Error("failed save is a 200 with an ErrorFunc that writes nothing")
+	}
+}
+
+func TestReloadThatFailsChangesNothing(t *testing.T) {
+	store := newMapStore()
+	m := newManager(t, adapter.Options{Store: fullStore{store}, Cookie: adapter.Cookie{MaxAge: time.Hour}})
+	id := begin(t, m, map[string]any{"a": 1})
+	within(t, m, id, func(ctx context.Context) { m.SetMaxAge(ctx, time.Minute) })
+	within(t, m, id, func(ctx context.Context) {
+		within(t, m, id, func(ctx context.Context) { m.Put(ctx, "a", 2) })
+		store.fail = map[string]error{"touch": errors.New("down")}
+		err := m.Reload(ctx)
+		store.fail = nil
+		if err == nil {
+			t.Error("no error")
+		}
+		m.Put(ctx, "mine", 1)
+	})
+	if got := read(t, m, id); got["a"] != 2 {
+		t.Errorf("the other request's change is lost: %v", got)
+	}
+}
+
+func TestCodecsOwnKeys(t *testing.T) {
+	for _, key := range []string{"__deadline", "__sliding", "__originalMaxAge"} {
+		bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+			w := serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+				m.Put(r.Context(), key, 5)
+				m.Put(r.Context(), "user", "u")
+			})
+			if w.Code != 200 {
+				return
+			}
+			ck := strings.Split(w.Header().Get("Set-Cookie"), ";")[0]
+			serve(m, ck, func(w http.ResponseWriter, r *http.Request) {
+				if m.GetInt(r.Context(), key) != 5 || m.GetString(r.Context(), "user") != "u" {
+					t.Errorf("%s: %v %v", key, m.Get(r.Context(), key), m.Get(r.Context(), "user"))
+				}
+			})
+		})
+	}
+}
+
+func TestClientThatLeavesWhileLoading(t *testing.T) {
+	store := newMapStore()
+	ctx, cancel := context.WithCancel(t.Context())
+	leave := func() {}
+	m := newManager(t, adapter.Options{Store: cancelStore{fullStore{store}, &leave}, Cookie: adapter.Cookie{MaxAge: 7 * 24 * time.Hour}})
+	id := begin(t, m, map[string]any{"a": 1})
+	within(t, m, id, func(ctx context.Context) { m.SetMaxAge(ctx, 5*time.Minute) })
+	leave = cancel
+	r := httptest.NewRequest("GET", "/", nil).WithContext(ctx)
+	r.Header.Set("Cookie", cookieFor(id))
+	m.LoadAndSave(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), r)
+	if left := time.Until(store.records[id].expiry); left > 5*time.Minute {
+		t.Errorf("a session of 5 minutes lives %v after a client that left", left)
+	}
+}
+
+// cancelStore calls leave when it has read a record.
+type cancelStore struct {
+	fullStore
+	leave *func()
+}
+
+func (s cancelStore) FindTouch(ctx context.Context, token string, expiry time.Time) ([]byte, bool, error) {
+	b, ok, err := s.fullStore.FindTouch(ctx, token, expiry)
+	(*s.leave)()
+	return b, ok, err
+}
+
+func (s cancelStore) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	return s.fullStore.Touch(ctx, token, expiry)
+}
+
+func TestOddUnsignedIDs(t *testing.T) {
+	for _, form := range []adapter.CookieForm{adapter.MigrateCookies, adapter.UnsignedCookies} {
+		store := newMapStore()
+		m := newManager(t, adapter.Options{Store: fullStore{store}, Cookies: form})
+		for _, v := range []string{"%00", "\xff\xfe", strings.Repeat("a", 4000)} {
+			serve(m, "connect.sid="+v, func(w http.ResponseWriter, r *http.Request) {})
+			if got := store.takeCalls(); got != "" {
+				t.Errorf("form %d, %.8q: store calls %q", form, v, got)
+			}
+		}
+	}
+}
+
+func TestTextIsNoBytesUnderGob(t *testing.T) {
+	m := newManager(t, adapter.Options{Codec: scs.GobCodec{}})
+	id := begin(t, m, map[string]any{"s": "abcd", "t": "2024-01-01T00:00:00Z"})
+	within(t, m, id, func(ctx context.Context) {
+		if m.GetBytes(ctx, "s") != nil || !m.GetTime(ctx, "t").IsZero() {
+			t.Error("under gob a string is decoded as bytes/time; scs gives the zero value")
+		}
+	})
+}
+
+func TestSubMillisecondAge(t *testing.T) {
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		id := begin(t, m, map[string]any{"s": "abcd"})
+		within(t, m, id, func(ctx context.Context) { m.SetMaxAge(ctx, time.Hour+500*time.Microsecond) })
+		within(t, m, id, func(ctx context.Context) {
+			if a, _ := m.OriginalMaxAge(ctx); a != time.Hour+500*time.Microsecond {
+				t.Error(a)
+			}
+		})
+	})
+}
+
+func TestReadOfASessionThatCantSlide(t *testing.T) {
+	store := newMapStore()
+	m := newManager(t, adapter.Options{Store: fullStore{store}, AbsoluteLifetime: 24 * time.Hour})
+	synctest.Test(t, func(t *testing.T) {
+		id := begin(t, m, map[string]any{"s": "abcd"})
+		for range 3 {
+			time.Sleep(time.Hour)
+			store.takeCalls()
+			within(t, m, id, func(ctx context.Context) {})
+			if got := store.takeCalls(); got != "findexpiry" {
+				t.Errorf("a read is %q", got)
+			}
+		}
+	})
+}
+
+func TestUnsetThenLogin(t *testing.T) {
+	out := &logs{}
+	m := newManager(t, adapter.Options{Logger: out.logger()})
+	id := begin(t, m, map[string]any{"user": "u"})
+	var err error
+	w := within(t, m, id, func(ctx context.Context) {
+		m.Unset(ctx)
+		err = m.Regenerate(ctx)
+		m.Put(ctx, "user", "v")
+	})
+	if err == nil && w.Header().Get("Set-Cookie") == "" && out.String() == "" {
+		t.Error("Unset, Regenerate, Put: old session deleted, new one not saved, no error, no log, cookie left")
+	}
+}
+
+func TestCommitAfterUnset(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	ctx, _ := m.Load(t.Context(), "")
+	m.Put(ctx, "a", 1)
+	m.Unset(ctx)
+	token, exp, err := m.Commit(ctx)
+	if err == nil && (token == "" || exp.IsZero()) {
+		t.Errorf("Commit says %q, %v, nil", token, exp)
+	}
+}
+
+func TestPutThatCantBeStored(t *testing.T) {
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		var err error
+		w := serve(m, "", func(w http.ResponseWriter, r *http.Request) { err = adapter.Put(r.Context(), m, "f", func() {}) })
+		if err == nil || w.Code != http.StatusOK {
+			t.Errorf("Put gives %v, and the request %d", err, w.Code)
+		}
+	})
+}
+
+func TestPanicWhileSaving(t *testing.T) {
+	m := newManager(t, adapter.Options{GenID: func(*http.Request) string { panic("boom") }})
+	func() {
+		defer func() { _ = recover() }()
+		serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+			defer func() { _ = recover(); m.Token(r.Context()); _, _ = w.Write([]byte("later")) }()
+			m.Put(r.Context(), "a", 1)
+			w.WriteHeader(200)
+		})
+	}()
+	w := httptest.NewRecorder()
+	func() {
+		defer func() { _ = recover() }()
+		m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			func() { defer func() { _ = recover() }(); m.Put(r.Context(), "a", 1); w.WriteHeader(201) }()
+			_, _ = w.Write([]byte("signed in"))
+		})).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	}()
+	if w.Body.String() == "signed in" {
+		t.Errorf("a panic while saving, recovered by the handler: status %d, %q goes out unsaved", w.Code, w.Body)
+	}
+}
