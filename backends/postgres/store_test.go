@@ -807,7 +807,9 @@ func TestCloseEndsCleanup(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("Close waits for the clean-up's statement")
 		_ = tx.Rollback()
-		_ = <-closed
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
 	}
 	select {
 	case r := <-l.records:
