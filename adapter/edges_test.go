@@ -2,6 +2,7 @@ package adapter_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -554,4 +555,116 @@ func TestPanicWhileSaving(t *testing.T) {
 	if w.Body.String() == "signed in" {
 		t.Errorf("a panic while saving, recovered by the handler: status %d, %q goes out unsaved", w.Code, w.Body)
 	}
+}
+
+func TestNegativeMaxAgeTouchedAndSaved(t *testing.T) {
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		id := begin(t, m, map[string]any{"k": "v"})
+		within(t, m, id, func(ctx context.Context) {
+			m.SetMaxAge(ctx, -time.Second)
+			if err := errors.Join(m.Touch(ctx), m.Save(ctx)); err != nil {
+				t.Error(err)
+			}
+		})
+		if read(t, m, id) != nil {
+			t.Error("the session is still there")
+		}
+	})
+}
+
+func TestCachesAreTold(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	w := serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		m.Put(r.Context(), "k", 1)
+	})
+	if got := w.Header().Get("Vary"); got != "Cookie" {
+		t.Errorf("Vary %q", got)
+	}
+	if got := strings.Join(w.Header()["Cache-Control"], ", "); got != `max-age=60, no-cache="Set-Cookie"` {
+		t.Errorf("Cache-Control %q", got)
+	}
+}
+
+// What decides whether a connection is secure, one reason at a time.
+func TestSecureConnections(t *testing.T) {
+	for name, tt := range map[string]struct {
+		proxy  adapter.Bool
+		tls    bool
+		scheme string
+		header string
+		secure bool
+	}{
+		"plain":                        {},
+		"TLS":                          {tls: true, secure: true},
+		"TLS, proxy false":             {proxy: adapter.False, tls: true, secure: true},
+		"scheme":                       {scheme: "https", secure: true},
+		"scheme, proxy false":          {proxy: adapter.False, scheme: "https"},
+		"scheme, proxy true":           {proxy: adapter.True, scheme: "https"},
+		"header":                       {header: "https"},
+		"header, proxy false":          {proxy: adapter.False, header: "https"},
+		"header, proxy true":           {proxy: adapter.True, header: "https", secure: true},
+		"second in header, proxy true": {proxy: adapter.True, header: "http, https"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newManager(t, adapter.Options{Proxy: tt.proxy, Cookie: adapter.Cookie{Secure: adapter.True}})
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.URL.Scheme = tt.scheme
+			if tt.tls {
+				r.TLS = &tls.ConnectionState{}
+			}
+			if tt.header != "" {
+				r.Header.Set("X-Forwarded-Proto", tt.header)
+			}
+			w := httptest.NewRecorder()
+			m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				m.Put(r.Context(), "k", 1)
+			})).ServeHTTP(w, r)
+			if got := w.Header().Get("Set-Cookie") != ""; got != tt.secure {
+				t.Errorf("the secure cookie was sent: %t", got)
+			}
+		})
+	}
+}
+
+// An error of Get must not show what the session holds.
+func TestGetHidesTheValue(t *testing.T) {
+	type small struct {
+		N int8 `json:"n"`
+	}
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		id := begin(t, m, map[string]any{"k": 1})
+		within(t, m, id, func(ctx context.Context) {
+			if err := adapter.Put(ctx, m, "s", map[string]any{"n": 987654321}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := adapter.Get[small](ctx, m, "s"); err == nil || strings.Contains(err.Error(), "987654321") {
+				t.Errorf("error %v", err)
+			}
+		})
+	})
+}
+
+// Reload brings the deadline back too, and Reload of what was changed elsewhere
+// counts as a change, as in Express: the cookie is sent again.
+func TestReloadOfAChangedSession(t *testing.T) {
+	bothCodecs(t, adapter.Options{Cookie: adapter.Cookie{MaxAge: time.Hour}}, func(t *testing.T, m *adapter.Manager) {
+		id := begin(t, m, map[string]any{"k": 1})
+		end := time.Now().Add(20 * time.Minute).UTC().Truncate(time.Millisecond)
+		w := within(t, m, id, func(ctx context.Context) {
+			within(t, m, id, func(ctx context.Context) {
+				m.Put(ctx, "k", 2)
+				m.SetDeadline(ctx, end)
+			})
+			if err := m.Reload(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if !m.Deadline(ctx).Equal(end) {
+				t.Errorf("deadline %v, want %v", m.Deadline(ctx), end)
+			}
+		})
+		if w.Header().Get("Set-Cookie") == "" {
+			t.Error("no cookie")
+		}
+	})
 }

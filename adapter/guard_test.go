@@ -318,3 +318,85 @@ func (s busyStore) Swap(ctx context.Context, token string, old, data []byte, exp
 	b, _, err := s.FindCtx(ctx, token)
 	return b, false, err
 }
+
+// On a store without Swap, a delete and a touch wait for a write that is under
+// way, or the write would bring the session back, or the touch the old data.
+func TestPlainStoreWritesOneAtATime(t *testing.T) {
+	for name, do := range map[string]func(m *adapter.Manager, ctx context.Context) error{
+		"delete": func(m *adapter.Manager, ctx context.Context) error { return m.Destroy(ctx) },
+		"touch":  func(m *adapter.Manager, ctx context.Context) error { return m.Touch(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &gatedStore{plainStore: plainStore{newMapStore()}}
+			m := newManager(t, adapter.Options{Store: store})
+			id := begin(t, m, map[string]any{"k": 0})
+			found := make(chan struct{})
+			resume := make(chan struct{})
+			saved := make(chan struct{})
+			within(t, m, id, func(ctx context.Context) {
+				go func() {
+					defer close(saved)
+					within(t, m, id, func(ctx context.Context) {
+						m.Put(ctx, "k", 1)
+						store.beforeCommit = func() { close(found); <-resume; store.beforeCommit = nil }
+					})
+				}()
+				<-found
+				done := make(chan error, 1)
+				go func() { done <- do(m, ctx) }()
+				for range 100 {
+					runtime.Gosched()
+				}
+				if len(done) > 0 {
+					t.Error("it did not wait")
+				}
+				close(resume)
+				<-saved
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			})
+			values := read(t, m, id)
+			if name == "delete" && values != nil || name == "touch" && values["k"] != 1 {
+				t.Errorf("record %v", values)
+			}
+		})
+	}
+}
+
+// gatedStore stops in the middle of a write in two steps.
+type gatedStore struct {
+	plainStore
+	beforeCommit func()
+}
+
+func (s *gatedStore) Commit(token string, b []byte, expiry time.Time) error {
+	if s.beforeCommit != nil {
+		s.beforeCommit()
+	}
+	return s.plainStore.Commit(token, b, expiry)
+}
+
+// In a conflict, an age that this request set stays, and so does another's.
+func TestAgesInAConflict(t *testing.T) {
+	everyStore(t, adapter.Options{Cookie: adapter.Cookie{MaxAge: time.Hour}}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		end := time.Now().Add(30 * time.Minute).UTC().Truncate(time.Millisecond)
+		id := begin(t, m, map[string]any{"k": 0})
+		within(t, m, id, func(ctx context.Context) {
+			m.SetMaxAge(ctx, 2*time.Hour)
+			m.Put(ctx, "mine", 1)
+			within(t, m, id, func(ctx context.Context) {
+				m.SetMaxAge(ctx, 3*time.Hour)
+				m.SetDeadline(ctx, end)
+			})
+		})
+		within(t, m, id, func(ctx context.Context) {
+			if age, _ := m.OriginalMaxAge(ctx); age != 2*time.Hour {
+				t.Errorf("maxAge %v, want this request's own", age)
+			}
+			if got := m.Deadline(ctx); !got.Equal(end) {
+				t.Errorf("deadline %v, want the other request's %v", got, end)
+			}
+		})
+	})
+}

@@ -238,9 +238,14 @@ func (m *Manager) Touch(ctx context.Context) error {
 		return nil
 	}
 	s.noteDeadline(s.engine.Deadline(s.ctx))
+	now := time.Now()
+	end := s.end(now)
+	if !end.After(now) {
+		return nil // a negative maxAge: saving ends the session
+	}
 	wctx, cancel := s.writeContext()
 	defer cancel()
-	if err := s.moveExpiry(wctx, s.end(time.Now())); err != nil {
+	if err := s.moveExpiry(wctx, end); err != nil {
 		return err
 	}
 	if s.gone {
