@@ -2,11 +2,12 @@
 # Runs a command with what the tests need at hand, and REQUIRE_SERVERS=1, so that a
 # test that finds something missing fails and is not skipped.
 #
-# Redis and Postgres: TEST_REDIS_URL and TEST_POSTGRES_URL; else
+# The Redis and Postgres that tests share: TEST_REDIS_URL and TEST_POSTGRES_URL; else
 # docker-compose.test.yml, when a docker daemon answers; else local programs, which
-# the tests start themselves. The browser: CHROME or CHROMIUM (a path), else one in
-# PATH. Node's packages: wherever there is a package-lock.json. What is missing is
-# installed with apt, as root on Debian or Ubuntu.
+# the tests start themselves. Those they need in any case, for servers that a test
+# stops and kills. The browser: CHROME or CHROMIUM (a path), else one in PATH. Node's
+# packages: wherever there is a package-lock.json. What is missing is installed with
+# apt, as root on Debian or Ubuntu.
 #
 #   scripts/with-servers.sh go test ./...
 set -euo pipefail
@@ -39,8 +40,8 @@ start_containers() {
 	export TEST_REDIS_URL TEST_POSTGRES_URL
 }
 
-have_redis() { [ -n "${TEST_REDIS_URL:-}" ] || have redis-server || have valkey-server; }
-have_postgres() { [ -n "${TEST_POSTGRES_URL:-}" ] || have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
+have_redis() { have redis-server || have valkey-server; }
+have_postgres() { have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
 
 needs_chrome() { [ -e demo/browsertest/go.mod ]; }
 find_chrome() {
@@ -59,7 +60,7 @@ have_node() { have npm && have node && node -e 'process.exit(parseInt(process.ve
 
 apt_install() {
 	if [ "$(id -u)" != 0 ] || ! have apt-get; then
-		say "missing: $* (or set TEST_REDIS_URL, TEST_POSTGRES_URL, CHROME)"
+		say "not installed here: $* (a browser can be given as CHROME)"
 		exit 1
 	fi
 	say "installing $*"

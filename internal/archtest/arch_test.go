@@ -76,6 +76,7 @@ var rooms = map[string]room{
 	testserver:                       {not: []string{adapter, backends, auth}},
 	module + "/internal/archtest":    {only: []string{}},
 	module + "/internal/testsummary": {only: []string{}},
+	module + "/internal/proof":       {},
 }
 
 // requirements are the modules that go.mod may name without "// indirect", and

@@ -1,0 +1,99 @@
+//go:build unix
+
+package proof
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/samesid/samesid/adapter/config"
+	"github.com/samesid/samesid/internal/testserver"
+)
+
+// A session is one and the same in two processes on one store, whatever the
+// layout, and outlives a crash of either and of the server.
+func TestTwoProcesses(t *testing.T) {
+	t.Run("redis", func(t *testing.T) {
+		server := testserver.StartRedis(t, "--appendonly", "yes")
+		for _, layout := range redisLayouts {
+			t.Run(layout, func(t *testing.T) {
+				twoProcesses(t, server, fmt.Sprintf("url: ${PROOF_URL}\nlayout: %s\nprefix: 'proof-%s:'", layout, layout))
+			})
+		}
+	})
+	t.Run("postgres", func(t *testing.T) {
+		server := testserver.StartPostgres(t)
+		for _, layout := range postgresLayouts {
+			t.Run(layout, func(t *testing.T) {
+				twoProcesses(t, server, fmt.Sprintf("url: ${PROOF_URL}\nlayout: %s\ntableName: proof-%s\ncreateTable: true", layout, layout))
+			})
+		}
+	})
+}
+
+var (
+	redisLayouts    = []string{"scs", "connect-redis"}
+	postgresLayouts = []string{"scs", "connect-pg-simple", "connect-session-knex"}
+)
+
+func twoProcesses(t *testing.T, server *testserver.Server, store string) {
+	t.Setenv("PROOF_URL", server.URL)
+	file := writeConfig(t, store)
+	a, b := startApp(t, file), startApp(t, file)
+	ada := newBrowser(t)
+
+	ada.post(a.url+"/login", credentials("ada", "lovelace"))
+	ada.get(b.url+"/me", "ada a= b=")
+	ada.post(b.url+"/note/a/1", "")
+	ada.get(a.url+"/me", "ada a=1 b=")
+
+	// A change in each at the same time: both stay.
+	slow := ada.begin(a.url + "/slow/a/2")
+	ada.post(b.url+"/note/b/2", "")
+	ada.post(a.url+"/finish", "")
+	if res := <-slow; res.status != 200 || res.err != nil {
+		t.Errorf("the slow request: %v", res)
+	}
+	ada.get(a.url+"/me", "ada a=2 b=2")
+	ada.get(b.url+"/me", "ada a=2 b=2")
+
+	a.kill()
+	ada.get(b.url+"/me", "ada a=2 b=2")
+	a = startApp(t, file)
+	ada.get(a.url+"/me", "ada a=2 b=2")
+
+	for _, end := range []func(){server.Stop, server.Kill} {
+		end()
+		if res := ada.send(ada.request(t.Context(), "GET", a.url+"/me", "")); res.status != 503 {
+			t.Errorf("with the server down: %v, want a 503", res)
+		}
+		server.Start()
+		// Each has connections to the server that is no more.
+		ada.get(a.url+"/me", "ada a=2 b=2")
+		ada.get(b.url+"/me", "ada a=2 b=2")
+		ada.post(b.url+"/note/b/2", "")
+	}
+
+	// A logout in one is final in the other, also for a request that runs.
+	slow = ada.begin(a.url + "/slow/a/3")
+	stolen := newBrowser(t)
+	stolen.setCookies(a.url, ada.cookies(a.url))
+	stolen.get(a.url+"/me", "ada a=2 b=2")
+	ada.post(b.url+"/logout", "")
+	ada.post(a.url+"/finish", "")
+	if res := <-slow; res.status != 200 || res.cookie != "" || res.err != nil {
+		t.Errorf("the request that ran during the logout: %v, want a 200 without a cookie", res)
+	}
+	for _, url := range []string{a.url, b.url} {
+		ada.get(url+"/me", "")
+		stolen.get(url+"/me", "")
+	}
+	s, err := config.Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if n, err := s.Backend.Len(t.Context()); n != 0 || err != nil {
+		t.Errorf("after the logout the store has %d sessions, %v", n, err)
+	}
+}
