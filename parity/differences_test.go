@@ -1,0 +1,245 @@
+package parity
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// onPurpose are the differences between Express and samesid: the same table as
+// in the README. One that is not here fails a test, and one that no test shows
+// fails too.
+var onPurpose = []struct {
+	name    string
+	express string
+	here    string
+	why     string
+
+	// always: wherever it comes up. Otherwise only in the scripts that are
+	// there to show it.
+	always bool
+	// allows exactly this difference; nil if a test of its own shows it.
+	allows func(difference) bool
+	seen   atomic.Bool
+}{
+	{
+		name:    "Max-Age",
+		express: "not sent",
+		here:    "sent beside Expires",
+		why:     "survives a wrong client clock",
+		always:  true,
+		allows: func(d difference) bool {
+			if d.field != "Set-Cookie: Max-Age" || d.node != "none" {
+				return false
+			}
+			left, ok := d.comparison.gos.cookie.expiresIn()
+			seconds, err := strconv.Atoi(d.comparison.gos.cookie.attrs["Max-Age"])
+			return ok && err == nil && math.Abs(max(0, left.Seconds())-float64(seconds)) <= tolerance.Seconds()
+		},
+	},
+	{
+		name:    "destroy",
+		express: "the cookie stays in the browser",
+		here:    "the cookie is cleared",
+		why:     "expressjs/session#241",
+		always:  true,
+		allows: func(d difference) bool {
+			ended := d.step.did("destroy") || d.step.did("unset") && d.options.Unset == "destroy"
+			return ended && d.field == "Set-Cookie" && d.node == "none" && d.gos == "one that clears"
+		},
+	},
+	{
+		name:    "caching headers",
+		express: "not sent",
+		here:    `Vary: Cookie, and Cache-Control: no-cache="Set-Cookie" beside a cookie`,
+		why:     "a shared cache must not give one user's session to another",
+		always:  true,
+		allows: func(d difference) bool {
+			switch d.field {
+			case "Vary":
+				return d.node == "" && d.gos == "Cookie"
+			case "Cache-Control":
+				return d.node == "" && d.gos == `no-cache="Set-Cookie"` && d.comparison.gos.cookie != nil
+			}
+			return false
+		},
+	},
+	{
+		name:    "outside cookie.path",
+		express: "no req.session: using it fails",
+		here:    "an empty session that is never saved",
+		why:     "a handler need not know where it is mounted",
+		always:  true,
+		allows: func(d difference) bool {
+			return d.within("sid", "result", "number of results") &&
+				d.comparison.node.sid == nil && !strings.HasPrefix(d.step.Path+"/run", d.options.Cookie.Path)
+		},
+	},
+	{
+		name:    "reading slides the expiry",
+		express: "a touch at the end of the request",
+		here:    "may be done as the session is read, in one round trip, and so before the handler unsets it",
+		why:     "half the round trips",
+		always:  true,
+		allows: func(d difference) bool {
+			return d.longerHere() && d.step.did("unset") && d.options.Unset != "destroy"
+		},
+	},
+	{
+		name:    "connect-session-knex without maxAge",
+		express: "such a session is not touched: it ends a day after its last change",
+		here:    "it ends a day after its last use, as with the other stores",
+		why:     "a user who is there must not be logged out",
+		always:  true,
+		allows: func(d difference) bool {
+			return d.longerHere() && d.store == "connect-session-knex" && d.recorded().cookie["expires"] == nil
+		},
+	},
+	{
+		name:    "defaults",
+		express: "resave and saveUninitialized left out are true, with a warning that they will not be",
+		here:    "false",
+		why:     "what Express itself recommends",
+		allows:  func(d difference) bool { return d.within("sid", "Set-Cookie", "store") },
+	},
+	{
+		name:    "logout is final",
+		express: "a request that runs meanwhile brings the session back",
+		here:    "it stays gone; save fails",
+		why:     "expressjs/session#632",
+		allows: func(d difference) bool {
+			return d.step.Meanwhile && d.within("sid", "result of [\"save\"]", "Set-Cookie", "store")
+		},
+	},
+	{
+		name:    "no lost update",
+		express: "of two requests at once, the later save drops the other's change",
+		here:    "changes to different keys both stay",
+		why:     "expressjs/session#361",
+		allows: func(d difference) bool {
+			return d.node == `{"session 1":{"a":1,"b":1}}` && d.gos == `{"session 1":{"a":1,"b":1,"c":1}}`
+		},
+	},
+	{
+		name:    "saved before seen",
+		express: "stored at the end of the response: the client can be faster",
+		here:    "stored before its first byte",
+		why:     "expressjs/session#309",
+		allows: func(d difference) bool {
+			return d.at == 1 && d.field == "store" && d.node == `{}` && d.gos == `{"session 1":{"a":1}}`
+		},
+	},
+	{
+		name:    "late change",
+		express: "a change after the response has begun is stored at its end",
+		here:    "it needs a call of Save; else the log says that it is lost",
+		why:     "follows from storing before the first byte",
+		allows: func(d difference) bool {
+			return d.at == 1 && d.node == `{"session 1":{"a":2,"b":1}}` && d.gos == `{"session 1":{"a":2}}` ||
+				d.at == 2 && d.node == `{"session 1":{"a":3,"b":1}}` && d.gos == `{"session 1":{"a":3}}`
+		},
+	},
+	{
+		name:    "maxAge alone",
+		express: "if nothing else of a session changes, connect-redis, connect-pg-simple and connect-session-knex forget its new maxAge after the response",
+		here:    "it is kept in each store",
+		why:     "as with Express's own memory store",
+		allows: func(d difference) bool {
+			a, ok1 := d.node.(float64)
+			b, ok2 := d.gos.(float64)
+			longer := ok1 && ok2 && math.Abs(b-a-540000) <= float64(tolerance.Milliseconds())
+			switch d.field {
+			case `result of ["originalMaxAge"]`, "record: cookie.originalMaxAge", "record: cookie.expires":
+				return longer
+			}
+			return d.at == 2 && d.longerHere()
+		},
+	},
+	{
+		name:    "time left",
+		express: "cookie.maxAge counts down from the last response until this one",
+		here:    "MaxAge counts from this response",
+		why:     "this request has moved the expiry already",
+		allows: func(d difference) bool {
+			ms, ok := d.node.(float64)
+			return d.field == `result of ["maxAge"]` && ok && ms < 57000+100 && d.gos == 60000.0
+		},
+	},
+	{
+		name:    "order of keys",
+		express: "keys in another order are a change",
+		here:    "they are not",
+		why:     "Go's maps have no order",
+		allows:  func(d difference) bool { return d.at == 1 && d.field == "Set-Cookie" },
+	},
+	{
+		name:    "names of JavaScript's",
+		express: "a key that Object or Session has too is refused, or lost when the session is next loaded",
+		here:    "a key like any other",
+		why:     "no names are reserved in Go, but cookie",
+		allows:  func(d difference) bool { return d.within("sid", "result", "Set-Cookie", "store", "record") },
+	},
+	{
+		name:    "after destroy",
+		express: "no req.session after destroy or unset: using it fails",
+		here:    "what is put begins a new session after Destroy, and is not saved after Unset",
+		why:     "as in scs",
+		allows:  func(d difference) bool { return d.at > 0 && d.within("sid", "result", "Set-Cookie", "store") },
+	},
+	{
+		name:    "broken record",
+		express: "fails each request",
+		here:    "counts as no session, with a line in the log",
+		why:     "the user can sign in again",
+		allows:  func(d difference) bool { return d.at == 1 && d.within("status", "sid", "number of results", "store") },
+	},
+	{
+		name:    "no secret",
+		express: "an error on every request",
+		here:    "an error at start-up",
+		why:     "found before users find it",
+	},
+	{
+		name:    "contradictory cookies",
+		express: "sends a cookie that browsers drop",
+		here:    "an error at start-up that names both options: sameSite none or auto, or partitioned, without secure",
+		why:     "found before users find it",
+	},
+	{
+		name:    "store down",
+		express: "500, or a 200 without the session saved; next() without a session if the store says so",
+		here:    "503, fail closed",
+		why:     "connect-redis#88, #159",
+	},
+	{
+		name:    "secure cookie on plain HTTP",
+		express: "silently not sent",
+		here:    "not sent, and said once in the log with the fix",
+		why:     "expressjs/session#281, #628",
+	},
+	{
+		name:    "absolute lifetime",
+		express: "none",
+		here:    "optional",
+		why:     "OWASP ASVS 7.3.2, expressjs/session#732",
+		allows: func(d difference) bool {
+			if d.field != "Set-Cookie: Expires" {
+				return d.within(timeLeft) && !d.longerHere()
+			}
+			left, ok := d.comparison.gos.cookie.expiresIn()
+			return ok && left < 58*time.Second
+		},
+	},
+}
+
+// longerHere tells whether this is a record that ends later on samesid's side.
+func (d difference) longerHere() bool {
+	return d.within(timeLeft) && d.gos.(time.Duration) > d.node.(time.Duration)
+}
+
+// recorded is the record, as Express has it, whose time left it is about.
+func (d difference) recorded() record {
+	return d.comparison.node.records[strings.TrimPrefix(d.field, timeLeft)]
+}

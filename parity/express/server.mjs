@@ -1,0 +1,113 @@
+// The scripted session server on express-session: ../README.md has the protocol.
+//
+//   node parity/express/server.mjs --addr 127.0.0.1:3000 --config session.yaml
+//
+// It passes the options of the configuration file on to express-session and its
+// stores as they are. A key that only samesid knows has no effect here.
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs, promisify } from 'node:util'
+
+import express from 'express'
+import session from 'express-session'
+import { parse } from 'yaml'
+
+import { openStore } from './stores.mjs'
+
+const { values: flags } = parseArgs({
+  options: {
+    addr: { type: 'string', default: '127.0.0.1:3000' },
+    config: { type: 'string' }
+  }
+})
+const config = parse(await readFile(flags.config, 'utf8')) // JSON is YAML
+const { store: storeConfig, ...options } = config
+if (options.cookie?.expires) {
+  options.cookie.expires = new Date(options.cookie.expires)
+}
+const { store, list, clear, close } = await openStore(storeConfig)
+
+const app = express()
+
+app.get('/store', async (req, res) => {
+  const sessions = await list()
+  for (const data of Object.values(sessions)) {
+    delete data.cookie
+  }
+  res.json({ count: Object.keys(sessions).length, sessions })
+})
+
+app.post('/store/clear', async (req, res) => {
+  await clear()
+  res.json(true)
+})
+
+app.post(/^(\/.*)?\/run$/, session({ ...options, store }), express.json({ limit: '64mb' }), async (req, res) => {
+  res.type('json')
+  const results = []
+  for (const [op, ...args] of req.body.ops) {
+    try {
+      results.push(await operations[op](req, res, ...args) ?? null)
+    } catch (err) {
+      results.push({ error: err.message })
+      break
+    }
+  }
+  res.end(JSON.stringify({ sid: req.session?.id ?? null, results }))
+})
+
+// The methods of a session take a callback.
+const call = async (req, method) => {
+  await promisify(req.session[method]).call(req.session)
+  return true
+}
+
+const operations = {
+  set(req, res, key, value) {
+    req.session[key] = value
+    return true
+  },
+  get: (req, res, key) => req.session[key],
+  delete: (req, res, key) => delete req.session[key],
+  keys: (req) => Object.keys(req.session).filter((key) => key !== 'cookie').sort(),
+  id: (req) => req.session.id,
+  regenerate: (req) => call(req, 'regenerate'),
+  destroy: (req) => call(req, 'destroy'),
+  save: (req) => call(req, 'save'),
+  reload: (req) => call(req, 'reload'),
+  touch(req) {
+    req.session.touch()
+    return true
+  },
+  unset(req) {
+    req.session = null
+    return true
+  },
+  setMaxAge(req, res, ms) {
+    req.session.cookie.maxAge = ms
+    return true
+  },
+  maxAge: (req) => req.session.cookie.maxAge,
+  originalMaxAge: (req) => req.session.cookie.originalMaxAge,
+  async sleep(req, res, ms) {
+    await sleep(ms)
+    return true
+  },
+  flush(req, res) {
+    res.write(' ')
+    return true
+  }
+}
+
+const colon = flags.addr.lastIndexOf(':')
+const server = app.listen(Number(flags.addr.slice(colon + 1)), flags.addr.slice(0, colon))
+await once(server, 'listening')
+const { address, port } = server.address()
+console.log(`listening on ${address}:${port}`)
+
+await once(process, 'SIGTERM')
+server.close()
+server.closeAllConnections()
+await close()
+process.exit(0)

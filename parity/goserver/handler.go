@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/samesid/samesid/adapter/config"
+)
+
+// handler serves the protocol.
+func handler(sessions *config.Sessions) http.Handler {
+	scripts := sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		serveScript(sessions, w, r)
+	}))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /store", func(w http.ResponseWriter, r *http.Request) {
+		stored, err := list(r.Context(), sessions)
+		reply(w, map[string]any{"count": len(stored), "sessions": stored}, err)
+	})
+	mux.HandleFunc("POST /store/clear", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, true, sessions.Backend.Clear(r.Context()))
+	})
+	mux.HandleFunc("POST /", func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/run") {
+			http.NotFound(w, r)
+			return
+		}
+		scripts.ServeHTTP(w, r)
+	})
+	return mux
+}
+
+func reply(w http.ResponseWriter, body any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(body) // the client may have gone
+}
+
+// list has the data of each session in the store.
+func list(ctx context.Context, sessions *config.Sessions) (map[string]map[string]any, error) {
+	all := make(map[string]map[string]any)
+	err := sessions.Iterate(ctx, func(ctx context.Context) error {
+		data := make(map[string]any)
+		for _, key := range sessions.Keys(ctx) {
+			data[key] = sessions.Get(ctx, key)
+		}
+		all[sessions.ID(ctx)] = data
+		return nil
+	})
+	return all, err
+}
+
+// script is one request's run of operations.
+type script struct {
+	*config.Sessions
+	ctx context.Context
+	w   http.ResponseWriter
+
+	// ended: the session was destroyed or unset. The Manager has no null to
+	// show for it.
+	ended bool
+}
+
+func serveScript(sessions *config.Sessions, w http.ResponseWriter, r *http.Request) {
+	var body struct{ Ops [][]any }
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	s := &script{Sessions: sessions, ctx: r.Context(), w: w}
+	results := []any{}
+	for _, op := range body.Ops {
+		result, err := s.do(op)
+		if err != nil {
+			results = append(results, map[string]string{"error": err.Error()})
+			break
+		}
+		results = append(results, result)
+	}
+	var sid any
+	if !s.ended {
+		sid = s.ID(s.ctx)
+	}
+	reply(w, map[string]any{"sid": sid, "results": results}, nil)
+}
+
+// do runs one operation. One without the arguments it needs panics, which
+// fails its request.
+func (s *script) do(op []any) (any, error) {
+	ctx, name, args := s.ctx, op[0], op[1:]
+	switch name {
+	case "set":
+		s.Put(ctx, args[0].(string), args[1])
+		s.ended = false
+	case "get":
+		return s.Get(ctx, args[0].(string)), nil
+	case "delete":
+		s.Remove(ctx, args[0].(string))
+	case "keys":
+		return append([]string{}, s.Keys(ctx)...), nil
+	case "id":
+		return s.ID(ctx), nil
+	case "regenerate":
+		return true, s.Regenerate(ctx)
+	case "destroy":
+		s.ended = true
+		return true, s.Destroy(ctx)
+	case "save":
+		return true, s.Save(ctx)
+	case "reload":
+		return true, s.Reload(ctx)
+	case "touch":
+		return true, s.Touch(ctx)
+	case "unset":
+		s.Unset(ctx)
+		s.ended = true
+	case "setMaxAge":
+		s.setMaxAge(args[0])
+	case "maxAge":
+		return milliseconds(s.MaxAge(ctx)), nil
+	case "originalMaxAge":
+		return milliseconds(s.OriginalMaxAge(ctx)), nil
+	case "sleep":
+		time.Sleep(time.Duration(args[0].(float64) * float64(time.Millisecond)))
+	case "flush":
+		_, err := s.w.Write([]byte(" "))
+		if err == nil {
+			err = http.NewResponseController(s.w).Flush()
+		}
+		return true, err
+	default:
+		return nil, fmt.Errorf("unknown operation %q", name)
+	}
+	return true, nil
+}
+
+// setMaxAge is req.session.cookie.maxAge = ms.
+func (s *script) setMaxAge(ms any) {
+	switch ms := ms.(type) {
+	case nil:
+		s.SetMaxAge(s.ctx, 0)
+	case float64:
+		age := time.Duration(ms * float64(time.Millisecond))
+		if age == 0 {
+			age = -1 // over at once, where 0 stands for null
+		}
+		s.SetMaxAge(s.ctx, age)
+	}
+}
+
+func milliseconds(d time.Duration, ok bool) any {
+	if !ok {
+		return nil
+	}
+	return d.Milliseconds()
+}

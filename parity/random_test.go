@@ -1,0 +1,251 @@
+package parity
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestRandom runs scripts that are made up, on options that are made up.
+//
+// PARITY_CONFIGS is how many sets of options each store is tried with, and
+// PARITY_SEED repeats a run that failed.
+func TestRandom(t *testing.T) {
+	configs := fromEnv(t, "PARITY_CONFIGS", 8)
+	seed := fromEnv(t, "PARITY_SEED", rand.Uint64())
+	forEachStore(t, func(t *testing.T, store string) {
+		a := newArena(t, store)
+		for i := range configs {
+			g := generator{rand.New(rand.NewPCG(seed, i))}
+			p, err := a.start(parseOptions(complete(g.config())))
+			if err != nil {
+				t.Fatal(err)
+			}
+			const scripts = 25
+			for range scripts {
+				sc := g.script()
+				left, err := p.try(sc)
+				if err != nil {
+					t.Fatalf("%v\nPARITY_SEED=%d\n%s", err, seed, p.print(sc))
+				}
+				if left == nil {
+					continue
+				}
+				short, left := p.shrink(sc, left)
+				t.Errorf("%s\n%s\nPARITY_SEED=%d PARITY_CONFIGS=%d go test -run '%s' ./parity",
+					strings.Join(left, "\n"), p.print(short), seed, i+1, t.Name())
+				break
+			}
+			p.stop()
+		}
+	})
+}
+
+func fromEnv(t *testing.T, name string, otherwise uint64) uint64 {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// try returns the differences that are not declared.
+func (p *pair) try(sc script) ([]string, error) {
+	_, found, err := p.compare(sc)
+	return undeclared(found, ""), err
+}
+
+// shrink leaves out of a script what it fails without.
+func (p *pair) shrink(sc script, left []string) (script, []string) {
+	for again := true; again; {
+		again = false
+		for _, shorter := range shorter(sc) {
+			if !shorter.fair() {
+				continue
+			}
+			if now, err := p.try(shorter); err == nil && now != nil {
+				sc, left, again = shorter, now, true
+				break
+			}
+		}
+	}
+	return sc, left
+}
+
+// fair tells whether a script stays clear of a change to maxAge alone, which is a
+// difference on purpose.
+func (sc script) fair() bool {
+	for _, st := range sc {
+		for i, o := range st.Ops {
+			if o[0] == "setMaxAge" && (i == 0 || st.Ops[i-1][0] != "set" || st.Ops[i-1][1] != withMaxAge) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// withMaxAge is a key that is changed together with maxAge.
+const withMaxAge = "with maxAge"
+
+// shorter has the scripts that are shorter than this one by as little as can
+// be, the shortest first.
+func shorter(sc script) (all []script) {
+	for i := range sc {
+		all = append(all, slices.Delete(slices.Clone(sc), i, i+1))
+	}
+	with := func(i int, st step) { all = append(all, slices.Replace(slices.Clone(sc), i, i+1, st)) }
+	for i, st := range sc {
+		for j := range st.Ops {
+			less := st
+			less.Ops = slices.Delete(slices.Clone(st.Ops), j, j+1)
+			with(i, less)
+		}
+		plain := step{Ops: st.Ops}
+		for _, part := range []struct{ is, without step }{
+			{step{Client: st.Client}, step{Path: st.Path, Proto: st.Proto, Forge: st.Forge, Age: st.Age}},
+			{step{Path: st.Path}, step{Client: st.Client, Proto: st.Proto, Forge: st.Forge, Age: st.Age}},
+			{step{Proto: st.Proto}, step{Client: st.Client, Path: st.Path, Forge: st.Forge, Age: st.Age}},
+			{step{Forge: st.Forge}, step{Client: st.Client, Path: st.Path, Proto: st.Proto, Age: st.Age}},
+			{step{Age: st.Age}, step{Client: st.Client, Path: st.Path, Proto: st.Proto, Forge: st.Forge}},
+		} {
+			if text(part.is) == text(step{}) {
+				continue
+			}
+			part.without.Ops = plain.Ops
+			with(i, part.without)
+		}
+	}
+	return all
+}
+
+// print writes a script so that it can be run again.
+func (p *pair) print(sc script) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s on %s:\n", p.options.text, p.store)
+	for _, st := range sc {
+		fmt.Fprintf(&b, "\t%s\n", text(st))
+	}
+	return b.String()
+}
+
+// generator makes scripts and options up.
+type generator struct{ *rand.Rand }
+
+func pick[T any](g generator, from ...T) T { return from[g.IntN(len(from))] }
+
+// config leaves out what Go refuses to start with.
+func (g generator) config() string {
+	var options, cookie []string
+	add := func(to *[]string, values ...string) {
+		if v := pick(g, values...); v != "" {
+			*to = append(*to, v)
+		}
+	}
+	add(&options, `"resave":true`, `"resave":false`)
+	add(&options, `"saveUninitialized":true`, `"saveUninitialized":false`)
+	add(&options, "", `"rolling":true`, `"rolling":false`)
+	add(&options, "", `"unset":"keep"`, `"unset":"destroy"`, `"unset":"destroy"`)
+	add(&options, "", `"proxy":true`, `"proxy":true`, `"proxy":false`)
+	add(&options, "", `"name":"sid"`, `"name":"__a.b!#%&'*+-^|~"`)
+	add(&options, "", `"secret":["a new secret of thirty-two bytes!","old"]`)
+	add(&cookie, "", `"maxAge":null`, `"maxAge":60000`, `"maxAge":60000`, `"maxAge":3600000`, `"maxAge":86400000.5`, `"expires":"2099-01-02T03:04:05.678Z"`)
+	add(&cookie, "", "", `"path":"/"`, `"path":"/app"`)
+	add(&cookie, "", `"httpOnly":true`, `"httpOnly":false`)
+	add(&cookie, "", "", `"domain":"example.com"`, `"domain":".a-b.example"`)
+	add(&cookie, "", "", `"priority":"low"`, `"priority":"high"`)
+	secure := pick(g, "", "", `"secure":false`, `"secure":true`, `"secure":"auto"`)
+	add(&cookie, secure)
+	sameSite := []string{"", `"sameSite":true`, `"sameSite":false`, `"sameSite":"lax"`, `"sameSite":"strict"`}
+	if strings.HasSuffix(secure, "true") || strings.HasSuffix(secure, `"auto"`) {
+		add(&cookie, "", `"partitioned":true`)
+		sameSite = append(sameSite, `"sameSite":"none"`, `"sameSite":"auto"`, `"sameSite":"auto"`)
+	}
+	add(&cookie, sameSite...)
+	return strings.Join(append(options, `"cookie":{`+strings.Join(cookie, ",")+`}`), ",")
+}
+
+func (g generator) script() script {
+	sc := make(script, 2+g.IntN(6))
+	for i := range sc {
+		sc[i] = step{
+			Client: pick(g, "a", "a", "b"),
+			Path:   pick(g, "/app", "/app", "/app", "/app/x", "/application", "", "/other/app"),
+			Proto:  pick(g, "https", "https", "https", "", "http", "HTTPS, http", "http, https"),
+			Ops:    g.ops(),
+		}
+		if g.IntN(8) == 0 {
+			sc[i].Forge = pick(g, slices.Sorted(maps.Keys(forgeries))...)
+		}
+		if g.IntN(4) == 0 {
+			sc[i].Age = 30
+		}
+	}
+	if slices.ContainsFunc(sc, func(st step) bool { return st.did("unset") }) {
+		// Reading has slid the expiry, which may not be seen until steps later.
+		for i := range sc {
+			sc[i].Age = 0
+		}
+	}
+	return sc
+}
+
+var values = []any{
+	nil, true, false, 0, 1, -7, 1.5, 1e21, 1e-7, 9007199254740991, "", "text", "ü \"\\\u2028</script>", "2026-01-02T03:04:05.678Z",
+	[]any{}, []any{1, nil, "x"}, map[string]any{}, map[string]any{"a": map[string]any{"b": nil}}, map[string]any{"cookie": 1},
+}
+
+// ops leaves out what is a difference on purpose: using a session after its end,
+// a change to maxAge alone or after the first byte, and keys in another order.
+func (g generator) ops() []op {
+	var ops []op
+	deleted := map[string]bool{}
+	for range g.IntN(6) {
+		key := pick(g, "a", "b", "c", "a key")
+		switch g.IntN(20) {
+		default:
+			if !deleted[key] {
+				ops = append(ops, set(key, pick(g, values...)))
+			}
+		case 4, 5:
+			ops = append(ops, get(key))
+		case 6:
+			deleted[key] = true
+			ops = append(ops, del(key))
+		case 7:
+			ops = append(ops, keys)
+		case 8:
+			ops = append(ops, id)
+		case 9:
+			ops = append(ops, regenerate)
+		case 10:
+			ops = append(ops, save)
+		case 11:
+			ops = append(ops, reload)
+		case 12:
+			ops = append(ops, touch)
+		case 13, 14:
+			ops = append(ops, set(withMaxAge, g.Uint32()), setMaxAge(pick[any](g, nil, 30000, 60000, 7200000.25, 3000000000)))
+		case 3:
+			if g.IntN(4) == 0 {
+				return append(ops, set(withMaxAge, g.Uint32()), setMaxAge(-60000))
+			}
+		case 15:
+			ops = append(ops, original)
+		case 16:
+			ops = append(ops, maxAge)
+		case 17, 18, 19:
+			return append(ops, pick(g, destroy, unset, flush))
+		}
+	}
+	return ops
+}
