@@ -28,8 +28,10 @@ var behaviours = []behaviour{
 	{
 		option: "session", name: "each client has its own", config: minute,
 		script: script{
-			{Client: "a", Ops: []op{set("n", 1)}}, {Client: "b", Ops: []op{set("n", 2)}},
-			{Client: "a", Ops: []op{get("n")}}, {Client: "b", Ops: []op{get("n")}},
+			{Client: "a", Ops: []op{set("n", 1)}},
+			{Client: "b", Ops: []op{set("n", 2)}},
+			{Client: "a", Ops: []op{get("n")}},
+			{Client: "b", Ops: []op{get("n")}},
 		},
 		want: []string{"200 cookie 1", "200 cookie 2", "200 - 2", "200 - 2"},
 	},
@@ -127,7 +129,8 @@ var behaviours = []behaviour{
 	{
 		option: "proxy", name: "trusted", config: `"proxy":true,"cookie":{"secure":true,"maxAge":60000}`,
 		script: script{
-			{Client: "a", Proto: "https", Ops: []op{set("a", 1)}}, {Client: "b", Proto: "https, http", Ops: []op{set("a", 1)}},
+			{Client: "a", Proto: "https", Ops: []op{set("a", 1)}},
+			{Client: "b", Proto: "https, http", Ops: []op{set("a", 1)}},
 			{Client: "c", Proto: " HTTPS ,http", Ops: []op{set("a", 1)}},
 		},
 		want: []string{"200 cookie 1", "200 cookie 2", "200 cookie 3"},
@@ -297,8 +300,13 @@ var behaviours = []behaviour{
 	{
 		option: "cookie", name: "path", config: `"cookie":{"path":"/foo/bar","maxAge":60000}`,
 		script: script{
-			run(), {Path: "/foo"}, {Path: "/foo/ba"}, {Path: "/x/foo/bar"},
-			{Path: "/foo/bar", Ops: []op{set("a", 1)}}, {Path: "/foo/bar/baz", Ops: []op{get("a")}}, {Path: "/foo/barbaz", Ops: []op{get("a")}},
+			run(),
+			{Path: "/foo"},
+			{Path: "/foo/ba"},
+			{Path: "/x/foo/bar"},
+			{Path: "/foo/bar", Ops: []op{set("a", 1)}},
+			{Path: "/foo/bar/baz", Ops: []op{get("a")}},
+			{Path: "/foo/barbaz", Ops: []op{get("a")}},
 		},
 		want: []string{"200 - 0", "200 - 0", "200 - 0", "200 - 0", "200 cookie 1", "200 - 1", "200 - 1"},
 	},
@@ -370,8 +378,12 @@ var behaviours = []behaviour{
 	{
 		option: "cookie", name: "secure auto is as the session began", config: `"proxy":true,"cookie":{"maxAge":60000,"secure":"auto"}`,
 		script: script{
-			{Client: "a", Proto: "https", Ops: []op{set("a", 1)}}, {Client: "a", Ops: []op{set("a", 2)}}, {Client: "a", Ops: []op{regenerate}},
-			{Client: "b", Ops: []op{set("a", 1)}}, {Client: "b", Proto: "https", Ops: []op{set("a", 2)}}, {Client: "b", Proto: "https", Ops: []op{regenerate}},
+			{Client: "a", Proto: "https", Ops: []op{set("a", 1)}},
+			{Client: "a", Ops: []op{set("a", 2)}},
+			{Client: "a", Ops: []op{regenerate}},
+			{Client: "b", Ops: []op{set("a", 1)}},
+			{Client: "b", Proto: "https", Ops: []op{set("a", 2)}},
+			{Client: "b", Proto: "https", Ops: []op{regenerate}},
 		},
 		want: []string{"200 cookie 1", "200 - 1", "200 cookie 1", "200 cookie 2", "200 cookie 2", "200 cookie 2"},
 	},
@@ -386,8 +398,10 @@ var behaviours = []behaviour{
 	{
 		option: "cookie", name: "sameSite auto", config: `"proxy":true,"cookie":{"maxAge":60000,"secure":"auto","sameSite":"auto"}`,
 		script: script{
-			{Client: "a", Proto: "https", Ops: []op{set("a", 1)}}, {Client: "a", Proto: "https", Ops: []op{set("a", 2)}},
-			{Client: "b", Ops: []op{set("a", 1)}}, {Client: "b", Proto: "https", Ops: []op{set("a", 2)}},
+			{Client: "a", Proto: "https", Ops: []op{set("a", 1)}},
+			{Client: "a", Proto: "https", Ops: []op{set("a", 2)}},
+			{Client: "b", Ops: []op{set("a", 1)}},
+			{Client: "b", Proto: "https", Ops: []op{set("a", 2)}},
 		},
 		want: []string{"200 cookie 1", "200 cookie 1", "200 cookie 2", "200 cookie 2"},
 	},
@@ -406,7 +420,8 @@ var behaviours = []behaviour{
 		option: "maxAge", name: "changed for a session", config: minute,
 		script: script{
 			run(set("n", 1)), run(set("n", 2), setMaxAge(5000), original, maxAge), run(original, maxAge), run(set("n", 3)),
-			run(set("n", 4), setMaxAge(3000000000), original), run(original), {Client: "b", Ops: []op{set("n", 1), original}},
+			run(set("n", 4), setMaxAge(3000000000), original), run(original),
+			{Client: "b", Ops: []op{set("n", 1), original}},
 		},
 		want: []string{"200 cookie 1", "200 cookie 1", "200 - 1", "200 cookie 1", "200 cookie 1", "200 - 1", "200 cookie 2"},
 	},

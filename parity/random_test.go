@@ -201,7 +201,11 @@ func (g generator) script() script {
 
 var values = []any{
 	nil, true, false, 0, 1, -7, 1.5, 1e21, 1e-7, 9007199254740991, "", "text", "ü \"\\\u2028</script>", "2026-01-02T03:04:05.678Z",
-	[]any{}, []any{1, nil, "x"}, map[string]any{}, map[string]any{"a": map[string]any{"b": nil}}, map[string]any{"cookie": 1},
+	[]any{},
+	[]any{1, nil, "x"},
+	map[string]any{},
+	map[string]any{"a": map[string]any{"b": nil}},
+	map[string]any{"cookie": 1},
 }
 
 // ops leaves out what is a difference on purpose: using a session after its end,
