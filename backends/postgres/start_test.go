@@ -126,8 +126,7 @@ CREATE TABLE "sessions" (
   "expiry" timestamptz NOT NULL,
   CONSTRAINT "sessions_pkey" PRIMARY KEY ("token")
 );
-CREATE INDEX "sessions_expiry_idx" ON "sessions" ("expiry");
-`, false},
+CREATE INDEX "sessions_expiry_idx" ON "sessions" ("expiry");`, false},
 		{"no connect-pg-simple table", "", Options{Layout: LayoutConnectPgSimple, TableName: `My"Table`}, `postgres: table "My""Table" does not exist; set CreateTable, or run:
 
 CREATE TABLE "My""Table" (
@@ -136,8 +135,7 @@ CREATE TABLE "My""Table" (
   "expire" timestamp(6) NOT NULL,
   CONSTRAINT "My""Table_pkey" PRIMARY KEY ("sid")
 );
-CREATE INDEX "IDX_My""Table_expire" ON "My""Table" ("expire");
-`, false},
+CREATE INDEX "IDX_My""Table_expire" ON "My""Table" ("expire");`, false},
 		{"no connect-session-knex table", "", Options{Layout: LayoutConnectSessionKnex, SIDFieldName: "Id"}, `postgres: table "sessions" does not exist; set CreateTable, or run:
 
 CREATE TABLE "sessions" (
@@ -146,8 +144,7 @@ CREATE TABLE "sessions" (
   "expired" timestamptz NOT NULL,
   CONSTRAINT "sessions_pkey" PRIMARY KEY ("Id")
 );
-CREATE INDEX "sessions_expired_index" ON "sessions" ("expired");
-`, false},
+CREATE INDEX "sessions_expired_index" ON "sessions" ("expired");`, false},
 		{"no schema", "", Options{SchemaName: "No such"}, `postgres: table "No such"."sessions" does not exist; set CreateTable, or run:
 
 CREATE TABLE "No such"."sessions" (
@@ -156,8 +153,7 @@ CREATE TABLE "No such"."sessions" (
   "expiry" timestamptz NOT NULL,
   CONSTRAINT "sessions_pkey" PRIMARY KEY ("token")
 );
-CREATE INDEX "sessions_expiry_idx" ON "No such"."sessions" ("expiry");
-`, true},
+CREATE INDEX "sessions_expiry_idx" ON "No such"."sessions" ("expiry");`, true},
 		{
 			"no schema to create in", "",
 			Options{SchemaName: `No "such`, CreateTable: true},
