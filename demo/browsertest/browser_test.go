@@ -1,7 +1,7 @@
 // Package browsertest drives the demo with a real browser, without a window. It
 // is a module of its own, so that nobody who imports samesid gets the driver.
 //
-// The browser is the one that CHROME_PATH names, or else chromium or
+// The browser is the one that CHROME names, or else chromium or
 // google-chrome in PATH. SCREENSHOTS names a folder to keep the screenshots in.
 package browsertest
 
@@ -58,6 +58,8 @@ func run(m *testing.M) int {
 	}
 
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chrome), chromedp.UserDataDir(filepath.Join(dir, "profile")))
+	// The page scrolls smoothly, and a click must not aim at what is on its way.
+	opts = append(opts, chromedp.Flag("force-prefers-reduced-motion", true))
 	if os.Geteuid() == 0 {
 		opts = append(opts, chromedp.NoSandbox) // it does not work for root
 	}
@@ -74,10 +76,10 @@ func run(m *testing.M) int {
 }
 
 func findChrome() (string, error) {
-	if path := os.Getenv("CHROME_PATH"); path != "" {
+	if path := os.Getenv("CHROME"); path != "" {
 		found, err := exec.LookPath(path)
 		if err != nil {
-			err = fmt.Errorf("CHROME_PATH names no program: %w", err)
+			err = fmt.Errorf("CHROME names no program: %w", err)
 		}
 		return found, err
 	}
@@ -86,7 +88,7 @@ func findChrome() (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("no chromium or google-chrome in PATH; install one, or set CHROME_PATH")
+	return "", fmt.Errorf("no chromium or google-chrome in PATH; install one, or set CHROME")
 }
 
 // tab is a window of a browser that has been nowhere yet, and a demo of its own.
