@@ -276,6 +276,14 @@ var behaviours = []behaviour{
 		want:   []string{"200 cookie 1", "200 - 1"},
 	},
 	{
+		option: "unset", name: "keep after a touch", config: `"unset":"keep",` + minute,
+		script: script{run(set("a", 1)), run(setMaxAge(30000), touch, unset)},
+		want:   []string{"200 cookie 1", "200 - 1"},
+		here:   []string{"200 cookie 1", "200 - 1"},
+		shows:  "touch",
+		not:    []string{"memory"},
+	},
+	{
 		option: "unset", name: "destroy deletes at the end", config: `"unset":"destroy",` + minute,
 		script: script{run(set("a", 1)), run(set("a", 2), unset), run(get("a"))},
 		want:   []string{"200 cookie 1", "200 - 0", "200 - 0"},

@@ -88,6 +88,15 @@ var onPurpose = []struct {
 		},
 	},
 	{
+		name:    "touch",
+		express: "resets the expiry at the end of the request, if it does not unset the session",
+		here:    "moves the store's expiry at once",
+		why:     "a stream must be able to prolong its session",
+		allows: func(d difference) bool {
+			return d.within(timeLeft) && d.step.did("touch") && d.step.did("unset") && d.options.Unset != "destroy"
+		},
+	},
+	{
 		name:    "connect-session-knex without maxAge",
 		express: "such a session is not touched: it ends a day after its last change",
 		here:    "it ends a day after its last use, as with the other stores",

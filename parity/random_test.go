@@ -13,11 +13,17 @@ import (
 
 // TestRandom runs scripts that are made up, on options that are made up.
 //
-// PARITY_CONFIGS is how many sets of options each store is tried with, and
-// PARITY_SEED repeats a run that failed.
+// PARITY_CONFIGS is how many sets of options each store is tried with. With it,
+// the seed is another one each time, and PARITY_SEED repeats a run that failed;
+// without it, the scripts are always the same, so that a run that turns red
+// does so for what has changed.
 func TestRandom(t *testing.T) {
 	configs := fromEnv(t, "PARITY_CONFIGS", 8)
-	seed := fromEnv(t, "PARITY_SEED", rand.Uint64())
+	seed := uint64(1)
+	if os.Getenv("PARITY_CONFIGS") != "" {
+		seed = rand.Uint64()
+	}
+	seed = fromEnv(t, "PARITY_SEED", seed)
 	forEachStore(t, func(t *testing.T, store string) {
 		a := newArena(t, store)
 		for i := range configs {
@@ -188,6 +194,10 @@ func (g generator) script() script {
 		}
 		if g.IntN(4) == 0 {
 			sc[i].Age = 30
+		}
+		if sc[i].did("unset") {
+			// The other side's touch may not be seen until steps later either.
+			sc[i].Ops = slices.DeleteFunc(sc[i].Ops, func(o op) bool { return o[0] == "touch" })
 		}
 	}
 	if slices.ContainsFunc(sc, func(st step) bool { return st.did("unset") }) {
