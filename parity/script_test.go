@@ -340,27 +340,37 @@ func (r *runner) cookie(st step) []string {
 
 // send makes the step's request.
 func (r *runner) send(st step, cookie []string) (outcome, error) {
+	resp, err := r.begin(st, cookie)
+	if err != nil {
+		return outcome{}, err
+	}
+	return r.read(resp)
+}
+
+// begin makes the step's request and waits for the first byte of the answer.
+func (r *runner) begin(st step, cookie []string) (*http.Response, error) {
 	ops := st.Ops
 	if ops == nil {
 		ops = []op{}
 	}
 	b, err := json.Marshal(map[string]any{"ops": ops})
 	if err != nil {
-		return outcome{}, err
+		return nil, err
 	}
 	req, err := http.NewRequest(http.MethodPost, r.url+st.Path+"/run", strings.NewReader(string(b)))
 	if err != nil {
-		return outcome{}, err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header["Cookie"] = cookie
 	if st.Proto != "" {
 		req.Header.Set("X-Forwarded-Proto", st.Proto)
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return outcome{}, err
-	}
+	return client.Do(req)
+}
+
+// read reads the answer to its end.
+func (r *runner) read(resp *http.Response) (outcome, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
