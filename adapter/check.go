@@ -55,6 +55,19 @@ func (o Options) checked() (Options, error) {
 	default:
 		refuse("Unset: %q is neither %q nor %q", o.Unset, UnsetKeep, UnsetDestroy)
 	}
+	if o.MaxRecordSize == 0 {
+		o.MaxRecordSize = 4 << 20
+	}
+	switch _, renames := o.Store.(Renamer); {
+	case o.IDs > HashedIDs:
+		refuse("IDs: %d is not a form of id; use PlainIDs, MigrateIDs or HashedIDs", o.IDs)
+	case o.IDs != PlainIDs && sharedWithExpress(o.Store):
+		refuse("IDs: can't be hashed in this store: Express looks for the id itself; use another layout")
+	case o.IDs == MigrateIDs && o.Cookies != SignedCookies:
+		refuse("IDs and Options.Cookies: MigrateIDs would take a hash in an unsigned cookie for an id; use SignedCookies")
+	case o.IDs == MigrateIDs && o.Store != nil && !renames:
+		refuse("IDs: MigrateIDs needs a store that is a Renamer, such as Redis or Postgres; use HashedIDs, with which nobody stays signed in")
+	}
 	if o.Proxy > False {
 		refuse("Proxy: must be Default, True or False")
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -131,6 +132,9 @@ func (s *session) write(cur *snapshot) error {
 		if data == nil && old == nil {
 			return nil
 		}
+		if limit := s.cfg.MaxRecordSize; limit > 0 && len(data) > limit {
+			return fmt.Errorf("%w: it has %d bytes, Options.MaxRecordSize is %d", ErrRecordTooLarge, len(data), limit)
+		}
 		current, swapped, err := s.cfg.store.swap(ctx, s.key(), old, data, end)
 		switch {
 		case err != nil:
@@ -148,11 +152,13 @@ func (s *session) write(cur *snapshot) error {
 			s.changedAge, s.changedEnd = false, false
 			return nil
 		case current == nil:
+			s.m.stats.droppedWrites.Add(1)
 			s.ended("its changes were dropped")
 			return nil
 		case old == nil:
 			return errors.New("session: save: there is a session with the id of this new one: GenID must never return an id twice")
 		}
+		s.m.stats.conflicts.Add(1)
 		s.base = s.snapshot(current)
 		if err := s.adoptBase(); err != nil {
 			return err
@@ -345,5 +351,6 @@ func (s *session) reportLost() {
 			}
 		}
 	}
+	s.m.stats.lostChanges.Add(1)
 	s.log(slog.LevelError, "a change made after the response had begun is lost: make it before the first byte, or call Save", "error", err)
 }

@@ -172,6 +172,18 @@ func (s fullStore) Swap(_ context.Context, token string, old, data []byte, expir
 	return nil, true, nil
 }
 
+func (s fullStore) Rename(_ context.Context, old, new string) (bool, error) {
+	err := s.call("rename")
+	defer s.mu.Unlock()
+	_, ok := s.live(old)
+	if _, taken := s.live(new); err != nil || !ok || taken {
+		return false, err
+	}
+	s.records[new] = s.records[old]
+	delete(s.records, old)
+	return true, nil
+}
+
 // plainStore hides all but scs.Store and listing.
 type plainStore struct{ s *mapStore }
 
@@ -188,6 +200,7 @@ var (
 	_ adapter.FindToucher  = fullStore{}
 	_ adapter.FindExpirer  = fullStore{}
 	_ adapter.Swapper      = fullStore{}
+	_ adapter.Renamer      = fullStore{}
 	_ scs.IterableStore    = plainStore{}
 	_ scs.IterableCtxStore = (*mapStore)(nil)
 )

@@ -40,6 +40,8 @@ type Manager struct {
 	err  error
 
 	plainHTTP sync.Once // the warning for a secure cookie on a plain connection
+
+	stats counters
 }
 
 // config is what a request reads. It is made once, at the first request, from
@@ -49,7 +51,8 @@ type config struct {
 	engine scs.SessionManager // scs's fields as scs is to see them; copied for each request
 	store  *guardedStore
 	codec  recordCodec
-	hash   bool          // HashTokenInStore
+	hash   bool          // Options.IDs, or HashTokenInStore
+	rename Renamer       // MigrateIDs; else nil
 	idle   time.Duration // sliding expiry of a session without an age of its own; 0: none, it ends at its deadline
 	// persist sends an expiry with the cookie of a session without an age of
 	// its own: scs's Cookie.Persist.
@@ -86,6 +89,7 @@ func New(opts Options) (*Manager, error) {
 	if opts.Cookie.MaxAge > 0 {
 		sm.IdleTimeout = opts.Cookie.MaxAge
 	}
+	sm.HashTokenInStore = opts.IDs != PlainIDs
 	sm.ErrorFunc = m.respondError
 	sm.Cookie = scs.SessionCookie{
 		Name:        opts.Name,
@@ -172,8 +176,13 @@ func (m *Manager) makeConfig() (*config, error) {
 	if now.ErrorFunc == nil {
 		refuse("ErrorFunc: is nil")
 	}
-	if now.HashTokenInStore && sharedWithExpress(o.Store) {
+	switch {
+	case !now.HashTokenInStore:
+		o.IDs = PlainIDs
+	case o.IDs == PlainIDs && sharedWithExpress(o.Store):
 		refuse("HashTokenInStore: can't be used with this store: Express looks for the id itself; use another layout")
+	case o.IDs == PlainIDs:
+		o.IDs = HashedIDs
 	}
 	if _, err := o.checked(); err != nil {
 		errs = append(errs, err)
@@ -187,10 +196,13 @@ func (m *Manager) makeConfig() (*config, error) {
 		engine:  *now,
 		store:   newGuardedStore(o.Store),
 		codec:   recordCodecOf(o.Codec),
-		hash:    now.HashTokenInStore,
+		hash:    o.IDs != PlainIDs,
 		idle:    idle,
 		persist: cookie.Persist && o.Cookie.MaxAge == 0,
 		cookie:  o.Cookie.wire(),
+	}
+	if o.IDs == MigrateIDs {
+		c.rename = o.Store.(Renamer)
 	}
 	if o.Cookie.MaxAge > 0 {
 		c.idle = o.TTL

@@ -29,6 +29,11 @@ var ErrResponseBegun = errors.New("session: the response has begun, so a new ses
 // there must not look as if it had worked.
 var ErrOutsidePath = errors.New("session: the request's path is outside the cookie's, so its session can't be saved")
 
+// ErrRecordTooLarge is returned by Save and Commit, and given to ErrorFunc at the
+// end of a request, when the session has more bytes than Options.MaxRecordSize.
+// What the store has is left as it was.
+var ErrRecordTooLarge = errors.New("session: the session is too large to be saved")
+
 // ID returns the session's id, the sid of Express. A session has one from its
 // start, saved or not. It is a secret: whoever has it, and the key that signs
 // the cookie, is signed in.
@@ -105,6 +110,7 @@ func (m *Manager) RenewToken(ctx context.Context) error {
 			return err
 		}
 		if !found {
+			s.m.stats.droppedWrites.Add(1)
 			s.ended("its data is not taken over")
 		}
 	}
@@ -428,6 +434,7 @@ func (m *Manager) visit(ctx context.Context, cfg *config, key string, data []byt
 	s.outer, s.ctx = ctx, context.WithValue(ctx, m, s)
 	rec, err := cfg.codec.decode(data)
 	if err != nil {
+		m.stats.unreadable.Add(1)
 		s.log(slog.LevelWarn, "a stored record can't be read and is left out", "error", err)
 		return nil
 	}

@@ -81,6 +81,11 @@ type Options struct {
 	// in Express.
 	TouchAfter time.Duration
 
+	// MaxRecordSize is how many bytes a stored session may have. To save a larger
+	// one is ErrRecordTooLarge, and leaves what is stored as it was. Zero value:
+	// 4 MiB; negative: no limit, as in Express. Reading has no limit.
+	MaxRecordSize int
+
 	// Codec turns a session into bytes. Zero value: scs.GobCodec, which keeps
 	// Go types, or JSONCodec for a store that is a JSONRecorder.
 	Codec scs.Codec
@@ -88,6 +93,10 @@ type Options struct {
 	// Cookies says which form of the cookie is accepted and sent. Zero value:
 	// SignedCookies.
 	Cookies CookieForm
+
+	// IDs says by what the store knows a session. Zero value: PlainIDs, as in
+	// Express. scs: HashTokenInStore, which New sets.
+	IDs IDForm
 
 	// Logger gets the warnings and errors. No record has a session id, a
 	// cookie's value or a secret in it. Zero value: slog.Default().
@@ -179,4 +188,24 @@ const (
 
 	// UnsignedCookies are plain scs's bare tokens. Secrets are not used.
 	UnsignedCookies
+)
+
+// IDForm says by what the store knows a session.
+type IDForm uint8
+
+const (
+	// PlainIDs are the ids themselves, which Express looks for too.
+	PlainIDs IDForm = iota
+
+	// MigrateIDs are HashedIDs, and moves a session that is still stored under
+	// its id when its user next comes back, so that nobody is logged out by the
+	// change. All processes must change over together: one with PlainIDs does not
+	// find what was moved. It requires SignedCookies, as without a signature a
+	// hash read from the store would pass for an id, and a store that is a
+	// Renamer.
+	MigrateIDs
+
+	// HashedIDs are SHA-256 hashes, those of scs's HashTokenInStore: who reads
+	// the store learns no id that a cookie could carry.
+	HashedIDs
 )

@@ -57,6 +57,16 @@ func TestBadOptions(t *testing.T) {
 		`Cookie.Secure, Path and Domain: a cookie named __Host-sid needs Secure True, Path "/" and no Domain`: func(o *adapter.Options) {
 			o.Name, o.Cookie.Secure, o.Cookie.Path = "__Host-sid", adapter.True, "/app"
 		},
+		`IDs: 3 is not a form of id; use PlainIDs, MigrateIDs or HashedIDs`: func(o *adapter.Options) { o.IDs = 3 },
+		`IDs: can't be hashed in this store: Express looks for the id itself; use another layout`: func(o *adapter.Options) {
+			o.Store, o.IDs = jsonStore{}, adapter.HashedIDs
+		},
+		`IDs and Options.Cookies: MigrateIDs would take a hash in an unsigned cookie for an id; use SignedCookies`: func(o *adapter.Options) {
+			o.Cookies, o.IDs = adapter.MigrateCookies, adapter.MigrateIDs
+		},
+		`IDs: MigrateIDs needs a store that is a Renamer, such as Redis or Postgres; use HashedIDs, with which nobody stays signed in`: func(o *adapter.Options) {
+			o.IDs = adapter.MigrateIDs
+		},
 		`TTL: is negative (-1ns); 0 is the default`:              func(o *adapter.Options) { o.TTL = -1 },
 		`AbsoluteLifetime: is negative (-1ns); 0 is the default`: func(o *adapter.Options) { o.AbsoluteLifetime = -1 },
 		`TouchAfter: is negative (-1ns); 0 is the default`:       func(o *adapter.Options) { o.TouchAfter = -1 },

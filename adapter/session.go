@@ -190,22 +190,32 @@ func (s *session) find(ctx context.Context) (*snapshot, error) {
 		fixed = s.cfg.AbsoluteLifetime > 0 && slide.Sub(now) >= s.cfg.AbsoluteLifetime
 	)
 	touched := false
-	switch {
-	case s.cfg.idle == 0 || s.cfg.Resave || s.storedKey != "" || !slide.After(now):
-		data, found, err = st.find(ctx, s.key())
-	case (s.cfg.TouchAfter > 0 || fixed) && st.findExpirer != nil:
-		data, expiry, found, err = st.findExpirer.FindExpiry(ctx, s.key())
-	case s.cfg.TouchAfter == 0 && st.findToucher != nil:
-		data, found, err = st.findToucher.FindTouch(ctx, s.key(), slide)
-		touched, expiry = true, slide
-	default:
-		data, found, err = st.find(ctx, s.key())
+	read := func() {
+		switch {
+		case s.cfg.idle == 0 || s.cfg.Resave || s.storedKey != "" || !slide.After(now):
+			data, found, err = st.find(ctx, s.key())
+		case (s.cfg.TouchAfter > 0 || fixed) && st.findExpirer != nil:
+			data, expiry, found, err = st.findExpirer.FindExpiry(ctx, s.key())
+		case s.cfg.TouchAfter == 0 && st.findToucher != nil:
+			data, found, err = st.findToucher.FindTouch(ctx, s.key(), slide)
+			touched, expiry = true, slide
+		default:
+			data, found, err = st.find(ctx, s.key())
+		}
+	}
+	read()
+	if !found && err == nil && s.cfg.rename != nil && s.storedKey == "" {
+		// Another request may have renamed it meanwhile, so look again in any case.
+		if _, err = s.cfg.rename.Rename(ctx, s.id, s.key()); err == nil {
+			read()
+		}
 	}
 	if err != nil || !found {
 		return nil, storeError("find", err)
 	}
 	rec, err := s.cfg.codec.decode(data)
 	if err != nil {
+		s.m.stats.unreadable.Add(1)
 		s.log(slog.LevelWarn, "a stored record can't be read and counts as no session", "error", err)
 		return nil, nil
 	}

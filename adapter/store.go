@@ -62,6 +62,14 @@ type Ranger interface {
 	Range(ctx context.Context, fn func(token string, data []byte) error) error
 }
 
+// Renamer gives a live record another token, in one step, with its bytes and
+// expiry as they are. renamed is false, and nothing was done, when there is no
+// record of the old token or already one of the new. Options.IDs needs it for
+// MigrateIDs.
+type Renamer interface {
+	Rename(ctx context.Context, old, new string) (renamed bool, err error)
+}
+
 // JSONRecorder is implemented by a store whose records are also read by
 // Express. When JSONRecords returns true, JSONCodec is the default and any
 // other codec is refused.

@@ -100,6 +100,20 @@ var keys = []*key{
 		doc: "The form of the cookie: signed as Express's, unsigned as plain scs's, or migrate, which accepts both and sends signed ones. Default: signed.",
 	},
 	{
+		path: "ids", field: "Options.IDs",
+		kind: choice(func(c *Config, v any) {
+			c.Options.IDs = map[any]adapter.IDForm{
+				"plain": adapter.PlainIDs, "migrate": adapter.MigrateIDs, "hashed": adapter.HashedIDs,
+			}[v]
+		}, "plain", "migrate", "hashed"),
+		doc: "By what the store knows a session: its id, or a hash of it; migrate moves those that are stored under their id as their users come back. Not plain: only with the layout scs. Default: plain.",
+	},
+	{
+		path: "maxRecordSize", field: "Options.MaxRecordSize",
+		kind: count(func(c *Config) *int { return &c.Options.MaxRecordSize }),
+		doc:  "How many bytes a stored session may have; to save a larger one is an error. Default: 4194304.",
+	},
+	{
 		path: "absoluteLifetime", field: "Options.AbsoluteLifetime",
 		kind: duration{}.kind(func(c *Config) *time.Duration { return &c.Options.AbsoluteLifetime }),
 		doc:  "Ends a session this long after it began, however much it is used. Default: no such limit.",

@@ -192,9 +192,10 @@ func (s *source) check(c *Config) {
 	s.place(opts.Validate())
 }
 
-// stub stands for a store that is not open yet.
+// stub stands for a store that is not open yet. What it cannot do, Open says.
 type stub struct {
 	scs.Store
+	adapter.Renamer
 	json bool
 }
 
@@ -271,6 +272,7 @@ var (
 	index      = regexp.MustCompile(`\[\d+\]$`)
 	qualified  = regexp.MustCompile(`\b(?:Options|Manager|Config)\.([A-Z][A-Za-z]*(?:\.[A-Z][A-Za-z]*)?)`)
 	goWords    = strings.NewReplacer("UnsignedCookies", "unsigned", "SignedCookies", "signed", "MigrateCookies", "migrate",
+		"PlainIDs", "plain", "MigrateIDs", "migrate", "HashedIDs", "hashed",
 		"scs.GobCodec", "gob", "JSONCodec", "json", "True", "true", "False", "false", "Default, ", "")
 )
 
