@@ -757,6 +757,13 @@ var behaviours = []behaviour{
 		not:    []string{"memory"},
 	},
 	{
+		option: "difference", name: "a large session", config: minute,
+		script: script{run(set("a", 1)), run(set("b", strings.Repeat("x", 5<<20))), run(get("a"))},
+		want:   []string{"200 cookie 1", "200 cookie 1", "200 - 1"},
+		here:   []string{"200 cookie 1", "500 - 1", "200 - 1"},
+		shows:  "size",
+	},
+	{
 		option: "difference", name: "absolute lifetime", config: `"absoluteLifetime":"1m","rolling":true,` + minute,
 		script: script{run(set("a", 1)), {Client: "clock", Ops: []op{sleep(3500)}}, run(get("a"))},
 		want:   []string{"200 cookie 1", "200 - 1", "200 cookie 1"},

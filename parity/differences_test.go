@@ -229,6 +229,16 @@ var onPurpose = []struct {
 		why:     "expressjs/session#281, #628",
 	},
 	{
+		name:    "size",
+		express: "no limit but the store's",
+		here:    "a session of more than 4 MiB is not saved: 500, and the stored one stays as it was",
+		why:     "each request reads all of it",
+		allows: func(d difference) bool {
+			return d.at == 1 && d.within("status", "sid", "number of results", "Set-Cookie", "Cache-Control", "store", "record") ||
+				d.at == 2 && d.within("store", "record")
+		},
+	},
+	{
 		name:    "absolute lifetime",
 		express: "none",
 		here:    "optional",
