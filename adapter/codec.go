@@ -86,7 +86,10 @@ func (r *record) unchanged() map[string]any {
 // recordCodec turns records into bytes and back.
 type recordCodec interface {
 	encode(record) ([]byte, error)
+	// decode reads a record to hand its values out.
 	decode([]byte) (record, error)
+	// decodeVerbatim reads it to write it back, changed.
+	decodeVerbatim([]byte) (record, error)
 }
 
 func recordCodecOf(c scs.Codec) recordCodec {
@@ -117,7 +120,11 @@ func (jsonRecords) encode(r record) ([]byte, error) {
 	return wire.AppendRecord(nil, r.cookie, r.values)
 }
 
-func (jsonRecords) decode(b []byte) (record, error) {
+func (c jsonRecords) decode(b []byte) (record, error) { return c.read(b, wire.DecodeValues) }
+
+func (c jsonRecords) decodeVerbatim(b []byte) (record, error) { return c.read(b, wire.DecodeRecord) }
+
+func (jsonRecords) read(b []byte, decode func([]byte) (wire.Record, error)) (record, error) {
 	if trimmed := bytes.TrimLeft(b, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
 		r, err := scsRecords{scs.GobCodec{}}.decode(b)
 		if err != nil {
@@ -125,18 +132,15 @@ func (jsonRecords) decode(b []byte) (record, error) {
 		}
 		return r, nil
 	}
-	w, err := wire.DecodeRecord(b)
+	w, err := decode(b)
 	if err != nil {
 		return record{}, err
 	}
-	r := record{cookie: w.Cookie, ownCookie: true, ownAge: true, values: w.Values, verbatim: make(map[string]any, len(w.Raw))}
+	r := record{cookie: w.Cookie, ownCookie: true, ownAge: true, values: w.Values, verbatim: w.Raw}
 	if ms, ok := w.Values[deadlineKey].(int); ok {
 		r.deadline = time.UnixMilli(int64(ms)).UTC()
 		delete(w.Values, deadlineKey)
 		delete(w.Raw, deadlineKey)
-	}
-	for k, raw := range w.Raw {
-		r.verbatim[k] = raw
 	}
 	return r, nil
 }
@@ -191,6 +195,8 @@ func (c scsRecords) encode(r record) ([]byte, error) {
 	}
 	return c.codec.Encode(r.deadline, values)
 }
+
+func (c scsRecords) decodeVerbatim(b []byte) (record, error) { return c.decode(b) }
 
 func (c scsRecords) decode(b []byte) (record, error) {
 	deadline, values, err := c.codec.Decode(b)

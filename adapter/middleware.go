@@ -39,18 +39,19 @@ func (m *Manager) LoadAndSave(next http.Handler) http.Handler {
 			m.respondError(w, r, err)
 			return
 		}
-		w.Header().Add("Vary", "Cookie")
 		s, err := m.newSession(cfg, r)
 		if err != nil {
 			m.fail(w, r, err)
 			return
 		}
+		s.addVary(w.Header())
 		ctx, err := s.loadRequest()
 		if err != nil {
 			m.fail(w, r, err)
 			return
 		}
-		sw := &responseWriter{ResponseWriter: w, session: s, request: r.WithContext(ctx), before: before}
+		sw := &s.writer
+		*sw = responseWriter{ResponseWriter: w, session: s, request: r.WithContext(ctx), before: before}
 		next.ServeHTTP(sw, sw.request)
 		switch {
 		case sw.dropped:
@@ -61,6 +62,16 @@ func (m *Manager) LoadAndSave(next http.Handler) http.Handler {
 		}
 		_ = sw.begin() // ErrorFunc has answered, if it failed
 	})
+}
+
+// addVary tells caches that the response depends on the cookie.
+func (s *session) addVary(h http.Header) {
+	if len(h["Vary"]) > 0 {
+		h.Add("Vary", "Cookie")
+		return
+	}
+	s.vary[0] = "Cookie"
+	h["Vary"] = s.vary[:]
 }
 
 // loadRequest finds the session that the request's cookie names.
@@ -134,8 +145,8 @@ func (s *session) clearedCookie() string {
 	if !s.hasCookie {
 		return ""
 	}
-	c := s.sent
-	if c == nil {
+	c := &s.sent
+	if !s.wasSent {
 		s.needCookie()
 		c = &s.cookie
 	}

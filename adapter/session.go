@@ -33,10 +33,16 @@ type session struct {
 
 	mu sync.Mutex // held by the methods that handlers call
 
+	// What each request needs besides, here and not in allocations of their own.
+	writer responseWriter
+	first  snapshot  // as it was loaded
+	vary   [1]string // the header's value
+
 	// The request's cookie.
 	cookieID   string       // the id it carried, if its signature is good
 	hasCookie  bool         // there was one of the name, good or bad
-	sent       *wire.Cookie // the attributes it was set with, if the session was found
+	sent       wire.Cookie // the attributes it was set with
+	wasSent    bool        // sent is known: the session was found
 	isUnsigned bool         // it was accepted without a signature, and is to be replaced
 
 	// The session.
@@ -84,7 +90,7 @@ func (p *snapshot) decode() (*record, error) {
 		return &record{}, nil
 	}
 	if p.record == nil {
-		r, err := p.codec.decode(p.bytes)
+		r, err := p.codec.decodeVerbatim(p.bytes)
 		if err != nil {
 			return nil, err
 		}
@@ -220,24 +226,29 @@ func (s *session) find(ctx context.Context) (*snapshot, error) {
 		return nil, nil
 	}
 
-	// What follows is for this session alone, and a client that hangs up must
-	// not leave it half done.
-	ctx, cancel := s.writeContext()
-	defer cancel()
 	if !rec.deadline.IsZero() && !now.Before(rec.deadline) {
+		ctx, cancel := s.writeContext()
+		defer cancel()
 		return nil, storeError("delete", st.delete(ctx, s.key()))
 	}
 	if rec.ownAge {
 		age = rec.cookie.OriginalMaxAge
 	}
 	if want := s.expiryFor(age, rec.deadline, now); touched && differs(want, slide, now) {
+		// A client that hangs up must not leave this half done.
+		ctx, cancel := s.writeContext()
+		defer cancel()
 		found, err := st.touch(ctx, s.key(), want)
 		if err != nil || !found {
 			return nil, storeError("touch", err)
 		}
 		expiry = want
 	}
-	p := s.snapshot(data)
+	p := &s.first
+	if p.bytes != nil { // this is a reload, and the first one is still compared with
+		p = new(snapshot)
+	}
+	*p = snapshot{bytes: data, codec: s.cfg.codec}
 	s.adopt(p, rec)
 	s.touched, s.expiry = touched, expiry
 	return p, nil
@@ -255,9 +266,8 @@ func (s *session) adopt(p *snapshot, r record) {
 	s.changedAge, s.changedEnd = false, false
 	s.adoptAge(&r)
 	s.cookieSet = true
-	if s.sent == nil {
-		sent := s.cookie
-		s.sent = &sent
+	if !s.wasSent {
+		s.sent, s.wasSent = s.cookie, true
 	}
 	s.deadline = r.deadline
 	if r.deadline.IsZero() && s.cfg.AbsoluteLifetime > 0 {

@@ -52,9 +52,9 @@ type Record struct {
 	Values map[string]any
 
 	// Raw has the bytes of each of Values as they are stored, so that what was
-	// not changed can be written back byte for byte. They are part of the
-	// slice given to DecodeRecord.
-	Raw map[string]json.RawMessage
+	// not changed can be written back byte for byte: a json.RawMessage each, as
+	// AppendRecord takes it, and part of the slice given to DecodeRecord.
+	Raw map[string]any
 }
 
 // DecodeRecord reads a record. It returns an error for anything but a JSON
@@ -67,7 +67,14 @@ type Record struct {
 //
 // b must not be changed as long as Raw is in use.
 func DecodeRecord(b []byte) (Record, error) {
-	rec := Record{Values: map[string]any{}, Raw: map[string]json.RawMessage{}}
+	return readRecord(b, map[string]any{})
+}
+
+// DecodeValues is DecodeRecord without Raw, for one who only reads.
+func DecodeValues(b []byte) (Record, error) { return readRecord(b, nil) }
+
+func readRecord(b []byte, raws map[string]any) (Record, error) {
+	rec := Record{Values: map[string]any{}, Raw: raws}
 	found := false
 	var err error
 	r := reader{s: string(b)}
@@ -77,7 +84,9 @@ func DecodeRecord(b []byte) (Record, error) {
 		switch {
 		case key != "cookie":
 			rec.Values[key] = r.value()
-			rec.Raw[key] = b[start:r.i:r.i]
+			if raws != nil {
+				raws[key] = json.RawMessage(b[start:r.i:r.i])
+			}
 		case first != '{':
 			found = false
 			r.token()
@@ -169,6 +178,10 @@ func maxAge(raw string) (*time.Duration, error) {
 	}
 	if c := raw[0]; c != '-' && (c < '0' || c > '9') {
 		return nil, errors.New("not a number of milliseconds")
+	}
+	if ms, err := strconv.ParseInt(raw, 10, 64); err == nil && ms == int64(time.Duration(ms)*time.Millisecond/time.Millisecond) {
+		d := time.Duration(ms) * time.Millisecond
+		return &d, nil
 	}
 	// ParseDuration is exact, but knows neither exponents nor an end.
 	d, err := time.ParseDuration(raw + "ms")
