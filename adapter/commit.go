@@ -64,15 +64,16 @@ func (s *session) finish() (string, error) {
 		modified = modified || !same
 	}
 
-	var save bool
-	if isNew && !s.cfg.SaveUninitialized && !s.hasSaved {
+	save := !s.hasSaved
+	switch {
+	case isNew && !s.cfg.SaveUninitialized && !s.hasSaved:
 		save = modified
-	} else {
+	case s.hasSaved:
 		same, err := sameData(cur, s.saved)
 		if err != nil {
 			return "", err
 		}
-		save = !s.hasSaved || !same
+		save = !same
 	}
 	switch {
 	case save, s.stored && (s.changedAge || s.changedEnd):
@@ -343,12 +344,16 @@ func (s *session) reportLost() {
 	}
 	var err error
 	if modified {
-		var cur *snapshot
-		if cur, err = s.current(); err == nil {
-			var same bool
-			if same, err = sameData(cur, s.view); same && err == nil && !s.changedAge && (!s.changedEnd || !s.stored) {
-				return
+		s.noteDeadline(s.engine.Deadline(s.ctx))
+		same := s.isStill(s.view)
+		if !same {
+			var cur *snapshot
+			if cur, err = s.current(); err == nil {
+				same, err = sameData(cur, s.view)
 			}
+		}
+		if same && !s.changedAge && (!s.changedEnd || !s.stored) {
+			return
 		}
 	}
 	s.m.stats.lostChanges.Add(1)

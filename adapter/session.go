@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"reflect"
 	"strings"
@@ -81,6 +82,7 @@ type snapshot struct {
 	bytes  []byte
 	codec  recordCodec
 	record *record
+	plain  map[string]any // the values that were encoded, if none of them can change in place
 }
 
 func (s *session) snapshot(b []byte) *snapshot { return &snapshot{bytes: b, codec: s.cfg.codec} }
@@ -325,7 +327,36 @@ func (s *session) Encode(deadline time.Time, values map[string]any) ([]byte, err
 		return nil, fmt.Errorf("session: encode: %w", err)
 	}
 	s.encoded = s.snapshot(b)
+	if isPlain(values) {
+		s.encoded.plain = maps.Clone(values)
+	}
 	return b, nil
+}
+
+func isPlain(values map[string]any) bool {
+	for _, v := range values {
+		switch v.(type) {
+		case nil, bool, string, int, int64, float64, time.Time:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// isStill tells whether scs holds the very values that were encoded for a
+// snapshot. false: perhaps not.
+func (s *session) isStill(p *snapshot) bool {
+	if p == nil || p.plain == nil {
+		return false
+	}
+	keys := s.engine.Keys(s.ctx)
+	for _, k := range keys {
+		if v, ok := p.plain[k]; !ok || v != s.engine.Get(s.ctx, k) {
+			return false
+		}
+	}
+	return len(keys) == len(p.plain)
 }
 
 // noteDeadline takes over the deadline that scs has for the session.

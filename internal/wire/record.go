@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Cookie is the "cookie" object inside Express's session record.
@@ -329,7 +330,15 @@ func (w *writer) optional(key, s string) {
 }
 
 // text appends a string, which cannot fail.
-func (w *writer) text(s string) { _ = w.value(s) }
+func (w *writer) text(s string) {
+	for _, c := range []byte(s) {
+		if c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			_ = w.value(s)
+			return
+		}
+	}
+	w.b = append(append(append(w.b, '"'), s...), '"')
+}
 
 func (w *writer) value(v any) error {
 	if err := w.enc.Encode(v); err != nil {
