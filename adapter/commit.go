@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"reflect"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -214,7 +213,7 @@ func (s *session) merged(cur *snapshot, now time.Time) ([]byte, error) {
 	}
 	for k, v := range mine.values {
 		was, ok := known.values[k]
-		if !ok || !reflect.DeepEqual(v, was) {
+		if !ok || !equal(v, was) {
 			values[k] = mine.unchanged()[k]
 		}
 	}

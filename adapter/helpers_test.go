@@ -14,6 +14,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/wire"
 )
 
@@ -215,6 +216,7 @@ func newManager(t testing.TB, o adapter.Options) *adapter.Manager {
 	if o.Store == nil {
 		o.Store = fullStore{newMapStore()}
 	}
+	leaktest.Note(o.Secrets...)
 	m, err := adapter.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +237,15 @@ func serve(m *adapter.Manager, cookie string, handler http.HandlerFunc) *httptes
 	}
 	w := httptest.NewRecorder()
 	m.LoadAndSave(handler).ServeHTTP(w, r)
+	noteCookies(w)
 	return w
+}
+
+// noteCookies notes the values of the cookies that a response sets.
+func noteCookies(w *httptest.ResponseRecorder) {
+	for _, c := range w.Result().Cookies() {
+		leaktest.Note(c.Value)
+	}
 }
 
 // begin makes a session with these values and returns its id.
@@ -251,6 +261,7 @@ func begin(t testing.TB, m *adapter.Manager, values map[string]any) string {
 	if w.Code != http.StatusOK || w.Header().Get("Set-Cookie") == "" {
 		t.Fatalf("no session was made: status %d, Set-Cookie %q", w.Code, w.Header().Get("Set-Cookie"))
 	}
+	leaktest.Note(id)
 	return id
 }
 
@@ -291,4 +302,4 @@ func (l *logs) String() string {
 	return l.b.String()
 }
 
-func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(leaktest.Copy(l), nil)) }
