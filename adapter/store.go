@@ -64,8 +64,8 @@ type Ranger interface {
 
 // Renamer gives a live record another token, in one step, with its bytes and
 // expiry as they are. renamed is false, and nothing was done, when there is no
-// record of the old token or already one of the new. Options.IDs needs it for
-// MigrateIDs.
+// record of the old token or already a live one of the new, the same token
+// included. Options.IDs needs it for MigrateIDs.
 type Renamer interface {
 	Rename(ctx context.Context, old, new string) (renamed bool, err error)
 }

@@ -23,6 +23,11 @@
 // an expiry within the hour that repeats in autumn is read as the later of the
 // two, by Express too; a database whose zone is UTC has no such hour.
 //
+// A touch does not wait until the server's disk has it (synchronous_commit is off
+// for that statement): a crash of the server can take back the touches of its
+// last moments, so that a session ends as its use before that would have it. A
+// write of data always waits.
+//
 // # Connections
 //
 // A call on a store that Open made returns within about Options.Timeout and
@@ -80,6 +85,7 @@ type Store struct {
 // statements are prepared by database/sql on each connection that runs them.
 type statements struct {
 	find, findExpiry, findTouch, touch, commit, delete *sql.Stmt
+	rename, makeRoom                                   *sql.Stmt
 	swapCreate, swapReplace, swapDelete                *sql.Stmt
 	page, count, clear, deleteExpired                  *sql.Stmt
 }
@@ -230,8 +236,12 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 		// json has no equality, but keeps the text that was written.
 		isOld, newData = t.qData+"::text = $2", "$3::json"
 	}
+	// Always true, and for this statement alone: a touch that a crash of the
+	// server takes back moves an expiry and loses no data, so nobody waits for
+	// the disk.
+	const unsynced = "set_config('synchronous_commit', 'off', true) = 'off'"
 	names := strings.NewReplacer("{table}", t.q, "{id}", t.qID, "{data}", t.qData, "{expiry}", t.qExpiry,
-		"{old}", isOld, "{new}", newData)
+		"{old}", isOld, "{new}", newData, "{unsynced}", unsynced)
 
 	// The casts to timestamptz make a parameter an instant, whatever the
 	// column's type: of a parameter that is a timestamp, Postgres would take
@@ -244,10 +254,13 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 		{&s.stmts.findExpiry, `SELECT {data}, least({expiry}::timestamptz, '9999-12-31 00:00:00Z')
 			FROM {table} WHERE {id} = $1 AND {expiry} > now()`},
 		{&s.stmts.findTouch, `UPDATE {table} SET {expiry} = $2::timestamptz
-			WHERE {id} = $1 AND {expiry} > now() RETURNING {data}`},
-		{&s.stmts.touch, `UPDATE {table} SET {expiry} = $2::timestamptz WHERE {id} = $1 AND {expiry} > now()`},
+			WHERE {id} = $1 AND {expiry} > now() AND {unsynced} RETURNING {data}`},
+		{&s.stmts.touch, `UPDATE {table} SET {expiry} = $2::timestamptz WHERE {id} = $1 AND {expiry} > now() AND {unsynced}`},
 		{&s.stmts.commit, `INSERT INTO {table} ({id}, {expiry}, {data}) VALUES ($1, $2::timestamptz, {new})
 			ON CONFLICT ({id}) DO UPDATE SET {data} = excluded.{data}, {expiry} = excluded.{expiry}`},
+		{&s.stmts.rename, `UPDATE {table} SET {id} = $2 WHERE {id} = $1 AND {expiry} > now()
+			AND NOT EXISTS (SELECT FROM {table} WHERE {id} = $2 AND {expiry} > now())`},
+		{&s.stmts.makeRoom, `DELETE FROM {table} WHERE {id} = $1 AND {expiry} <= now()`},
 		{&s.stmts.delete, `DELETE FROM {table} WHERE {id} = $1`},
 
 		// An update or delete that has to wait for another one looks at the
@@ -397,6 +410,27 @@ func (s *Store) Touch(ctx context.Context, token string, expiry time.Time) (foun
 	return s.exec(ctx, "touch", s.stmts.touch, token, s.expiry(expiry))
 }
 
+// Rename gives a live record another token: see adapter.Renamer.
+func (s *Store) Rename(ctx context.Context, old, new string) (renamed bool, err error) {
+	const op = "rename"
+	if !storable(old) {
+		return false, nil
+	}
+	if err := s.checkToken(op, new); err != nil {
+		return false, err
+	}
+	for {
+		renamed, err = s.exec(ctx, op, s.stmts.rename, old, new)
+		if sqlState(err) != codeUniqueViolation {
+			return renamed, err
+		}
+		// The row in the way has expired, or was made since the statement began.
+		if expired, err := s.exec(ctx, op, s.stmts.makeRoom, new); !expired {
+			return false, err
+		}
+	}
+}
+
 // CommitCtx writes a record, whether there is one or not. In a connect-* layout
 // data that is not JSON is an error.
 func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
@@ -422,7 +456,7 @@ const cancelGrace = time.Second
 
 // swapTries is how often Swap tries again when the record that stood in its way
 // was gone, or was old again, by the time it was read.
-const swapTries = 10
+const swapTries = 100
 
 // Swap writes a record only if the store still holds the bytes old: nil for no
 // record. A new of nil deletes it. When swapped is false nothing was written,

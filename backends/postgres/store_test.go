@@ -379,6 +379,112 @@ func TestSwapRefusal(t *testing.T) {
 	}
 }
 
+// A touch waits for no disk and no standby, a write of data for both.
+func TestTouchIsNotSynchronous(t *testing.T) {
+	t.Parallel()
+	server := testserver.StartPostgres(t)
+	s := open(t, server.URL, quiet(LayoutSCS))
+	commit(t, s, "touched", body, inAnHour())
+	commit(t, s, "swapped", body, inAnHour())
+
+	db := rawDB(t, server.URL)
+	exec(t, db, "ALTER SYSTEM SET synchronous_standby_names = nobody")
+	exec(t, db, "SELECT pg_reload_conf()")
+	written := make(chan error, 1)
+	for waiting := false; !waiting; { // a backend may not have read the setting yet
+		go func() {
+			_, _, err := s.Swap(t.Context(), "swapped", body, body, inAnHour())
+			written <- err
+		}()
+		for done := false; !done && !waiting; {
+			select {
+			case err := <-written:
+				if err != nil {
+					t.Fatal(err)
+				}
+				done = true
+			default:
+				if err := db.QueryRow("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')").Scan(&waiting); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if found, err := s.Touch(t.Context(), "touched", inAnHour()); !found || err != nil {
+		t.Errorf("Touch gave %t, %v", found, err)
+	}
+	if _, found, err := s.FindTouch(t.Context(), "touched", inAnHour()); !found || err != nil {
+		t.Errorf("FindTouch gave %t, %v", found, err)
+	}
+	select {
+	case err := <-written:
+		t.Errorf("a touch waited as long as the write: %v", err)
+	default:
+		exec(t, db, "ALTER SYSTEM RESET synchronous_standby_names")
+		exec(t, db, "SELECT pg_reload_conf()")
+		if err := <-written; err != nil {
+			t.Errorf("the write, once it had a standby no more: %v", err)
+		}
+	}
+}
+
+// A row of the new name that appears after Rename has looked is taken for what it
+// is when it is there.
+func TestRenameWaits(t *testing.T) {
+	for name, c := range map[string]struct {
+		expiry time.Time
+		want   bool
+	}{
+		"live":    {inAnHour(), false},
+		"expired": {time.Now().Add(-time.Minute), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn, schema := testserver.Schema(t)
+			s := open(t, with(t, dsn, "application_name", schema), quiet(LayoutSCS))
+			commit(t, s, "id", body, inAnHour())
+			db := rawDB(t, dsn)
+			tx, err := db.Begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tx.Rollback()
+			if _, err := tx.Exec("INSERT INTO sessions VALUES ('new', 'theirs', $1)", c.expiry); err != nil {
+				t.Fatal(err)
+			}
+			type answer struct {
+				renamed bool
+				err     error
+			}
+			answers := make(chan answer, 1)
+			go func() {
+				renamed, err := s.Rename(t.Context(), "id", "new")
+				answers <- answer{renamed, err}
+			}()
+			for waiting := false; !waiting && len(answers) == 0; {
+				err := db.QueryRow(`SELECT EXISTS (SELECT FROM pg_stat_activity, pg_sleep(0.01)
+					WHERE application_name = $1 AND wait_event_type = 'Lock')`, schema).Scan(&waiting)
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := tx.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			if a := <-answers; a.renamed != c.want || a.err != nil {
+				t.Errorf("Rename gave %t, %v, want %t", a.renamed, a.err, c.want)
+			}
+			if c.want {
+				wantAbsent(t, s, "id")
+				wantFound(t, s, "new", body)
+			} else {
+				wantFound(t, s, "id", body)
+				wantFound(t, s, "new", []byte("theirs"))
+			}
+		})
+	}
+}
+
 // Any token is an answer, never an error, unless it would have to be written.
 func TestUnstorable(t *testing.T) {
 	t.Parallel()
@@ -398,6 +504,18 @@ func TestUnstorable(t *testing.T) {
 			}
 			if _, _, err := s.Swap(t.Context(), token, nil, body, inAnHour()); err == nil {
 				t.Errorf("%s: Swap created what cannot be kept", layout)
+			}
+			commit(t, s, "plain", body, inAnHour())
+			renamed, err := s.Rename(t.Context(), "plain", token)
+			if renamed || err == nil || strings.Contains(err.Error(), "secret") || !strings.HasPrefix(err.Error(), "postgres: rename: ") {
+				t.Errorf("%s: Rename to what cannot be kept gave %t, %v", layout, renamed, err)
+			}
+			if !storable(token) && !strings.Contains(fmt.Sprint(err), "cannot be kept") {
+				t.Errorf("%s: Rename asked the server: %v", layout, err)
+			}
+			wantFound(t, s, "plain", body)
+			if renamed, err := s.Rename(t.Context(), token, "new"); renamed || err != nil {
+				t.Errorf("%s: Rename gave %t, %v", layout, renamed, err)
 			}
 			wantAbsent(t, s, token)
 			if current, swapped, err := s.Swap(t.Context(), token, body, body, inAnHour()); current != nil || swapped || err != nil {

@@ -233,6 +233,15 @@ func (s *Store) Touch(ctx context.Context, token string, expiry time.Time) (foun
 	return found, failed("touch", err)
 }
 
+// Rename gives a live record another token: see adapter.Renamer.
+func (s *Store) Rename(ctx context.Context, old, new string) (renamed bool, err error) {
+	renamed, err = redigo.Bool(s.do(ctx, once, "RENAMENX", s.prefix+old, s.prefix+new))
+	if replied(err, "ERR no such") {
+		return false, nil
+	}
+	return renamed, failed("rename", err)
+}
+
 // Commit is CommitCtx without a context.
 //
 // It is not redisstore's own, which writes in two steps and gives Redis the

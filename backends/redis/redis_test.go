@@ -156,6 +156,12 @@ func TestRecordWithoutExpiry(t *testing.T) {
 	if string(data) != "data" || !expiry.IsZero() || !found || err != nil {
 		t.Errorf("FindExpiry: %q, %v, %t, %v; want data and no expiry", data, expiry, found, err)
 	}
+	if renamed, err := s.Rename(t.Context(), "id", "new"); !renamed || err != nil {
+		t.Errorf("Rename: %t, %v", renamed, err)
+	}
+	if data, expiry, found, err := s.FindExpiry(t.Context(), "new"); string(data) != "data" || !expiry.IsZero() || !found || err != nil {
+		t.Errorf("FindExpiry, renamed: %q, %v, %t, %v; want data and no expiry", data, expiry, found, err)
+	}
 }
 
 // A key of another type is no record; nor is one that goes between SCAN and MGET,
@@ -265,6 +271,8 @@ func TestRoundTrips(t *testing.T) {
 		{"Touch", func() error { _, err := s.Touch(ctx, "id", soon); return err }},
 		{"Swap", func() error { _, _, err := s.Swap(ctx, "id", one, two, soon); return err }},
 		{"Swap, refused", func() error { _, _, err := s.Swap(ctx, "id", one, two, soon); return err }},
+		{"Rename", func() error { _, err := s.Rename(ctx, "id", "new"); return err }},
+		{"Rename, refused", func() error { _, err := s.Rename(ctx, "id", "new"); return err }},
 		{"Commit", func() error { return s.Commit("id", one, soon) }},
 		{"CommitCtx", func() error { return s.CommitCtx(ctx, "id", one, soon) }},
 		{"Delete", func() error { return s.Delete("id") }},
@@ -344,6 +352,7 @@ func TestLostReply(t *testing.T) {
 		}, 2},
 		{"Touch", func() error { _, err := s.Touch(ctx, "id", soon); return err }, 2},
 		{"FindTouch to the past", func() error { _, _, err := s.FindTouch(ctx, "other", time.Time{}); return err }, 1},
+		{"Rename", func() error { _, err := s.Rename(ctx, "id", "new"); return err }, 1},
 		{"Delete", func() error { return s.Delete("id") }, 2},
 		{"DeleteCtx", func() error { return s.DeleteCtx(ctx, "id") }, 2},
 	} {

@@ -122,11 +122,14 @@ var broken = map[string]struct {
 	},
 	"touch reads and writes": {
 		with(func(s *good) scs.CtxStore { return &touchRewrites{good: s} }),
-		[]string{"concurrency/touch_keeps_an_update", "concurrency/delete_is_final_beside_touch"},
+		[]string{"concurrency/touch_keeps_an_update", "concurrency/delete_is_final_beside_touch", "rename/is_final_beside_touch"},
 	},
 	"findtouch reads and writes": {
 		with(func(s *good) scs.CtxStore { return &findTouchRewrites{good: s} }),
-		[]string{"concurrency/findtouch_keeps_an_update", "concurrency/delete_is_final_beside_findtouch"},
+		[]string{
+			"concurrency/findtouch_keeps_an_update", "concurrency/delete_is_final_beside_findtouch",
+			"rename/is_final_beside_findtouch",
+		},
 	},
 	"findexpiry gives no expiry": {
 		with(func(s *good) scs.CtxStore { return &noExpiry{good: s} }),
@@ -183,9 +186,99 @@ var broken = map[string]struct {
 		with(func(s *good) scs.CtxStore { return &swapNilCreates{good: s} }),
 		[]string{"swap/nothing_by_nothing"},
 	},
+	"rename does nothing": {
+		with(func(s *good) scs.CtxStore { return &neverRenames{good: s} }),
+		[]string{
+			"rename/moves", "rename/keeps_the_expiry", "rename/no_bytes", "rename/then_swap", "rename/one_of_two_wins",
+			"rename/one_of_two_to_a_name_wins", "rename/keeps_an_update", "expiry/passes", "odd/ids_by_rename",
+		},
+	},
+	"rename copies": {
+		with(func(s *good) scs.CtxStore { return &renameCopies{good: s} }),
+		[]string{"rename/moves", "rename/then_swap", "rename/by_a_second_handle", "rename/one_of_two_wins"},
+	},
+	"rename adds to the expiry": {
+		with(func(s *good) scs.CtxStore { return &renameMovesExpiry{s, time.Hour} }),
+		[]string{"rename/keeps_the_expiry", "expiry/passes"},
+	},
+	"rename takes from the expiry": {
+		with(func(s *good) scs.CtxStore { return &renameMovesExpiry{s, -time.Hour} }),
+		[]string{"rename/keeps_the_expiry", "expiry/passes"},
+	},
+	"rename takes from the expiry, on a server": {
+		server(func(s *good) scs.CtxStore { return &renameMovesExpiry{s, -time.Minute} }),
+		[]string{"rename/keeps_the_expiry"},
+	},
+	"rename replaces": {
+		with(func(s *good) scs.CtxStore { return &renameReplaces{good: s} }),
+		[]string{"rename/taken", "rename/no_bytes", "rename/one_of_two_to_a_name_wins", "rename/or_creation_wins"},
+	},
+	"rename moves the expiry of what is in its way": {
+		with(func(s *good) scs.CtxStore { return &renameTouches{good: s} }),
+		[]string{"rename/taken", "rename/to_itself"},
+	},
+	"rename drops what cannot be renamed": {
+		with(func(s *good) scs.CtxStore { return &renameDrops{good: s} }),
+		[]string{"rename/taken", "rename/to_itself", "rename/one_of_two_to_a_name_wins", "rename/or_creation_wins"},
+	},
+	"rename to itself is done": {
+		with(func(s *good) scs.CtxStore { return &renamesToItself{good: s} }),
+		[]string{"rename/to_itself"},
+	},
+	"rename creates": {
+		with(func(s *good) scs.CtxStore { return &renameCreates{good: s} }),
+		[]string{"rename/unknown_id", "rename/delete_is_final", "odd/unknown_ids"},
+	},
+	"rename fails for an unknown id": {
+		with(func(s *good) scs.CtxStore { return &renameFails{good: s} }),
+		[]string{"rename/unknown_id", "odd/unknown_ids"},
+	},
+	"rename revives the expired": {
+		with(func(s *good) scs.CtxStore { return &renameRevives{good: s} }),
+		[]string{"rename/expired", "expiry/passes"},
+	},
+	"rename to the expired is refused": {
+		with(func(s *good) scs.CtxStore { return &renameSeesExpired{good: s} }),
+		[]string{"rename/expired", "expiry/passes"},
+	},
+	"rename leaves records of no bytes": {
+		with(func(s *good) scs.CtxStore { return &renameSkipsEmpty{good: s} }),
+		[]string{"rename/no_bytes"},
+	},
+	"rename is two steps": {
+		with(func(s *good) scs.CtxStore { return &renameInSteps{good: s} }),
+		[]string{
+			"rename/one_of_two_wins", "rename/one_of_two_to_a_name_wins", "rename/delete_is_final",
+			"rename/deletion_by_swap_is_final", "rename/keeps_an_update", "rename/or_creation_wins",
+		},
+	},
+	"swap gives the bytes of what was renamed": {
+		with(func(s *good) scs.CtxStore { return &swapGivesOld{good: s} }),
+		[]string{"rename/then_swap", "rename/deletion_by_swap_is_final", "rename/keeps_an_update"},
+	},
+	"rename trims ids": {
+		with(func(s *good) scs.CtxStore { return &renameChangesID{s, strings.TrimSpace} }),
+		[]string{"odd/ids_by_rename"},
+	},
+	"rename takes patterns": {
+		with(func(s *good) scs.CtxStore { return &renamesPattern{good: s} }),
+		[]string{"odd/unknown_ids", "odd/ids"},
+	},
+	"rename refuses ordinary ids": {
+		with(func(s *good) scs.CtxStore { return &renameRefusesLongID{good: s} }),
+		[]string{"odd/ids_by_rename"},
+	},
+	"a failed rename has renamed": {
+		with(func(s *good) scs.CtxStore { return &renameFailsTooLate{good: s} }),
+		[]string{"odd/ids_by_rename"},
+	},
+	"rename ignores its context": {
+		with(func(s *good) scs.CtxStore { return &renameGoesOn{good: s} }),
+		[]string{"cancellation/cancelled", "cancellation/past_its_deadline"},
+	},
 	"a handle with a cache": {
 		server(func(s *good) scs.CtxStore { return &caches{good: s} }),
-		[]string{"find/by_a_second_handle"},
+		[]string{"find/by_a_second_handle", "rename/by_a_second_handle"},
 	},
 	"range shows the expired": {
 		with(func(s *good) scs.CtxStore { return &listsExpired{good: s} }),
@@ -743,6 +836,211 @@ func (s *swapNilCreates) Swap(ctx context.Context, token string, old, data []byt
 		data = []byte{}
 	}
 	return s.good.Swap(ctx, token, old, data, expiry)
+}
+
+type neverRenames struct{ *good }
+
+func (s *neverRenames) Rename(ctx context.Context, _, _ string) (bool, error) {
+	return false, ctx.Err()
+}
+
+type renameCopies struct{ *good }
+
+func (s *renameCopies) Rename(ctx context.Context, old, new string) (bool, error) {
+	data, expiry, found, err := s.FindExpiry(ctx, old)
+	if !found || err != nil {
+		return false, err
+	}
+	_, renamed, err := s.Swap(ctx, new, nil, data, expiry)
+	return renamed, err
+}
+
+type renameMovesExpiry struct {
+	*good
+	by time.Duration
+}
+
+func (s *renameMovesExpiry) Rename(ctx context.Context, old, new string) (bool, error) {
+	renamed, err := s.good.Rename(ctx, old, new)
+	if renamed {
+		_, expiry, _, _ := s.FindExpiry(ctx, new)
+		_, err = s.Touch(ctx, new, expiry.Add(s.by))
+	}
+	return renamed, err
+}
+
+type renameReplaces struct{ *good }
+
+func (s *renameReplaces) Rename(ctx context.Context, old, new string) (bool, error) {
+	if _, found, err := s.FindCtx(ctx, old); !found || err != nil || old == new {
+		return false, err
+	}
+	if err := s.DeleteCtx(ctx, new); err != nil {
+		return false, err
+	}
+	return s.good.Rename(ctx, old, new)
+}
+
+type renameTouches struct{ *good }
+
+func (s *renameTouches) Rename(ctx context.Context, old, new string) (bool, error) {
+	renamed, err := s.good.Rename(ctx, old, new)
+	if !renamed && err == nil {
+		_, err = s.Touch(ctx, new, time.Now().Add(3*time.Hour))
+	}
+	return renamed, err
+}
+
+type renameDrops struct{ *good }
+
+func (s *renameDrops) Rename(ctx context.Context, old, new string) (bool, error) {
+	renamed, err := s.good.Rename(ctx, old, new)
+	if !renamed && err == nil {
+		err = s.DeleteCtx(ctx, old)
+	}
+	return renamed, err
+}
+
+type renamesToItself struct{ *good }
+
+func (s *renamesToItself) Rename(ctx context.Context, old, new string) (bool, error) {
+	if old == new {
+		_, found, err := s.FindCtx(ctx, old)
+		return found, err
+	}
+	return s.good.Rename(ctx, old, new)
+}
+
+type renameCreates struct{ *good }
+
+func (s *renameCreates) Rename(ctx context.Context, old, new string) (bool, error) {
+	if _, _, err := s.Swap(ctx, old, nil, []byte{}, time.Now().Add(time.Hour)); err != nil {
+		return false, err
+	}
+	return s.good.Rename(ctx, old, new)
+}
+
+type renameFails struct{ *good }
+
+func (s *renameFails) Rename(ctx context.Context, old, new string) (bool, error) {
+	if _, found, err := s.FindCtx(ctx, old); !found && err == nil {
+		return false, errors.New("not found")
+	}
+	return s.good.Rename(ctx, old, new)
+}
+
+type renameRevives struct{ *good }
+
+func (s *renameRevives) Rename(ctx context.Context, old, new string) (bool, error) {
+	renamed, err := s.good.Rename(ctx, old, new)
+	if renamed || err != nil {
+		return renamed, err
+	}
+	defer s.mu.hold()()
+	e, there := s.records[old]
+	if _, live := s.live(old); live || !there {
+		return false, nil
+	}
+	s.records[new] = entry{e.data, time.Now().Add(time.Hour)}
+	return true, nil
+}
+
+type renameSeesExpired struct{ *good }
+
+func (s *renameSeesExpired) Rename(ctx context.Context, old, new string) (bool, error) {
+	release := s.mu.hold()
+	_, there := s.records[new]
+	release()
+	if there {
+		return false, ctx.Err()
+	}
+	return s.good.Rename(ctx, old, new)
+}
+
+type renameSkipsEmpty struct{ *good }
+
+func (s *renameSkipsEmpty) Rename(ctx context.Context, old, new string) (bool, error) {
+	if data, _, err := s.FindCtx(ctx, old); len(data) == 0 || err != nil {
+		return false, err
+	}
+	return s.good.Rename(ctx, old, new)
+}
+
+type renameInSteps struct{ *good }
+
+func (s *renameInSteps) Rename(ctx context.Context, old, new string) (bool, error) {
+	data, expiry, found, err := s.FindExpiry(ctx, old)
+	if !found || err != nil {
+		return false, err
+	}
+	if _, taken, err := s.FindCtx(ctx, new); taken || err != nil {
+		return false, err
+	}
+	pause()
+	if err := s.CommitCtx(ctx, new, data, expiry); err != nil {
+		return false, err
+	}
+	return true, s.DeleteCtx(ctx, old)
+}
+
+type swapGivesOld struct{ *good }
+
+func (s *swapGivesOld) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	current, swapped, err := s.good.Swap(ctx, token, old, data, expiry)
+	if !swapped && current == nil && err == nil {
+		current = old
+	}
+	return current, swapped, err
+}
+
+type renameChangesID struct {
+	*good
+	change func(string) string
+}
+
+func (s *renameChangesID) Rename(ctx context.Context, old, new string) (bool, error) {
+	return s.good.Rename(ctx, old, s.change(new))
+}
+
+type renamesPattern struct{ *good }
+
+func (s *renamesPattern) Rename(ctx context.Context, pattern, new string) (bool, error) {
+	all, err := s.AllCtx(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, token := range slices.Sorted(maps.Keys(all)) {
+		if match, _ := path.Match(pattern, token); match {
+			return s.good.Rename(ctx, token, new)
+		}
+	}
+	return s.good.Rename(ctx, pattern, new)
+}
+
+type renameRefusesLongID struct{ *good }
+
+func (s *renameRefusesLongID) Rename(ctx context.Context, old, new string) (bool, error) {
+	if len(new) > 100 {
+		return false, errors.New("too long")
+	}
+	return s.good.Rename(ctx, old, new)
+}
+
+type renameFailsTooLate struct{ *good }
+
+func (s *renameFailsTooLate) Rename(ctx context.Context, old, new string) (bool, error) {
+	renamed, err := s.good.Rename(ctx, old, new)
+	if len(new) > 255 {
+		return false, errors.New("too long")
+	}
+	return renamed, err
+}
+
+type renameGoesOn struct{ *good }
+
+func (s *renameGoesOn) Rename(ctx context.Context, old, new string) (bool, error) {
+	renamed, err := s.good.Rename(context.WithoutCancel(ctx), old, new)
+	return renamed, errors.Join(err, ctx.Err())
 }
 
 type caches struct {

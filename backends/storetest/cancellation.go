@@ -52,6 +52,10 @@ func (e *env) calls(token string) []call {
 			return err
 		})
 	}
+	add("Rename", func(ctx context.Context) error {
+		_, err := e.store.(renamer).Rename(ctx, token, "renamed")
+		return err
+	})
 	add("Range", func(ctx context.Context) error {
 		return e.store.(ranger).Range(ctx, func(string, []byte) error { return nil })
 	})

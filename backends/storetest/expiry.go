@@ -94,7 +94,15 @@ func expiryPasses(e *env) {
 		e.wantSwapped("created by Swap", nil, body(7), soon, "creating")
 		gone = append(gone, "created by Swap")
 	}
-	for _, id := range []string{"t", "ft", "s", "sd", "sc", "c", "d"} {
+	if e.has("Rename") {
+		e.commit("unrenamed", body(10), soon)
+		e.wantRenamed("unrenamed", "short, renamed", "renaming")
+		gone = append(gone, "short, renamed")
+		e.commit("unrenamed", body(10), late)
+		e.wantRenamed("unrenamed", "long, renamed", "renaming")
+		stays["long, renamed"] = body(10)
+	}
+	for _, id := range []string{"t", "ft", "s", "sd", "sc", "r", "rt", "c", "d"} {
 		e.commit("gone "+id, body(8), soon)
 		gone = append(gone, "gone "+id)
 	}
@@ -130,6 +138,12 @@ func expiryPasses(e *env) {
 		e.wantRefused("gone sd", body(8), nil, late, nil, "deleting an expired record by Swap")
 		e.wantSwapped("gone sc", nil, body(9), late, "creating over an expired record")
 		e.wantFound("gone sc", body(9), "created over an expired record")
+	}
+	if e.has("Rename") {
+		e.wantNotRenamed("gone r", "renamed", "renaming an expired record")
+		e.wantAbsent("renamed", "expired, then renamed")
+		e.wantRenamed("long, renamed", "gone rt", "renaming to an expired record")
+		e.wantFound("gone rt", body(10), "renamed to an expired record")
 	}
 	e.commit("gone c", body(9), late)
 	e.wantFound("gone c", body(9), "committed over an expired record")

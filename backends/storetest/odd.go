@@ -46,6 +46,10 @@ var oddTests = []test{
 				e.wantRefused(token, body(1), body(2), inAnHour(), nil, what)
 				e.wantRefused(token, body(1), nil, inAnHour(), nil, what)
 			}
+			if e.has("Rename") {
+				e.wantNotRenamed(token, "renamed", what)
+				e.wantNotRenamed(token, "known", what)
+			}
 		}
 		e.wantEverything(map[string][]byte{"known": body(1)}, "after asking for odd ids")
 	}},
@@ -58,6 +62,18 @@ var oddTests = []test{
 		e.oddIDs(func(token string, data []byte) bool {
 			_, swapped, err := e.store.(swapper).Swap(e.Context(), token, nil, data, inAnHour())
 			return err == nil && swapped
+		})
+	}},
+	{name: "ids by rename", needs: []string{"Rename"}, run: func(e *env) {
+		e.oddIDs(func(token string, data []byte) bool {
+			e.commit("plain", data, inAnHour())
+			renamed, err := e.store.(renamer).Rename(e.Context(), "plain", token)
+			if renamed && err == nil {
+				return true
+			}
+			e.wantFound("plain", data, "not renamed to "+show([]byte(token)))
+			e.ok(e.store.Delete("plain"), "Delete")
+			return false
 		})
 	}},
 	{name: "bytes", run: func(e *env) {
@@ -127,6 +143,11 @@ func (e *env) oddIDs(write func(token string, data []byte) bool) {
 		if e.has("Swap") {
 			e.wantSwapped(token, data, body(1000+i), inAnHour(), "under the id "+show([]byte(token)))
 			stored[token] = body(1000 + i)
+		}
+		if e.has("Rename") {
+			e.wantRenamed(token, "plain", "from the id "+show([]byte(token)))
+			e.wantAbsent(token, "renamed away")
+			e.wantRenamed("plain", token, "back to the id "+show([]byte(token)))
 		}
 	}
 	check("replaced under odd ids")

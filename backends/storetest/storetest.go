@@ -21,20 +21,24 @@
 //     alone that another call writes at the same moment.
 //   - Swap's comparison and write are one step. A record that Delete has removed
 //     stays removed, whatever else was running.
+//   - Rename is one step: no other call sees the record under both tokens or
+//     under none. What is done to the old token after it finds nothing there. A
+//     token is not free for itself: renaming a record to it renames nothing.
 //   - What comes back is byte for byte what was written. Data of no bytes, nil
 //     included, is a record too, and comes back as an empty slice that is not nil.
 //   - A slice that the store returns belongs to the caller, and a store keeps no
 //     slice that it was given.
 //   - Nobody can make a store fail by the id they send: Find, FindTouch,
-//     FindExpiry, Touch, Delete and a Swap of a known record answer any string
-//     without an error. An id is itself alone: no pattern, no prefix, neither
+//     FindExpiry, Touch, Delete, a Swap of a known record and a Rename to an id that
+//     can be stored answer any string without an error. An id is itself alone: no pattern, no prefix, neither
 //     trimmed nor folded.
 //   - An id of 1 to 128 bytes of printable ASCII can be stored. Commit may refuse
-//     any other with an error, and a Swap that creates with an error or by saying
-//     that it has not swapped. Then no record is there: a save that failed never
-//     looks like one that succeeded.
+//     any other with an error, and a Swap that creates or a Rename to it with an
+//     error or by saying that it has not swapped or renamed. Then no record is
+//     there: a save that failed never looks like one that succeeded.
 //   - Range and All see every record that is there from start to end. Range may
-//     meet a record twice while the store changes. It reads in pages of at most
+//     meet a record twice while the store changes, and one that is renamed
+//     meanwhile under either token, both or neither. It reads in pages of at most
 //     1,000 records, and looks at its context between two pages at least.
 //   - With a context that is done, a method does nothing and returns an error
 //     that wraps the context's.
@@ -80,8 +84,8 @@ type Harness struct {
 	JSON bool
 
 	// Without names the optional methods that the store does not have: "Touch",
-	// "FindTouch", "FindExpiry", "Swap", "Range", "All", "AllCtx", "Len" or
-	// "Clear". Their tests are left out. Zero value: it has them all.
+	// "FindTouch", "FindExpiry", "Swap", "Rename", "Range", "All", "AllCtx",
+	// "Len" or "Clear". Their tests are left out. Zero value: it has them all.
 	Without []string
 }
 
@@ -97,6 +101,9 @@ type (
 	}
 	swapper interface {
 		Swap(ctx context.Context, token string, old, new []byte, expiry time.Time) ([]byte, bool, error)
+	}
+	renamer interface {
+		Rename(ctx context.Context, old, new string) (bool, error)
 	}
 	ranger interface {
 		Range(ctx context.Context, fn func(token string, data []byte) error) error
@@ -114,6 +121,7 @@ var optional = map[string]func(scs.CtxStore) bool{
 	"FindTouch":  is[findToucher],
 	"FindExpiry": is[findExpirer],
 	"Swap":       is[swapper],
+	"Rename":     is[renamer],
 	"Range":      is[ranger],
 	"All":        is[scs.IterableStore],
 	"AllCtx":     is[scs.IterableCtxStore],
@@ -157,6 +165,7 @@ var topics = []struct {
 	{"findtouch", findTouchTests},
 	{"findexpiry", findExpiryTests},
 	{"swap", swapTests},
+	{"rename", renameTests},
 	{"iterate", iterateTests},
 	{"concurrency", concurrencyTests},
 	{"cancellation", cancellationTests},
@@ -293,6 +302,27 @@ func (e *env) wantRefused(token string, old, data []byte, expiry time.Time, curr
 	}
 	if !same(got, current) {
 		e.Errorf("%s: Swap gave current %s, want %s", what, show(got), show(current))
+	}
+}
+
+func (e *env) rename(old, new string) bool {
+	e.Helper()
+	renamed, err := e.store.(renamer).Rename(e.Context(), old, new)
+	e.ok(err, "Rename")
+	return renamed
+}
+
+func (e *env) wantRenamed(old, new, what string) {
+	e.Helper()
+	if !e.rename(old, new) {
+		e.Errorf("%s: Rename has not renamed", what)
+	}
+}
+
+func (e *env) wantNotRenamed(old, new, what string) {
+	e.Helper()
+	if e.rename(old, new) {
+		e.Errorf("%s: Rename says that it has renamed", what)
 	}
 }
 

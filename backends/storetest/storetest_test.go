@@ -115,6 +115,20 @@ func (s *good) Swap(ctx context.Context, token string, old, data []byte, expiry 
 	return nil, true, nil
 }
 
+func (s *good) Rename(ctx context.Context, old, new string) (bool, error) {
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	defer s.mu.hold()()
+	e, found := s.live(old)
+	if _, taken := s.live(new); !found || taken {
+		return false, nil
+	}
+	delete(s.records, old)
+	s.records[new] = e
+	return true, nil
+}
+
 func (s *good) Delete(token string) error { return s.DeleteCtx(context.Background(), token) }
 
 func (s *good) DeleteCtx(ctx context.Context, token string) error {
@@ -284,6 +298,6 @@ func TestMemStore(t *testing.T) {
 		New: func(*testing.T) scs.CtxStore {
 			return memStore{memstore.NewWithCleanupInterval(0)}
 		},
-		Without: []string{"Touch", "FindTouch", "FindExpiry", "Swap", "Range", "AllCtx", "Len", "Clear"},
+		Without: []string{"Touch", "FindTouch", "FindExpiry", "Swap", "Rename", "Range", "AllCtx", "Len", "Clear"},
 	})
 }
