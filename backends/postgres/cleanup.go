@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"math/rand/v2"
 	"time"
 )
@@ -33,24 +34,26 @@ func (s *Store) runCleanup(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// deleteExpired deletes in batches until there is no full one left. Rows that
-// somebody else has locked, such as another instance's clean-up, are left to
-// them, so that nobody waits for anybody.
+// deleteExpired deletes in batches, the oldest first, until there is no full one
+// left. Rows that somebody else has locked, such as another instance's clean-up,
+// are left to them, so that nobody waits for anybody.
+//
+// Each batch begins where the last one ended: beside a long transaction, such as
+// a backup, the index still has all that was deleted, and to pass it each time
+// would take time that grows with the square of its number.
 func (s *Store) deleteExpired(ctx context.Context) (deleted int64, err error) {
+	from := "-infinity"
 	for {
 		var n int64
-		err := s.do(ctx, "clean-up", func(ctx context.Context) error {
-			result, err := s.stmts.deleteExpired.ExecContext(ctx, s.batch)
-			if err != nil {
-				return err
-			}
-			n, err = result.RowsAffected()
-			return err
-		})
-		deleted += n
-		if err != nil || n < int64(s.batch) {
+		var last sql.NullString
+		if _, err := s.row(ctx, "clean-up", s.stmts.deleteExpired, []any{s.batch, from}, &n, &last); err != nil {
 			return deleted, err
 		}
+		deleted += n
+		if n < int64(s.batch) {
+			return deleted, nil
+		}
+		from = last.String
 	}
 }
 

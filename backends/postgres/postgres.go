@@ -64,15 +64,17 @@ import (
 // database. A token that the table's column cannot hold is absent to every call
 // that reads, moves or deletes, and an error to one that would write it.
 type Store struct {
-	db       *sql.DB
-	ownsDB   bool
-	layout   Layout
-	table    table
-	jsonb    bool
-	timeout  time.Duration
-	logger   *slog.Logger
-	stmts    statements
-	prepared []*sql.Stmt
+	db     *sql.DB
+	ownsDB bool
+	layout Layout
+	table  table
+	jsonb  bool
+	// expiryType is the type of the table's column.
+	expiryType string
+	timeout    time.Duration
+	logger     *slog.Logger
+	stmts      statements
+	prepared   []*sql.Stmt
 
 	// The sizes of a page of Range and of a batch of deletions.
 	page, batch int
@@ -198,6 +200,7 @@ func (s *Store) prepareTable(ctx context.Context, opts Options) error {
 	s.jsonb = columns[s.table.data].typ == typeJSONB
 
 	expiry := columns[s.table.expiry]
+	s.expiryType = expiry.typ
 	if !expiry.indexed && opts.CleanupInterval > 0 {
 		s.logger.Warn("the sessions' expiry has no index, so each clean-up reads the whole table",
 			"table", s.table.q, "run", s.table.createIndex)
@@ -241,7 +244,7 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 	// the disk.
 	const unsynced = "set_config('synchronous_commit', 'off', true) = 'off'"
 	names := strings.NewReplacer("{table}", t.q, "{id}", t.qID, "{data}", t.qData, "{expiry}", t.qExpiry,
-		"{old}", isOld, "{new}", newData, "{unsynced}", unsynced)
+		"{old}", isOld, "{new}", newData, "{unsynced}", unsynced, "{expiryType}", s.expiryType)
 
 	// The casts to timestamptz make a parameter an instant, whatever the
 	// column's type: of a parameter that is a timestamp, Postgres would take
@@ -279,9 +282,11 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 			SELECT {id} FROM gone ORDER BY {id} DESC LIMIT 1`},
 
 		// By key and not by ctid, which is not unique in a partitioned table.
-		{&s.stmts.deleteExpired, `WITH gone AS (SELECT {id} FROM {table} WHERE {expiry} <= now()
-				ORDER BY {expiry} LIMIT $1 FOR UPDATE SKIP LOCKED)
-			DELETE FROM {table} t USING gone WHERE t.{id} = gone.{id} AND t.{expiry} <= now()`},
+		{&s.stmts.deleteExpired, `WITH gone AS (SELECT {id}, {expiry} FROM {table}
+				WHERE {expiry} <= now() AND {expiry} >= $2::text::{expiryType}
+				ORDER BY {expiry} LIMIT $1 FOR UPDATE SKIP LOCKED),
+			deleted AS (DELETE FROM {table} t USING gone WHERE t.{id} = gone.{id} AND t.{expiry} <= now() RETURNING 1)
+			SELECT (SELECT count(*) FROM deleted), (SELECT max({expiry})::text FROM gone)`},
 	} {
 		stmt, err := s.db.PrepareContext(ctx, names.Replace(p.query)) //nolint:sqlclosecheck // Close closes it
 		if err != nil {
