@@ -78,8 +78,10 @@ func (o Options) checked() (Options, error) {
 	if o.CookieFunc == nil && o.Cookie.Path == "" {
 		o.Cookie.Path = "/"
 	}
-	for _, err := range o.Cookie.problems(o.Name) {
-		refuse("Cookie.%w", err)
+	if o.CookieFunc == nil { // what it returns is checked in each request
+		for _, err := range o.Cookie.problems(o.Name) {
+			refuse("Cookie.%w", err)
+		}
 	}
 
 	for _, d := range []struct {

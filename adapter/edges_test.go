@@ -192,6 +192,17 @@ func TestPrintingAManagerHidesTheSecrets(t *testing.T) {
 	if strings.Contains(fmt.Sprintf("%+v", m), secret) {
 		t.Error("printing a Manager shows the secret")
 	}
+	o := adapter.Options{Name: "sid", Secrets: []string{secret}}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		for _, v := range []any{o, &o, struct{ O adapter.Options }{o}} {
+			if got := fmt.Sprintf(verb, v); strings.Contains(got, secret) || strings.Contains(got, fmt.Sprintf("%x", secret)) {
+				t.Errorf("printing Options by %s shows the secret", verb)
+			}
+		}
+	}
+	if got := fmt.Sprintf("%+v", o); !strings.Contains(got, "Name:sid") || o.Secrets[0] != secret {
+		t.Errorf("printed: %s", got)
+	}
 }
 
 type idHandler struct {

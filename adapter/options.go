@@ -1,8 +1,10 @@
 package adapter
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -101,6 +103,13 @@ type Options struct {
 	// Logger gets the warnings and errors. No record has a session id, a
 	// cookie's value or a secret in it. Zero value: slog.Default().
 	Logger *slog.Logger
+}
+
+// Format implements fmt.Formatter: printed, Options don't show the secrets.
+func (o Options) Format(f fmt.State, verb rune) {
+	type plain Options // without this method
+	o.Secrets = slices.Repeat([]string{"hidden"}, len(o.Secrets))
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(o))
 }
 
 // Cookie holds the attributes of the session cookie: Express's cookie.*.

@@ -2,6 +2,7 @@ package backends_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"syscall"
@@ -190,6 +191,15 @@ func TestCheck(t *testing.T) {
 		}
 		if got != test.want {
 			t.Errorf("%+v:\ngot  %s\nwant %s", test.config, got, test.want)
+		}
+	}
+}
+
+func TestPrintingAConfigHidesTheURL(t *testing.T) {
+	c := backends.Config{URL: "redis://:hunter2@localhost", Prefix: "app:"}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		if got := fmt.Sprintf(verb, c); strings.Contains(got, "hunter2") || !strings.Contains(got, "app:") {
+			t.Errorf("printed by %s: %s", verb, got)
 		}
 	}
 }

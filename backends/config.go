@@ -146,6 +146,16 @@ func (c Config) kind() (Type, string) {
 	return schemes[scheme], "URL"
 }
 
+// Format implements fmt.Formatter: a Config, printed, does not show the URL, which
+// may have a password in it.
+func (c Config) Format(f fmt.State, verb rune) {
+	type plain Config // without this method
+	if c.URL != "" {
+		c.URL = "hidden"
+	}
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(c))
+}
+
 // JSONRecords reports whether Express reads the records of the layout too, as
 // the store itself will when it is open.
 func (c Config) JSONRecords() bool {
