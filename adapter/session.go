@@ -41,11 +41,11 @@ type session struct {
 	vary   [1]string // the header's value
 
 	// The request's cookie.
-	cookieID   string       // the id it carried, if its signature is good
-	hasCookie  bool         // there was one of the name, good or bad
+	cookieID   string      // the id it carried, if its signature is good
+	hasCookie  bool        // there was one of the name, good or bad
 	sent       wire.Cookie // the attributes it was set with
 	wasSent    bool        // sent is known: the session was found
-	isUnsigned bool         // it was accepted without a signature, and is to be replaced
+	isUnsigned bool        // it was accepted without a signature, and is to be replaced
 
 	// The session.
 	id        string // "" until it is needed

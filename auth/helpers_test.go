@@ -22,6 +22,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 const (
@@ -70,6 +71,7 @@ var variants = []struct {
 func newManager(t testing.TB, o adapter.Options) *adapter.Manager {
 	t.Helper()
 	o.Secrets = []string{secret}
+	leaktest.Note(secret, password)
 	m, err := adapter.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -148,6 +150,7 @@ func (b *browser) do(method, path, body string, header ...string) response {
 		b.t.Fatal(err)
 	}
 	defer res.Body.Close()
+	noteCookies(res)
 	all, err := io.ReadAll(res.Body)
 	if err != nil {
 		b.t.Fatal(err)
@@ -175,7 +178,15 @@ func do(m *adapter.Manager, h http.Handler, method, target, body string, header 
 	setHeader(r, header)
 	w := httptest.NewRecorder()
 	m.LoadAndSave(h).ServeHTTP(w, r)
+	noteCookies(w.Result())
 	return w
+}
+
+// noteCookies notes the values of the cookies that a response sets.
+func noteCookies(res *http.Response) {
+	for _, c := range res.Cookies() {
+		leaktest.Note(c.Value)
+	}
 }
 
 func setHeader(r *http.Request, header []string) {
@@ -243,6 +254,6 @@ func (l *logs) String() string {
 	return l.b.String()
 }
 
-func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(leaktest.Copy(l), nil)) }
 
 var errDown = errors.New("connection refused")

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -24,7 +25,7 @@ func start(t *testing.T, args ...string) (lines []string) {
 	out, in := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := run(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), in, io.Discard)
+		err := run(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), in, leaktest.Copy(io.Discard))
 		_ = in.CloseWithError(err)
 		ended <- err
 	}()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends/memory"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 const (
@@ -38,11 +39,13 @@ type client struct {
 func newClient(t *testing.T, accept string) *client {
 	t.Helper()
 	var log bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, nil))
+	logger := slog.New(slog.NewTextHandler(leaktest.Copy(&log), nil))
 	s, err := openSessions(t.Context(), "", logger)
 	if err != nil {
 		t.Fatal(err)
 	}
+	leaktest.Note(s.secrets...)
+	leaktest.Note(demoPassword)
 	t.Cleanup(func() {
 		if err := s.close(); err != nil {
 			t.Error(err)
@@ -67,6 +70,7 @@ func (c *client) do(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	c.handler.ServeHTTP(w, r)
 	for _, set := range w.Result().Cookies() {
+		leaktest.Note(set.Value)
 		c.cookie = set.Name + "=" + set.Value
 		if set.MaxAge < 0 {
 			c.cookie = ""
@@ -605,7 +609,7 @@ func TestStoreDown(t *testing.T) {
 	t.Cleanup(func() { _ = store.Close() })
 	secrets := []string{strings.Repeat("x", 32)}
 	var log bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, nil))
+	logger := slog.New(slog.NewTextHandler(leaktest.Copy(&log), nil))
 	m, err := adapter.New(adapter.Options{Secrets: secrets, Store: store, Codec: adapter.JSONCodec{}, Logger: logger})
 	if err != nil {
 		t.Fatal(err)

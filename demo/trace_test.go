@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // Each reason that the page can give, brought about with a Manager that is set
@@ -58,7 +60,7 @@ func TestWhy(t *testing.T) {
 		{name: "migrated", stored: true, bare: true, opts: adapter.Options{Cookies: adapter.MigrateCookies}, handler: nothing, set: true, why: "without a signature"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.opts.Secrets, tt.opts.Logger = secret, slog.New(slog.DiscardHandler)
+			tt.opts.Secrets, tt.opts.Logger = secret, slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil))
 			m, err := adapter.New(tt.opts)
 			if err != nil {
 				t.Fatal(err)

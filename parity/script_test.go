@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // script is what both sides are put through, and what they must answer alike.
@@ -140,6 +142,7 @@ func parseSetCookie(header string, o *options) (*setCookie, error) {
 		}
 		c.attrs[k] = v
 	}
+	leaktest.Note(value)
 	m := valueForm.FindStringSubmatch(value)
 	switch {
 	case value == "":

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -130,6 +131,9 @@ func start(tb testing.TB, s side, config string, env ...string) (*server, error)
 	cmd := exec.Command("/bin/sh", append(args, "--addr", "127.0.0.1:0", "--config", f.Name())...)
 	srv := &server{side: s, log: new(bytes.Buffer)}
 	cmd.Stderr = srv.log
+	if s == gos {
+		cmd.Stderr = leaktest.Copy(srv.log) // what Express logs is not ours
+	}
 	cmd.Env = append(os.Environ(), "NO_DEPRECATION=express-session")
 	cmd.Env = append(cmd.Env, env...)
 	leash, err := cmd.StdinPipe()
@@ -253,6 +257,7 @@ func parseOptions(text string) options {
 	if o.Cookie.Path == "" {
 		o.Cookie.Path = "/"
 	}
+	leaktest.Note(o.secrets()...)
 	return o
 }
 

@@ -42,6 +42,7 @@ const (
 	parity     = module + "/parity"
 	wire       = module + "/internal/wire"
 	testserver = module + "/internal/testserver"
+	leaktest   = module + "/internal/leaktest"
 )
 
 // A room is a folder and those below it that are no room of their own. Its rule
@@ -73,9 +74,10 @@ var rooms = map[string]room{
 	demo:      {not: []string{parity}},
 	parity:    {},
 
+	leaktest:                         {only: []string{}},
 	testserver:                       {not: []string{adapter, backends, auth}},
 	module + "/internal/archtest":    {only: []string{}},
-	module + "/internal/testsummary": {only: []string{}},
+	module + "/internal/testsummary": {only: []string{leaktest}},
 	module + "/internal/proof":       {},
 }
 

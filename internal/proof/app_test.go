@@ -22,6 +22,7 @@ import (
 
 	"github.com/samesid/samesid/adapter/config"
 	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // configVar names the file with which this test binary runs as an app, and not
@@ -55,11 +56,14 @@ func serve(file string) error {
 	return http.Serve(listener, handler)
 }
 
+// adaPassword is long enough to be looked for in what is logged.
+const adaPassword = "analytical-engine-of-lovelace"
+
 // app has what a team's app has: a login, a page for those who are signed in,
 // pages that change the session, and a logout.
 func app(s *config.Sessions) (http.Handler, error) {
 	verify := func(_ context.Context, username, password string) (string, error) {
-		if username != "ada" || password != "lovelace" {
+		if username != "ada" || password != adaPassword {
 			return "", auth.ErrInvalid
 		}
 		return username, nil
@@ -93,7 +97,9 @@ func app(s *config.Sessions) (http.Handler, error) {
 // writeConfig writes a configuration whose store has these keys.
 func writeConfig(t *testing.T, store string) (file string) {
 	t.Helper()
-	t.Setenv("PROOF_SECRET", "0123456789abcdef0123456789abcdef")
+	const secret = "0123456789abcdef0123456789abcdef"
+	t.Setenv("PROOF_SECRET", secret)
+	leaktest.Note(secret, adaPassword)
 	file = filepath.Join(t.TempDir(), "session.yaml")
 	text := "secret: ${PROOF_SECRET}\ncookie:\n  maxAge: 1h\nstore:\n"
 	for line := range strings.Lines(store) {
@@ -184,6 +190,9 @@ func (b *browser) send(r *http.Request) response {
 		return response{err: err}
 	}
 	defer res.Body.Close()
+	for _, c := range res.Cookies() {
+		leaktest.Note(c.Value)
+	}
 	body, err := io.ReadAll(res.Body)
 	return response{res.StatusCode, string(body), res.Header.Get("Set-Cookie"), err}
 }

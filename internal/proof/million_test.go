@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -25,6 +26,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"github.com/samesid/samesid/adapter/config"
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -287,7 +289,7 @@ func (c *crowd) reopen(change func(*config.Config)) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	cfg.Options.Logger = slog.New(slog.DiscardHandler)
+	cfg.Options.Logger = slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil))
 	change(cfg)
 	if c.sessions, err = cfg.Open(c.t.Context()); err != nil {
 		c.t.Fatal(err)
@@ -522,7 +524,7 @@ func (v *visitor) send(method, path string, want int) {
 	}
 	var body string
 	if path == "/login" {
-		body = credentials("ada", "lovelace")
+		body = credentials("ada", adaPassword)
 	}
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")

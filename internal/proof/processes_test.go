@@ -42,7 +42,7 @@ func twoProcesses(t *testing.T, server *testserver.Server, store string) {
 	a, b := startApp(t, file), startApp(t, file)
 	ada := newBrowser(t)
 
-	ada.post(a.url+"/login", credentials("ada", "lovelace"))
+	ada.post(a.url+"/login", credentials("ada", adaPassword))
 	ada.get(b.url+"/me", "ada a= b=")
 	ada.post(b.url+"/note/a/1", "")
 	ada.get(a.url+"/me", "ada a=1 b=")

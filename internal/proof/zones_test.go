@@ -77,7 +77,7 @@ func inZone(t *testing.T, dsn string) {
 
 	ada := newBrowser(t)
 	const page = "ada a= b="
-	slides("a login", func() { ada.post(a.url+"/login", credentials("ada", "lovelace")) })
+	slides("a login", func() { ada.post(a.url+"/login", credentials("ada", adaPassword)) })
 	slides("a read of what Express lets live for a minute", func() {
 		setExpiry(time.Minute)
 		ada.get(a.url+"/me", page)

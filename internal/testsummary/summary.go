@@ -154,12 +154,17 @@ func (s *summary) end(name string, p *pkg, e event) {
 	}
 }
 
-// finish prints the counts and says whether all is well.
-func (s *summary) finish() bool {
+// endAll ends the packages that have no end of their own.
+func (s *summary) endAll() {
 	for _, name := range slices.Sorted(maps.Keys(s.packages)) {
 		s.packages[name].output.WriteString("go test ended before the package did\n")
 		s.end(name, s.packages[name], event{Action: "fail"})
 	}
+}
+
+// finish prints the counts and says whether all is well.
+func (s *summary) finish() bool {
+	s.endAll()
 	if s.skipped > 0 {
 		fmt.Fprintln(s.w, "A skipped test fails this run: let it run, or don't begin it.")
 	}
