@@ -137,7 +137,11 @@ func (jsonRecords) read(b []byte, decode func([]byte) (wire.Record, error)) (rec
 		return record{}, err
 	}
 	r := record{cookie: w.Cookie, ownCookie: true, ownAge: true, values: w.Values, verbatim: w.Raw}
-	if ms, ok := w.Values[deadlineKey].(int); ok {
+	if v, ok := w.Values[deadlineKey]; ok {
+		ms, ok := v.(int)
+		if !ok {
+			return record{}, fmt.Errorf("the record's %s is not a number of milliseconds", deadlineKey)
+		}
 		r.deadline = time.UnixMilli(int64(ms)).UTC()
 		delete(w.Values, deadlineKey)
 		delete(w.Raw, deadlineKey)

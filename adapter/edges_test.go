@@ -403,6 +403,21 @@ func TestReloadThatFailsChangesNothing(t *testing.T) {
 	}
 }
 
+// A limit that can't be read must not become none.
+func TestUnreadableDeadline(t *testing.T) {
+	store := newMapStore()
+	m := newManager(t, adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}})
+	store.records["id"] = mapRecord{[]byte(`{"cookie":{},"user":"u","__deadline":"tomorrow"}`), time.Now().Add(time.Hour)}
+	within(t, m, "id", func(ctx context.Context) {
+		if m.Exists(ctx, "user") {
+			t.Error("signed in without a limit")
+		}
+	})
+	if m.Stats().UnreadableRecords != 1 {
+		t.Error("it does not count as unreadable")
+	}
+}
+
 func TestCodecsOwnKeys(t *testing.T) {
 	for _, key := range []string{"__deadline", "__sliding", "__originalMaxAge"} {
 		bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {

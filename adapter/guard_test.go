@@ -172,6 +172,23 @@ func TestNoUpdateIsLost(t *testing.T) {
 }
 
 // A maxAge or deadline that one request sets stays when another saves data.
+// What another program writes in its own way, such as 1e2, is not a change of the
+// request that only reads it.
+func TestNumbersOfOthersAreNoChange(t *testing.T) {
+	store := newMapStore()
+	m := newManager(t, adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}})
+	for _, number := range []string{"1e2", "100.0", "-0.0", "1e18", "1e19", "1e21", "1.50"} {
+		store.records["id"] = mapRecord{[]byte(`{"cookie":{},"n":[` + number + `]}`), time.Now().Add(time.Hour)}
+		within(t, m, "id", func(ctx context.Context) {
+			within(t, m, "id", func(ctx context.Context) { m.Put(ctx, "n", "new") })
+			m.Put(ctx, "user", "u")
+		})
+		if got, want := read(t, m, "id"), map[string]any{"n": "new", "user": "u"}; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, want %v", number, got, want)
+		}
+	}
+}
+
 func TestNoAgeIsLost(t *testing.T) {
 	everyStore(t, adapter.Options{Cookie: adapter.Cookie{MaxAge: time.Hour}}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
 		id := begin(t, m, map[string]any{"k": 0})

@@ -14,7 +14,7 @@ import (
 
 // tolerance is how far apart two times may be: both sides take their time, and
 // cookies, connect-redis and connect-pg-simple count in whole seconds.
-const tolerance = 2 * time.Second
+const tolerance = 5 * time.Second
 
 // ageTolerance is for an age that is set and not counted. Express finds it by
 // subtracting two readings of the clock.

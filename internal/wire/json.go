@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -180,6 +181,9 @@ func number(tok string) any {
 		return n
 	}
 	if f, err := strconv.ParseFloat(tok, 64); err == nil {
+		if f == math.Trunc(f) && f >= math.MinInt && f < -math.MinInt {
+			return int(f) // it is written with digits alone, and read as such again
+		}
 		return f
 	}
 	return json.Number(tok)

@@ -41,9 +41,9 @@ type Record struct {
 	Cookie Cookie
 
 	// Values are the session's data: objects as map[string]any, arrays as
-	// []any, numbers as int when written with digits alone and an int holds
-	// them, as float64 otherwise, and as json.Number when a float64 does not
-	// hold them either. Never nil. As in any JSON, the last of two equal keys
+	// []any, whole numbers that an int holds as int, however they are written,
+	// others as float64, and as json.Number what a float64 does not hold either.
+	// What AppendRecord makes of them is read as the same values again. Never nil. As in any JSON, the last of two equal keys
 	// counts; half a surrogate pair and a byte that is not UTF-8 become U+FFFD.
 	// Its strings share one copy of the record: clone one to keep it for long.
 	//

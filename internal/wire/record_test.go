@@ -151,6 +151,9 @@ func numbers(v any) any {
 			return int(n)
 		}
 		if f, err := v.Float64(); err == nil {
+			if n := int(f); f >= math.MinInt && f < -math.MinInt && float64(n) == f {
+				return n
+			}
 			return f
 		}
 	}
@@ -276,7 +279,7 @@ func TestDecodeRecordValues(t *testing.T) {
 	rec := decodeRecord(t, `{"cookie":{},"values":[0,-0,7,-7,1.5,1.0,1e2,9007199254740993,1e400,-1e999,1e-400,"a\u0000\ud800\/",null,true]}`)
 	values := rec.Values["values"].([]any)
 	beyond32 := int64(9007199254740993)
-	want := []any{0, 0, 7, -7, 1.5, 1.0, 100.0, int(beyond32), json.Number("1e400"), json.Number("-1e999"), 0.0, "a\x00\ufffd/", nil, true}
+	want := []any{0, 0, 7, -7, 1.5, 1, 100, int(beyond32), json.Number("1e400"), json.Number("-1e999"), 0, "a\x00\ufffd/", nil, true}
 	if strconv.IntSize == 32 {
 		want[7] = float64(beyond32)
 	}
