@@ -11,7 +11,7 @@ export GOPKGS GOTESTFLAGS
 BIN := $(CURDIR)/.build/bin
 GOFILES = $(shell find . -name node_modules -prune -o -name '.?*' -prune -o -name '*.go' -print)
 
-.PHONY: help test check lint fmt fuzz million cover demo clean
+.PHONY: help test check lint fmt fuzz bench million cover demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ fmt: .build/tools ## format all Go files
 
 fuzz: ## run each fuzz target in turn, FUZZTIME=30s each
 	scripts/fuzz.sh $(FUZZTIME)
+
+bench: ## samesid and its peers side by side, on a quiet machine: about 8 minutes (bench/README.md)
+	cd bench && go build -buildvcs=false -o ../.build/bench .
+	scripts/with-servers.sh sh -c 'cd bench && exec ../.build/bench'
 
 million: ## listing and clean-up of a million sessions in each store: minutes, 3 GB of memory and disk
 	scripts/with-servers.sh env TEST_SESSIONS=1000000 go test -count=1 -timeout=30m -v -run '^TestManySessions$$' ./internal/proof

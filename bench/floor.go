@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+// The floors are servers without sessions: what is left of a request when a
+// session costs nothing, or one command to the store and nothing else. They
+// verify no cookie and decode nothing.
+
+// floor finds the user's name by the cookie's value.
+type floor struct {
+	find func(ctx context.Context, id string) (name string, err error)
+	put  func(ctx context.Context, id string, data []byte) error
+}
+
+func (f floor) app() *app { return onHTTP(f, nil) }
+
+func (f floor) read(_ http.ResponseWriter, r *http.Request) (user, bool, error) {
+	c, err := r.Cookie("id")
+	if err != nil {
+		return user{}, false, nil
+	}
+	name, err := f.find(r.Context(), c.Value)
+	return user{Name: name}, err == nil, err
+}
+
+func (f floor) login(w http.ResponseWriter, r *http.Request, u user) error {
+	data, err := json.Marshal(u)
+	if err != nil {
+		return err
+	}
+	http.SetCookie(w, &http.Cookie{Name: "id", Value: u.Name})
+	return f.put(r.Context(), u.Name, data)
+}
+
+func (f floor) change(http.ResponseWriter, *http.Request) (user, int, error) {
+	return user{}, 0, errors.ErrUnsupported
+}
+
+func bareFloor(context.Context, string) (*app, error) {
+	return floor{
+		find: func(_ context.Context, id string) (string, error) { return id, nil },
+		put:  func(context.Context, string, []byte) error { return nil },
+	}.app(), nil
+}
+
+func redisFloor(_ context.Context, url string) (*app, error) {
+	pool := newRedisPool(url)
+	return floor{
+		find: func(_ context.Context, id string) (string, error) {
+			c := pool.Get()
+			defer c.Close()
+			data, err := redigo.Bytes(c.Do("GETEX", id, "EX", int(lifetime.Seconds())))
+			return nameIn(data), err
+		},
+		put: func(_ context.Context, id string, data []byte) error {
+			c := pool.Get()
+			defer c.Close()
+			_, err := c.Do("SET", id, data, "EX", int(lifetime.Seconds()))
+			return err
+		},
+	}.app(), nil
+}
+
+// postgresFloor reads by a prepared statement, from a table as
+// connect-pg-simple makes it.
+func postgresFloor(find string) opener {
+	return func(ctx context.Context, url string) (*app, error) {
+		db, err := openPostgres(url)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := db.ExecContext(ctx, `CREATE TABLE session (
+				sid varchar PRIMARY KEY, sess json NOT NULL, expire timestamp(6) NOT NULL);
+			CREATE INDEX ON session (expire)`); err != nil {
+			return nil, err
+		}
+		stmt, err := db.PrepareContext(ctx, find) //nolint:sqlclosecheck // it lives as long as the process
+		if err != nil {
+			return nil, err
+		}
+		return floor{
+			find: func(ctx context.Context, id string) (string, error) {
+				var data []byte
+				err := stmt.QueryRowContext(ctx, id).Scan(&data)
+				return nameIn(data), err
+			},
+			put: func(ctx context.Context, id string, data []byte) error {
+				_, err := db.ExecContext(ctx, `INSERT INTO session VALUES ($1, $2, now() + interval '1 day')
+					ON CONFLICT (sid) DO UPDATE SET sess = excluded.sess`, id, string(data))
+				return err
+			},
+		}.app(), nil
+	}
+}
+
+// The updates round the expiry up to whole seconds, as samesid does in this
+// table, so that a row that was used in the same second needs no new index entry.
+const (
+	floorSelect = `SELECT sess FROM session WHERE sid = $1 AND expire > now()`
+	floorUpdate = `UPDATE session SET expire = date_trunc('second', now() + interval '1 day 1 second')
+		WHERE sid = $1 AND expire > now() RETURNING sess`
+	floorUnsynced = `UPDATE session SET expire = date_trunc('second', now() + interval '1 day 1 second')
+		WHERE sid = $1 AND expire > now() AND set_config('synchronous_commit', 'off', true) = 'off' RETURNING sess`
+)
+
+// nameIn cuts the user's name out of a record.
+func nameIn(data []byte) string {
+	_, rest, _ := bytes.Cut(data, []byte(`"name":"`))
+	name, _, _ := bytes.Cut(rest, []byte(`"`))
+	return string(name)
+}

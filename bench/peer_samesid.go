@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/memory"
+	"github.com/samesid/samesid/backends/postgres"
+	"github.com/samesid/samesid/backends/redis"
+	"github.com/samesid/samesid/internal/wire"
+)
+
+func samesidMemory(codec scs.Codec) opener {
+	return func(context.Context, string) (*app, error) {
+		// Room for the largest sweep.
+		store := memory.New(memory.Options{MaxSessions: 2_000_000})
+		return samesid(store, adapter.Options{Codec: codec}, storeCopies(store))
+	}
+}
+
+func samesidRedis(layout redis.Layout) opener {
+	return func(ctx context.Context, url string) (*app, error) {
+		store, err := redis.Open(ctx, url, redis.Options{Layout: layout, MaxActive: redisPool})
+		if err != nil {
+			return nil, err
+		}
+		return samesid(store, adapter.Options{}, storeCopies(store))
+	}
+}
+
+func samesidPostgres(touchAfter time.Duration) opener {
+	return func(ctx context.Context, url string) (*app, error) {
+		store, err := postgres.Open(ctx, url, postgres.Options{
+			Layout: postgres.LayoutConnectPgSimple, CreateTable: true, MaxOpenConns: postgresPool,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return samesid(store, adapter.Options{TouchAfter: touchAfter}, tableCopies(url, "session", "sid", "sess", "expire"))
+	}
+}
+
+// samesid serves by a Manager with every guarantee on.
+func samesid(store scs.Store, o adapter.Options, copies func(context.Context, string, int, int) error) (*app, error) {
+	o.Store = store
+	o.Secrets = []string{secret}
+	o.Cookie = adapter.Cookie{MaxAge: lifetime}
+	m, err := adapter.New(o)
+	if err != nil {
+		return nil, err
+	}
+	_, isGob := m.Codec.(scs.GobCodec)
+	s := samesidSessions{m, isGob}
+	a := onHTTP(s, m.LoadAndSave)
+	signer := wire.NewSigner(o.Secrets)
+	a.filler = &filler{
+		cookie: func(id string) string { return m.Cookie.Name + "=" + url.QueryEscape(signer.Sign(id)) },
+		create: func(ctx context.Context, u user) (id string, err error) {
+			if ctx, err = m.Load(ctx, ""); err != nil {
+				return "", err
+			}
+			if err := s.put(ctx, u); err != nil {
+				return "", err
+			}
+			id, _, err = m.Commit(ctx)
+			return id, err
+		},
+		copies: copies,
+	}
+	return a, nil
+}
+
+// samesidSessions uses the session as a program that came from scs does, if the
+// records are gob, and as one that shares them with Express does, if they are
+// JSON.
+type samesidSessions struct {
+	m     *adapter.Manager
+	isGob bool
+}
+
+func (s samesidSessions) get(ctx context.Context) (user, bool, error) {
+	if s.isGob {
+		u, ok := s.m.Get(ctx, "user").(user)
+		return u, ok, nil
+	}
+	u, err := adapter.Get[user](ctx, s.m, "user")
+	if errors.Is(err, adapter.ErrNoValue) {
+		return user{}, false, nil
+	}
+	return u, err == nil, err
+}
+
+func (s samesidSessions) put(ctx context.Context, u user) error {
+	if s.isGob {
+		s.m.Put(ctx, "user", u)
+		return nil
+	}
+	return adapter.Put(ctx, s.m, "user", u)
+}
+
+func (s samesidSessions) read(_ http.ResponseWriter, r *http.Request) (user, bool, error) {
+	return s.get(r.Context())
+}
+
+func (s samesidSessions) login(_ http.ResponseWriter, r *http.Request, u user) error {
+	if err := s.m.Regenerate(r.Context()); err != nil {
+		return err
+	}
+	return s.put(r.Context(), u)
+}
+
+func (s samesidSessions) change(_ http.ResponseWriter, r *http.Request) (user, int, error) {
+	ctx := r.Context()
+	n := s.m.GetInt(ctx, "n") + 1
+	s.m.Put(ctx, "n", n)
+	u, _, err := s.get(ctx)
+	return u, n, err
+}

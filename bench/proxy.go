@@ -1,0 +1,79 @@
+package main
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// proxy stands between a server and its store and counts round trips: each time
+// that the server sends something after the store has answered, or first on a
+// connection. A request that is sent in pieces, and several that are sent
+// together, are one round trip.
+type proxy struct {
+	listener net.Listener
+	store    string
+	turns    atomic.Int64
+}
+
+func newProxy(store string) (*proxy, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p := &proxy{listener: l, store: store}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.connect(c)
+		}
+	}()
+	return p, nil
+}
+
+func (p *proxy) addr() string { return p.listener.Addr().String() }
+
+// close stops accepting; connections end with their server.
+func (p *proxy) close() { p.listener.Close() }
+
+func (p *proxy) connect(server net.Conn) {
+	defer server.Close()
+	store, err := net.Dial("tcp", p.store)
+	if err != nil {
+		return
+	}
+	defer store.Close()
+	var asked atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		forward(store, server, func() {
+			if asked.CompareAndSwap(false, true) {
+				p.turns.Add(1)
+			}
+		})
+		store.Close()
+	})
+	forward(server, store, func() { asked.Store(false) })
+	server.Close()
+	wg.Wait()
+}
+
+// forward copies until either side ends, and calls seen before each write.
+func forward(to, from net.Conn, seen func()) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			seen()
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+// report is what results/latest.json holds.
+type report struct {
+	Date     time.Time
+	Machine  machine
+	Versions map[string]string
+	Settings settings
+	Results  []result
+}
+
+type machine struct {
+	CPUs        int
+	CPU         string `json:",omitempty"`
+	OS, Arch    string
+	GOMAXPROCS  int
+	LoadAverage string `json:",omitempty"` // before the run: of 1, 5 and 15 minutes
+}
+
+// result is one server under one load. Its figures are the median of the rounds.
+type result struct {
+	Sweep    string // what is varied
+	Store    string
+	Role     string
+	Label    string
+	Kind     string
+	Workload string
+
+	Conns    int
+	Size     int // bytes of JSON that the user in a session has
+	Sessions int // in rotation
+
+	RPS        float64
+	P50, P99   float64  // milliseconds
+	Allocs     *float64 `json:",omitempty"` // per request, in the server; nil on Node
+	RoundTrips *float64 `json:",omitempty"` // per request, to the store; nil if that is in the process
+	WAL        *float64 `json:",omitempty"` // bytes per request that Postgres wrote to its log
+	Rounds     []float64
+}
+
+// What a result's Sweep says.
+const (
+	mainRun = "main"
+	byConns = "connections"
+	bySize  = "size"
+	byScale = "sessions"
+)
+
+func newMachine() machine {
+	m := machine{CPUs: runtime.NumCPU(), OS: runtime.GOOS, Arch: runtime.GOARCH, GOMAXPROCS: runtime.GOMAXPROCS(0)}
+	if f, err := os.Open("/proc/cpuinfo"); err == nil {
+		defer f.Close()
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			if name, value, _ := strings.Cut(lines.Text(), ":"); strings.TrimSpace(name) == "model name" {
+				m.CPU = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		if f := strings.Fields(string(b)); len(f) >= 3 {
+			m.LoadAverage = strings.Join(f[:3], " ")
+		}
+	}
+	return m
+}
+
+// versions of the servers, the languages and the peers.
+func (b *backend) versions(ctx context.Context) (map[string]string, error) {
+	v := map[string]string{"Go": strings.TrimPrefix(runtime.Version(), "go")}
+
+	var postgres string
+	if err := b.admin.QueryRowContext(ctx, "SHOW server_version").Scan(&postgres); err != nil {
+		return nil, err
+	}
+	v["Postgres"], _, _ = strings.Cut(postgres, " ")
+
+	c, err := redigo.DialContext(ctx, "tcp", b.redis.addr)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	info, err := redigo.String(c.Do("INFO", "server"))
+	if err != nil {
+		return nil, err
+	}
+	_, info, _ = strings.Cut(info, "redis_version:")
+	v["Redis"], _, _ = strings.Cut(info, "\r")
+
+	node, err := exec.CommandContext(ctx, "node", "--version").Output()
+	if err != nil {
+		return nil, err
+	}
+	v["Node"] = strings.TrimPrefix(strings.TrimSpace(string(node)), "v")
+
+	build, _ := debug.ReadBuildInfo()
+	for _, dep := range build.Deps {
+		switch dep.Path {
+		case "github.com/alexedwards/scs/v2", "github.com/gorilla/sessions", "github.com/boj/redistore",
+			"github.com/gofiber/fiber/v3", "github.com/gofiber/storage/redis/v3",
+			"github.com/gomodule/redigo", "github.com/lib/pq":
+			v[strings.TrimPrefix(dep.Path, "github.com/")] = strings.TrimPrefix(dep.Version, "v")
+		}
+	}
+
+	text, err := os.ReadFile(filepath.Join("node", "package.json"))
+	if err != nil {
+		return nil, err
+	}
+	var npm struct{ Dependencies map[string]string }
+	if err := json.Unmarshal(text, &npm); err != nil {
+		return nil, err
+	}
+	for name, version := range npm.Dependencies {
+		v["npm "+name] = version
+	}
+	return v, nil
+}
+
+const latest = "results/latest.json"
+
+func (r *report) save(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
+}
+
+func loadReport(path string) (*report, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &report{}
+	return r, json.Unmarshal(b, r)
+}
+
+// find returns the result of a server in the main run.
+func (r *report) find(role, workload string) (result, bool) {
+	for _, one := range r.Results {
+		if one.Sweep == mainRun && one.Role == role && one.Workload == workload {
+			return one, true
+		}
+	}
+	return result{}, false
+}
+
+// servers returns those of a store in the main run, in order.
+func (r *report) servers(store string) []result {
+	var servers []result
+	for _, one := range r.Results {
+		if one.Sweep == mainRun && one.Store == store && one.Workload == read {
+			servers = append(servers, one)
+		}
+	}
+	return servers
+}

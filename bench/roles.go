@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/redis"
+)
+
+// opener makes a server that keeps its sessions in the store at a URL.
+type opener func(ctx context.Context, storeURL string) (*app, error)
+
+// The stores.
+const (
+	inMemory   = "memory"
+	inRedis    = "redis"
+	inPostgres = "postgres"
+)
+
+var stores = []string{inMemory, inRedis, inPostgres}
+
+// The workloads.
+const (
+	read   = "read"      // GET / by a user who is signed in
+	change = "change"    // POST /change: one more in the session's counter
+	visit  = "anonymous" // GET / without a cookie
+	login  = "login"     // POST /login in a session: a new id, and a save
+)
+
+var workloads = []string{read, change, visit, login}
+
+// role is one server of the comparison.
+type role struct {
+	name  string // also the name of its database
+	label string // in tables and charts
+	store string
+	kind  string // product, peer or floor
+	open  opener // nil: it is on Node
+
+	only   []string // the workloads it has; nil for all
+	noID   bool     // a login need not change the cookie: it holds the session or the user
+	signed bool     // a cookie that was changed is not accepted
+	slides bool     // a read moves the store's expiry
+	sweep  bool     // in the sweeps too
+
+	// In Postgres.
+	table, expiry string
+}
+
+const (
+	product = "samesid"
+	peer    = "peer"
+	ground  = "floor"
+)
+
+var roles = []role{
+	{name: "bare", label: "handler without sessions", store: inMemory, kind: ground, noID: true, open: bareFloor, only: []string{read, visit}},
+	{name: "samesid-memory-json", label: "samesid, JSON", store: inMemory, kind: product, open: samesidMemory(adapter.JSONCodec{}), signed: true, slides: true, sweep: true},
+	{name: "samesid-memory-gob", label: "samesid, gob", store: inMemory, kind: product, open: samesidMemory(scs.GobCodec{}), signed: true, slides: true},
+	{name: "scs-memory", label: "scs", store: inMemory, kind: peer, open: scsMemory, slides: true, sweep: true},
+	{name: "gorilla-cookie", label: "gorilla, cookie store", store: inMemory, kind: peer, open: gorillaCookie, noID: true, signed: true, slides: true},
+	{name: "fiber-memory", label: "Fiber", store: inMemory, kind: peer, open: fiberMemory, slides: true},
+	{name: "express-memory", label: "express-session", store: inMemory, kind: peer, signed: true, slides: true},
+
+	{name: "floor-getex", label: "one GETEX", store: inRedis, kind: ground, noID: true, open: redisFloor, only: []string{read}, slides: true},
+	{name: "samesid-redis-connect", label: "samesid, connect-redis layout", store: inRedis, kind: product, open: samesidRedis(redis.LayoutConnectRedis), signed: true, slides: true, sweep: true},
+	{name: "samesid-redis-scs", label: "samesid, scs layout", store: inRedis, kind: product, open: samesidRedis(redis.LayoutSCS), signed: true, slides: true},
+	{name: "scs-redis", label: "scs + redisstore", store: inRedis, kind: peer, open: scsRedis, slides: true, sweep: true},
+	{name: "gorilla-redis", label: "gorilla + boj/redistore", store: inRedis, kind: peer, open: gorillaRedis, signed: true, slides: true},
+	{name: "fiber-redis", label: "Fiber + storage/redis", store: inRedis, kind: peer, open: fiberRedis, slides: true},
+	{name: "express-redis", label: "express-session + connect-redis", store: inRedis, kind: peer, signed: true, slides: true},
+
+	{name: "floor-select", label: "one SELECT", store: inPostgres, kind: ground, noID: true, open: postgresFloor(floorSelect), only: []string{read}, table: "session", expiry: "expire"},
+	{name: "floor-update", label: "one UPDATE … RETURNING", store: inPostgres, kind: ground, noID: true, open: postgresFloor(floorUpdate), only: []string{read}, slides: true, table: "session", expiry: "expire"},
+	{name: "floor-unsynced", label: "one UPDATE, disk not awaited", store: inPostgres, kind: ground, noID: true, open: postgresFloor(floorUnsynced), only: []string{read}, slides: true, table: "session", expiry: "expire"},
+	{name: "samesid-postgres-touchafter", label: "samesid, touchAfter", store: inPostgres, kind: product, open: samesidPostgres(touchAfter), signed: true, slides: true, sweep: true, table: "session", expiry: "expire"},
+	{name: "samesid-postgres", label: "samesid, touched each time", store: inPostgres, kind: product, open: samesidPostgres(0), signed: true, slides: true, table: "session", expiry: "expire"},
+	{name: "scs-postgres", label: "scs + postgresstore", store: inPostgres, kind: peer, open: scsPostgres(lifetime), slides: true, sweep: true, table: "sessions", expiry: "expiry"},
+	{name: "scs-postgres-fixed", label: "scs + postgresstore, expiry fixed", store: inPostgres, kind: peer, open: scsPostgres(0), table: "sessions", expiry: "expiry"},
+	{name: "express-postgres", label: "express-session + connect-pg-simple", store: inPostgres, kind: peer, signed: true, slides: true, table: "session", expiry: "expire"},
+}
+
+func (r role) has(workload string) bool { return r.only == nil || slices.Contains(r.only, workload) }
+
+func roleNamed(name string) (role, bool) {
+	i := slices.IndexFunc(roles, func(r role) bool { return r.name == name })
+	if i < 0 {
+		return role{}, false
+	}
+	return roles[i], true
+}
+
+func rolesOf(store string) []role {
+	return slices.DeleteFunc(slices.Clone(roles), func(r role) bool { return r.store != store })
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/samesid/samesid/internal/testserver"
+)
+
+// TestMain is the program as a child process too: a test binary runs itself
+// again.
+func TestMain(m *testing.M) {
+	if name := os.Getenv(envServe); name != "" {
+		panic(serveChild(context.Background(), name))
+	}
+	os.Exit(m.Run())
+}
+
+// samesidTurns are the round trips that samesid promises, each request's.
+var samesidTurns = map[string]map[string]float64{
+	"samesid-redis-connect":       {read: 1, change: 2, visit: 0, login: 3},
+	"samesid-redis-scs":           {read: 1, change: 2, visit: 0, login: 3},
+	"samesid-postgres-touchafter": {read: 1, change: 2, visit: 0, login: 3},
+	"samesid-postgres":            {read: 1, change: 2, visit: 0, login: 3},
+}
+
+// TestServers starts each server once and holds it to what the comparison says
+// of it: that it does the work, that it verifies its cookie and slides its
+// expiry if it is said to, and samesid to its round trips.
+func TestServers(t *testing.T) {
+	if _, err := exec.LookPath("node"); err != nil {
+		testserver.Missing(t, "Node.js is not on this machine: install nodejs")
+	}
+	if _, err := os.Stat("node/node_modules"); err != nil {
+		testserver.Missing(t, "the packages of Node are missing: run npm ci in bench/node")
+	}
+	b, err := startBackend(t.Context())
+	if errors.Is(err, errMissing) {
+		testserver.Missing(t, err.Error())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.stop()
+
+	for name := range samesidTurns {
+		if _, ok := roleNamed(name); !ok {
+			t.Errorf("there is no server %s", name)
+		}
+	}
+	for _, r := range roles {
+		t.Run(r.name, func(t *testing.T) {
+			turns, err := b.countTurns(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want, ok := samesidTurns[r.name]; ok && !maps.Equal(turns, want) {
+				t.Errorf("round trips to the store: %v, want %v", turns, want)
+			}
+			url, err := b.empty(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := startChild(t.Context(), r, url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.stop()
+			testServer(t, c, url)
+		})
+	}
+}
+
+func testServer(t *testing.T, c *child, url string) {
+	visitors := newVisitors(3)
+	run := func(workload string) {
+		t.Helper()
+		l := load{addr: c.addr, workload: workload, size: defaultSize, conns: 2, visitors: visitors, noID: c.noID}
+		if _, err := l.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(login)
+	first := string(visitors[0].cookie)
+	if c.signed {
+		if got := get(t, c.addr, tamper(t, first)); got != anonymous {
+			t.Errorf("with another signature in the cookie, the user is %q", got)
+		}
+	}
+	if c.store != inMemory {
+		testSlide(t, c.role, url, func() { run(read) })
+	}
+	if !c.noID {
+		run(login)
+		if got := get(t, c.addr, first); got != anonymous {
+			t.Errorf("with the cookie from before a login, the user is %q", got)
+		}
+	}
+	if c.sweep {
+		filled, err := c.fill(t.Context(), 5, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		visitors = filled
+		run(read)
+	}
+}
+
+// testSlide shortens what the sessions in the store have left, and looks whether
+// a read of each gives them their lifetime back.
+func testSlide(t *testing.T, r role, url string, readAll func()) {
+	t.Helper()
+	var shorten func()
+	var shortest func() time.Duration
+	if r.store == inRedis {
+		conn, err := redigo.DialURL(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		keys, err := redigo.Strings(conn.Do("KEYS", "*"))
+		if err != nil || len(keys) == 0 {
+			t.Fatal(keys, err)
+		}
+		shorten = func() {
+			for _, key := range keys {
+				if _, err := conn.Do("EXPIRE", key, 1000); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		shortest = func() time.Duration {
+			left := 2 * lifetime
+			for _, key := range keys {
+				n, err := redigo.Int64(conn.Do("PTTL", key))
+				if err != nil {
+					t.Fatal(err)
+				}
+				left = min(left, time.Duration(n)*time.Millisecond)
+			}
+			return left
+		}
+	} else {
+		db, err := sql.Open("postgres", url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		shorten = func() {
+			if _, err := db.Exec("UPDATE " + r.table + " SET " + r.expiry + " = now() + interval '1000 seconds'"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		shortest = func() time.Duration {
+			var seconds float64
+			err := db.QueryRow("SELECT extract(epoch FROM min(" + r.expiry + "::timestamptz) - now()) FROM " + r.table).Scan(&seconds)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return time.Duration(seconds * float64(time.Second))
+		}
+	}
+	shorten()
+	readAll()
+	if left := shortest(); r.slides != (left > lifetime-time.Minute) {
+		t.Errorf("after a read the session has %v left; it is said to slide: %t", left, r.slides)
+	}
+}
+
+func get(t *testing.T, addr, cookie string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Cookie", cookie)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// tamper changes one letter of a cookie's signature, which is at its end.
+func tamper(t *testing.T, cookie string) string {
+	t.Helper()
+	b := []byte(cookie)
+	for i := len(b) - 6; i > len(b)-30; i-- {
+		if b[i] >= 'a' && b[i] <= 'y' { // and so no digit of a %2B
+			b[i]++
+			return string(b)
+		}
+	}
+	t.Fatal("no letter to change")
+	return ""
+}

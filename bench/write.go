@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	beginMark = "<!-- bench:begin -->"
+	endMark   = "<!-- bench:end -->"
+)
+
+// write puts the report into the documents of the project at root: the charts,
+// and what stands between the marks. A document that isn't there is left out.
+func (r *report) write(root string) error {
+	for name, svg := range map[string]string{
+		"docs/bench-read.svg":   r.chart(read, "Read a signed-in session, and slide its expiry"),
+		"docs/bench-change.svg": r.chart(change, "Change a signed-in session"),
+	} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(svg), 0o644); err != nil {
+			return err
+		}
+	}
+	for name, block := range map[string]string{
+		"README.md":           r.summary(),
+		"docs/performance.md": r.details(),
+	} {
+		if err := replaceBlock(filepath.Join(root, name), block); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func replaceBlock(path, block string) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	before, rest, ok1 := strings.Cut(string(b), beginMark)
+	_, after, ok2 := strings.Cut(rest, endMark)
+	if !ok1 || !ok2 {
+		return fmt.Errorf("%s: it must have the lines %s and %s", path, beginMark, endMark)
+	}
+	text := before + beginMark + "\n" + strings.TrimSpace(block) + "\n" + endMark + after
+	return os.WriteFile(path, []byte(text), 0o644)
+}
+
+// summary is for the README: one chart, and the table of what most requests are.
+func (r *report) summary() string {
+	g := grid{{"requests per second (p99)", "read, expiry slides", "change", "round trips: read, change"}}
+	for _, store := range stores {
+		for _, server := range r.servers(store) {
+			row := []string{storeTitles[store] + ": " + server.Label}
+			var turns []string
+			for _, w := range []string{read, change} {
+				one, ok := r.find(server.Role, w)
+				if !ok {
+					row = append(row, "")
+					continue
+				}
+				row = append(row, fmt.Sprintf("%s (%s)", thousands(one.RPS), milliseconds(one.P99)))
+				if one.RoundTrips != nil {
+					turns = append(turns, optional(one.RoundTrips))
+				}
+			}
+			g = append(g, append(row, strings.Join(turns, ", ")))
+		}
+	}
+	return "![Requests per second that read a signed-in session](docs/bench-read.svg)\n\n" + g.String() + "\n" + r.about() + "\n"
+}
+
+// details are for docs/performance.md: everything.
+func (r *report) details() string {
+	var b strings.Builder
+	b.WriteString("![Requests per second that read a signed-in session](bench-read.svg)\n\n")
+	b.WriteString("![Requests per second that change a signed-in session](bench-change.svg)\n\n")
+	b.WriteString(r.String())
+	return b.String()
+}
