@@ -115,7 +115,9 @@ func (s *session) write(cur *snapshot) error {
 	}
 	ctx, cancel := s.writeContext()
 	defer cancel()
-	for attempt := 0; ; attempt++ {
+	var t tries
+	defer t.done()
+	for {
 		now := time.Now()
 		end := s.end(now)
 		data, err := s.merged(cur, now)
@@ -163,7 +165,7 @@ func (s *session) write(cur *snapshot) error {
 		if err := s.adoptBase(); err != nil {
 			return err
 		}
-		if err := pause(ctx, attempt); err != nil {
+		if err := t.again(ctx, s); err != nil {
 			return storeError("save", err)
 		}
 	}
@@ -220,12 +222,45 @@ func (s *session) merged(cur *snapshot, now time.Time) ([]byte, error) {
 	return s.cfg.codec.encode(s.record(values, now))
 }
 
-// pause lets requests that write one session at the same time drift apart.
-func pause(ctx context.Context, attempt int) error {
-	if attempt < 2 {
-		return ctx.Err()
+const (
+	freeTries = 4   // conflicts that a write meets before it gets in line
+	hopeless  = 100 // conflicts after which it spares the store
+)
+
+// tries is how the writes of one session at the same time get out of each other's
+// way: some at once, and then one after the other. Without the line, those that
+// have just come would always be faster than those that wait to try again.
+type tries struct {
+	n     int
+	leave func() // not nil in line
+}
+
+func (t *tries) done() {
+	if t.leave != nil {
+		t.leave()
 	}
-	t := time.NewTimer(rand.N(time.Millisecond << min(attempt, 6)))
+}
+
+// again waits until the next try. The error is ctx's.
+func (t *tries) again(ctx context.Context, s *session) (err error) {
+	switch t.n++; {
+	case t.n < freeTries:
+		return ctx.Err()
+	case t.leave == nil:
+		t.leave, err = s.cfg.store.getInLine(ctx, s.key())
+		return err
+	case t.n < hopeless:
+		// Others came between. A swap is faster than a request, so this one is
+		// soon faster than they are.
+		return ctx.Err()
+	default:
+		return pause(ctx)
+	}
+}
+
+// pause waits for a moment.
+func pause(ctx context.Context) error {
+	t := time.NewTimer(rand.N(4 * time.Millisecond))
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -292,7 +327,9 @@ func (s *session) remove() error {
 func (s *session) take() (bool, error) {
 	ctx, cancel := s.writeContext()
 	defer cancel()
-	for attempt := 0; ; attempt++ {
+	var t tries
+	defer t.done()
+	for {
 		current, swapped, err := s.cfg.store.swap(ctx, s.key(), s.base.bytes, nil, time.Time{})
 		switch {
 		case err != nil:
@@ -307,7 +344,7 @@ func (s *session) take() (bool, error) {
 		if err := s.adoptBase(); err != nil {
 			return false, err
 		}
-		if err := pause(ctx, attempt); err != nil {
+		if err := t.again(ctx, s); err != nil {
 			return false, storeError("delete", err)
 		}
 	}

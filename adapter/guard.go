@@ -24,11 +24,15 @@ type guardedStore struct {
 	ranger      Ranger
 
 	seed  maphash.Seed
-	locks [64]sync.Mutex // for a store without Swap
+	locks [64]sync.Mutex    // for a store without Swap
+	lines [64]chan struct{} // full: someone is at its head
 }
 
 func newGuardedStore(store scs.Store) *guardedStore {
 	g := &guardedStore{store: store, seed: maphash.MakeSeed()}
+	for i := range g.lines {
+		g.lines[i] = make(chan struct{}, 1)
+	}
 	g.ctxStore, _ = store.(scs.CtxStore)
 	g.toucher, _ = store.(Toucher)
 	g.findToucher, _ = store.(FindToucher)
@@ -41,9 +45,24 @@ func newGuardedStore(store scs.Store) *guardedStore {
 // lock keeps the other requests of this process from a session while it is
 // read and written back in two steps.
 func (g *guardedStore) lock(token string) (unlock func()) {
-	mu := &g.locks[maphash.String(g.seed, token)%uint64(len(g.locks))]
+	mu := &g.locks[g.stripe(token)]
 	mu.Lock()
 	return mu.Unlock
+}
+
+func (g *guardedStore) stripe(token string) uint64 {
+	return maphash.String(g.seed, token) % uint64(len(g.locks))
+}
+
+// getInLine waits until nobody else in this process is in line for the session.
+func (g *guardedStore) getInLine(ctx context.Context, token string) (leave func(), err error) {
+	line := g.lines[g.stripe(token)]
+	select {
+	case line <- struct{}{}:
+		return func() { <-line }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (g *guardedStore) find(ctx context.Context, token string) ([]byte, bool, error) {
@@ -91,14 +110,14 @@ func (g *guardedStore) touch(ctx context.Context, token string, expiry time.Time
 
 func (g *guardedStore) touchBySwap(ctx context.Context, token string, expiry time.Time) (bool, error) {
 	b, found, err := g.find(ctx, token)
-	for attempt := 0; err == nil && found; attempt++ {
+	for err == nil && found {
 		var swapped bool
 		old := b
 		if b, swapped, err = g.swapper.Swap(ctx, token, old, old, expiry); swapped || err != nil {
 			return swapped, err
 		}
 		found = b != nil
-		if err = pause(ctx, attempt); err != nil {
+		if err = pause(ctx); err != nil {
 			break
 		}
 	}
