@@ -78,6 +78,7 @@ var rooms = map[string]room{
 	testserver:                       {not: []string{adapter, backends, auth}},
 	module + "/internal/archtest":    {only: []string{}},
 	module + "/internal/testsummary": {only: []string{leaktest}},
+	module + "/internal/interleave":  {not: []string{backends, auth, demo}},
 	module + "/internal/proof":       {},
 }
 

@@ -1,0 +1,166 @@
+package interleave
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/samesid/samesid/adapter"
+)
+
+// A Script is what one request does with its session, and what that means when
+// the request runs alone.
+type Script struct {
+	Name string
+	run  func(m *adapter.Manager, ctx context.Context, key string)
+
+	keys  []string // put before the session's id changes, if it does
+	after []string // put after that
+	does  effect
+}
+
+type effect int
+
+const (
+	changes effect = iota
+	removes
+	destroys
+	regenerates
+	renews
+)
+
+// model is what the script does to the sessions, by name: "" is the one that
+// all requests began with, n one that this request begins. found says whether
+// the request found that session when it loaded it. lost says that it has lost
+// the session since, and must have noticed.
+func (s Script) model(sessions map[string]map[string]any, n string, found bool) (lost bool) {
+	first, there := sessions[""]
+	add := func(to map[string]any, keys []string) {
+		for _, k := range keys {
+			to[n+k] = true
+		}
+	}
+	if !found { // the request has a session of its own from the start
+		own := sessions[n]
+		if own == nil {
+			own = map[string]any{}
+		}
+		if s.does != regenerates && s.does != destroys {
+			add(own, s.keys)
+		}
+		add(own, s.after)
+		if len(own) > 0 {
+			sessions[n] = own
+		}
+		return false
+	}
+	if there {
+		add(first, s.keys)
+	}
+	switch s.does {
+	case removes:
+		delete(first, "user")
+	case destroys:
+		delete(sessions, "")
+	case regenerates:
+		delete(sessions, "")
+		sessions[n] = map[string]any{}
+		add(sessions[n], s.after)
+	case renews:
+		delete(sessions, "")
+		if !there {
+			first = map[string]any{} // ended by another: its data stays gone
+		}
+		sessions[n] = first
+		add(first, s.after)
+	}
+	return !there && s.does != destroys && s.does != regenerates && s.Name != "read"
+}
+
+// Scripts are all there are.
+var Scripts = []Script{
+	{Name: "put", keys: []string{"1"}, run: func(m *adapter.Manager, ctx context.Context, key string) {
+		m.Put(ctx, key+"1", true)
+	}},
+	{Name: "destroy", does: destroys, run: func(m *adapter.Manager, ctx context.Context, key string) {
+		_ = m.Destroy(ctx)
+	}},
+	{Name: "regenerate", keys: []string{"1"}, does: regenerates, after: []string{"2"}, run: func(m *adapter.Manager, ctx context.Context, key string) {
+		m.Put(ctx, key+"1", true)
+		_ = m.Regenerate(ctx)
+		m.Put(ctx, key+"2", true)
+	}},
+	{Name: "renew", keys: []string{"1"}, does: renews, after: []string{"2"}, run: func(m *adapter.Manager, ctx context.Context, key string) {
+		m.Put(ctx, key+"1", true)
+		_ = m.RenewToken(ctx)
+		m.Put(ctx, key+"2", true)
+	}},
+	{Name: "read", run: func(m *adapter.Manager, ctx context.Context, key string) { m.Get(ctx, "user") }},
+	{Name: "remove", does: removes, run: func(m *adapter.Manager, ctx context.Context, key string) { m.Remove(ctx, "user") }},
+	{Name: "save", keys: []string{"1", "2"}, run: func(m *adapter.Manager, ctx context.Context, key string) {
+		m.Put(ctx, key+"1", true)
+		_ = m.Save(ctx)
+		m.Put(ctx, key+"2", true)
+	}},
+	{Name: "reload", keys: []string{"1"}, run: func(m *adapter.Manager, ctx context.Context, key string) {
+		_ = m.Reload(ctx)
+		m.Put(ctx, key+"1", true)
+	}},
+	{Name: "maxAge", run: func(m *adapter.Manager, ctx context.Context, key string) { m.SetMaxAge(ctx, time.Hour) }},
+	{Name: "touch", run: func(m *adapter.Manager, ctx context.Context, key string) { _ = m.Touch(ctx) }},
+}
+
+// Outcome is the outcome of requests that ran one after the other.
+type Outcome struct {
+	Sessions map[string]map[string]any // by name: "" is the first one, n that of request n
+	Lost     bool                      // a loss is in the log
+}
+
+// Outcomes are those of the requests one after the other, in every order. One
+// that saves twice is two steps, and another may come between them.
+func Outcomes(requests []Script, found []bool) (all []Outcome) {
+	type step struct {
+		Script
+		request, at int
+	}
+	var steps []step
+	for i, r := range requests {
+		if r.Name != "save" {
+			steps = append(steps, step{r, i, 0})
+			continue
+		}
+		for at, key := range r.keys {
+			steps = append(steps, step{Script{keys: []string{key}}, i, at})
+		}
+	}
+	var order func(done, left []step)
+	order = func(done, left []step) {
+		if len(left) == 0 {
+			sessions := map[string]map[string]any{"": {"user": "u"}}
+			lost := false
+			for _, s := range done {
+				lost = s.model(sessions, fmt.Sprint(s.request), found[s.request]) || lost
+			}
+			all = append(all, Outcome{sessions, lost})
+		}
+		for i, s := range left {
+			if s.at == 0 || slices.ContainsFunc(done, func(d step) bool { return d.request == s.request }) {
+				order(append(slices.Clone(done), s), slices.Delete(slices.Clone(left), i, i+1))
+			}
+		}
+	}
+	order(nil, steps)
+	return all
+}
+
+// Next is the schedule after one that was run, depth first; nil after the last.
+func Next(chosen []int, enabled [][]int) []int {
+	for i := len(chosen) - 1; i >= 0; i-- {
+		at := slices.Index(enabled[i], chosen[i])
+		if at+1 < len(enabled[i]) {
+			return append(slices.Clone(chosen[:i]), enabled[i][at+1])
+		}
+	}
+	return nil
+}

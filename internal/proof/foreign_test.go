@@ -1,0 +1,566 @@
+//go:build unix
+
+package proof
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/internal/leaktest"
+	"github.com/samesid/samesid/internal/testserver"
+	"github.com/samesid/samesid/internal/wire"
+)
+
+const foreignSecret = "a secret of the app that shares its store"
+
+// foreignPlace is a store whose server is also reached past it, as by another
+// program.
+type foreignPlace struct {
+	store  backends.Store
+	layout string
+	put    func(t *testing.T, id string, data []byte)
+	get    func(t *testing.T, id string) []byte // nil: it is gone
+	json   bool                                 // the records are Express's
+	column bool                                 // the server takes JSON alone
+}
+
+// inEachLayout runs a test on every layout of every store.
+func inEachLayout(t *testing.T, change func(*backends.Config), test func(*testing.T, *foreignPlace)) {
+	run := func(t *testing.T, cfg backends.Config, p *foreignPlace) {
+		if change != nil {
+			change(&cfg)
+		}
+		var err error
+		if p.store, err = backends.Open(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := p.store.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		test(t, p)
+	}
+	t.Run("memory", func(t *testing.T) {
+		p := &foreignPlace{layout: "memory"}
+		p.put = func(t *testing.T, id string, data []byte) {
+			t.Helper()
+			if err := p.store.CommitCtx(t.Context(), id, data, time.Now().Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.get = func(t *testing.T, id string) []byte {
+			t.Helper()
+			data, _, err := p.store.FindCtx(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return data
+		}
+		run(t, backends.Config{}, p)
+	})
+	for _, layout := range redisLayouts {
+		t.Run("redis "+layout, func(t *testing.T) {
+			prefix := testserver.Prefix(t)
+			p := &foreignPlace{layout: layout, json: layout == "connect-redis"}
+			p.put = func(t *testing.T, id string, data []byte) {
+				t.Helper()
+				foreignRedis(t, "SET", prefix+id, data, "EX", 3600)
+			}
+			p.get = func(t *testing.T, id string) []byte {
+				t.Helper()
+				data, _ := foreignRedis(t, "GET", prefix+id).([]byte)
+				return data
+			}
+			run(t, backends.Config{URL: testserver.Redis(t), Layout: layout, Prefix: prefix}, p)
+		})
+	}
+	for _, layout := range postgresLayouts {
+		t.Run("postgres "+layout, func(t *testing.T) {
+			dsn, _ := testserver.Schema(t)
+			db, err := sql.Open("postgres", dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { db.Close() })
+			at := tables[layout]
+			isJSON := layout != "scs"
+			p := &foreignPlace{layout: layout, json: isJSON, column: isJSON}
+			p.put = func(t *testing.T, id string, data []byte) {
+				t.Helper()
+				_, err := db.ExecContext(t.Context(), fmt.Sprintf("INSERT INTO %s (%s, %s, %s) VALUES ($2, %s, now() + interval '1 hour')",
+					at.name, at.id, at.data, at.expiry, at.value), data, id)
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.get = func(t *testing.T, id string) (data []byte) {
+				t.Helper()
+				err := db.QueryRowContext(t.Context(), fmt.Sprintf("SELECT %s FROM %s WHERE %s = $1", at.data, at.name, at.id), id).Scan(&data)
+				if err != nil && !errors.Is(err, sql.ErrNoRows) {
+					t.Fatal(err)
+				}
+				return data
+			}
+			run(t, backends.Config{URL: dsn, Layout: layout, CreateTable: true}, p)
+		})
+	}
+}
+
+func foreignRedis(t *testing.T, command string, args ...any) any {
+	t.Helper()
+	conn, err := redis.DialURL(testserver.Redis(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	reply, err := conn.Do(command, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply
+}
+
+// foreignApp is an app on the place, with what it has logged.
+type foreignApp struct {
+	*adapter.Manager
+	log bytes.Buffer
+}
+
+func newForeignApp(t *testing.T, p *foreignPlace) *foreignApp {
+	t.Helper()
+	leaktest.Note(foreignSecret)
+	a := &foreignApp{}
+	var err error
+	a.Manager, err = adapter.New(adapter.Options{
+		Secrets: []string{foreignSecret},
+		Store:   p.store,
+		Logger:  slog.New(slog.NewTextHandler(leaktest.Copy(&a.log), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// lines returns what was logged since the last call.
+func (a *foreignApp) lines() []string {
+	defer a.log.Reset()
+	return slices.Collect(strings.Lines(a.log.String()))
+}
+
+// do sends a request with the cookie of a session, and returns the answer and the
+// id in its cookie, "" if it has none.
+func (a *foreignApp) do(t *testing.T, id string, handler func(context.Context) error) (*httptest.ResponseRecorder, string) {
+	t.Helper()
+	signer := wire.NewSigner([]string{foreignSecret})
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header.Set("Cookie", "connect.sid="+signer.Sign(id))
+	w := httptest.NewRecorder()
+	a.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := handler(r.Context()); err != nil {
+			t.Error(err)
+		}
+	})).ServeHTTP(w, r)
+	cookies := w.Result().Cookies()
+	if len(cookies) == 0 {
+		return w, ""
+	}
+	value, _ := wire.CookieValue([]string{cookies[0].Name + "=" + cookies[0].Value}, cookies[0].Name)
+	sent, ok := signer.Unsign(value)
+	leaktest.Note(value)
+	if cookies[0].Value != "" && !ok {
+		t.Error("the answer's cookie is not signed")
+	}
+	return w, sent
+}
+
+// foreignNote has a type that only the program that wrote it knows.
+type foreignNote struct{ Text string }
+
+// foreignGob is v as gob.
+func foreignGob(t *testing.T, v any) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := gob.NewEncoder(&b).Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// unreadable returns records that no session can be read from, by what they are.
+func unreadable(t *testing.T) map[string][]byte {
+	type scsRecord struct {
+		Deadline time.Time
+		Values   map[string]any
+	}
+	// Known to the encoder, and by the name below to no decoder.
+	gob.RegisterName("foreignNoteA", foreignNote{})
+	session := foreignGob(t, scsRecord{time.Now().Add(time.Hour), map[string]any{"user": "grace"}})
+	unregistered := foreignGob(t, scsRecord{time.Now().Add(time.Hour), map[string]any{"note": foreignNote{"x"}}})
+	const good = `{"cookie":{"originalMaxAge":null,"expires":null,"httpOnly":true,"path":"/"},"user":"grace"}`
+	return map[string][]byte{
+		"junk":                        {0xff, 0x00, 0x9c, 'x', 0x80, 0x01},
+		"text":                        []byte("a text of another program"),
+		"nothing":                     {},
+		"truncated JSON":              []byte(good[:len(good)-9]),
+		"JSON and more":               []byte(good + "{}"),
+		"JSON array":                  []byte(`[` + good + `]`),
+		"JSON string":                 []byte(`"grace"`),
+		"JSON number":                 []byte(`7`),
+		"JSON null":                   []byte(`null`),
+		"JSON without cookie":         []byte(`{"user":"grace"}`),
+		"JSON cookie is null":         []byte(`{"cookie":null,"user":"grace"}`),
+		"JSON cookie is a text":       []byte(`{"cookie":"s:abc","user":"grace"}`),
+		"JSON cookie is an array":     []byte(`{"cookie":[],"user":"grace"}`),
+		"JSON maxAge is a text":       []byte(strings.Replace(good, `"originalMaxAge":null`, `"originalMaxAge":"1h"`, 1)),
+		"JSON path is an object":      []byte(strings.Replace(good, `"path":"/"`, `"path":{}`, 1)),
+		"JSON path ends the header":   []byte(strings.Replace(good, `"path":"/"`, `"path":"/\r\nX: y"`, 1)),
+		"JSON deadline is a text":     []byte(`{"cookie":{},"user":"grace","__deadline":"tomorrow"}`),
+		"JSON of scs":                 []byte(`{"Deadline":"2099-01-01T00:00:00Z","Values":{"user":"grace"}}`),
+		"truncated gob":               session[:len(session)-3],
+		"gob of a text":               foreignGob(t, "grace"),
+		"gob of another struct":       foreignGob(t, foreignNote{"x"}),
+		"gob of other types":          foreignGob(t, struct{ Deadline, Values string }{"never", "none"}),
+		"gob with an unknown type":    bytes.Replace(unregistered, []byte("foreignNoteA"), []byte("foreignNoteB"), 1),
+		"gob that says it is endless": {0xf8, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
+	}
+}
+
+// A record under a session's key that no session can be read from is a new session
+// and a line in the log. It stays as it is, whatever the request does, and is in
+// nobody's way.
+func TestForeignRecords(t *testing.T) {
+	inEachLayout(t, nil, func(t *testing.T, p *foreignPlace) {
+		a := newForeignApp(t, p)
+		var held []string
+		for name, data := range unreadable(t) {
+			if p.column && !json.Valid(data) {
+				continue
+			}
+			id := "foreign-" + strings.ReplaceAll(name, " ", "-")
+			leaktest.Note(id)
+			held = append(held, id)
+			t.Run(name, func(t *testing.T) { foreignRecord(t, a, p, id, data) })
+		}
+		if len(held) < 10 {
+			t.Fatalf("%d records are too few", len(held))
+		}
+
+		// The sessions that the requests above have begun.
+		want, err := p.store.Len(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want -= len(held)
+		before, got := a.Stats().UnreadableRecords, 0
+		err = a.Iterate(t.Context(), func(ctx context.Context) error {
+			got++
+			if slices.Contains(held, a.ID(ctx)) || a.GetString(ctx, "user") == "grace" {
+				t.Error("a listing has a record that can't be read")
+			}
+			return nil
+		})
+		if got != want || want < len(held) || err != nil {
+			t.Errorf("a listing has %d sessions, want %d, %v", got, want, err)
+		}
+		if n := a.Stats().UnreadableRecords - before; n != uint64(len(held)) {
+			t.Errorf("%d records are counted as unreadable, want %d", n, len(held))
+		}
+		if n := len(a.lines()); n != len(held) {
+			t.Errorf("the listing has logged %d lines, want one for each of the %d records", n, len(held))
+		}
+	})
+}
+
+func foreignRecord(t *testing.T, a *foreignApp, p *foreignPlace, id string, data []byte) {
+	p.put(t, id, data)
+	for _, step := range []struct {
+		name  string
+		do    func(context.Context) error
+		saved bool // a session begins
+	}{
+		{"read", func(context.Context) error { return nil }, false},
+		{"put", func(ctx context.Context) error { a.Put(ctx, "user", "ada"); return nil }, true},
+		{"save", func(ctx context.Context) error { a.Put(ctx, "user", "ada"); return a.Save(ctx) }, true},
+		{"touch", a.Touch, false},
+		{"renew", a.RenewToken, true},
+		{"regenerate", a.Regenerate, true},
+		{"destroy", a.Destroy, false},
+		{"max age", func(ctx context.Context) error { a.SetMaxAge(ctx, -1); return nil }, false},
+		{"unset", func(ctx context.Context) error { a.Unset(ctx); return nil }, false},
+		{"reload", func(ctx context.Context) error {
+			if err := a.Reload(ctx); !errors.Is(err, adapter.ErrGone) {
+				return fmt.Errorf("Reload: %w, want ErrGone", err)
+			}
+			return nil
+		}, false},
+		{"merge", func(ctx context.Context) error {
+			a.Put(ctx, "user", "ada")
+			return a.MergeSession(ctx, id)
+		}, true},
+	} {
+		before := a.Stats().UnreadableRecords
+		w, sent := a.do(t, id, func(ctx context.Context) error {
+			if keys := a.Keys(ctx); len(keys) != 0 || a.ID(ctx) == id {
+				t.Errorf("%s: the session has the keys %q and is the record's: %t, want a new one", step.name, keys, a.ID(ctx) == id)
+			}
+			return step.do(ctx)
+		})
+		if w.Code != http.StatusOK || (sent != "") != step.saved || sent == id {
+			t.Errorf("%s: a %d with the cookie of a session: %t, want a 200 and %t; the record's own: %t",
+				step.name, w.Code, sent != "", step.saved, sent == id)
+		}
+		reads := 1
+		if step.name == "merge" {
+			reads = 2
+		}
+		if lines := a.lines(); len(lines) != reads || !strings.Contains(lines[0], "level=WARN") ||
+			a.Stats().UnreadableRecords != before+uint64(reads) {
+			t.Errorf("%s: %d unreadable, want %d, each with a warning: %q", step.name, a.Stats().UnreadableRecords-before, reads, lines)
+		}
+		if got := p.get(t, id); got == nil || !bytes.Equal(got, data) {
+			t.Fatalf("%s: the record is now %q", step.name, got)
+		}
+	}
+}
+
+// What a newer version has added to a record is kept when this one changes it, and
+// what makes no sense in its cookie is no obstacle, where Express reads it too.
+func TestForeignVersions(t *testing.T) {
+	records := map[string]string{
+		"unknown keys": `{"cookie":{"originalMaxAge":3600000,"expires":"2099-01-01T00:00:00.000Z","httpOnly":true,"path":"/","layer":{"a":1}},` +
+			`"version":2.50,"user":"grace","more":{"of": ["this", 1e2, -0.0, 1e400, null]},"":0}`,
+		"long ago":      `{"cookie":{"originalMaxAge":3600000,"expires":"2001-01-01T00:00:00.000Z"},"version":2.50,"user":"grace"}`,
+		"the last date": `{"cookie":{"originalMaxAge":3600000,"expires":"+275760-09-13T00:00:00.000Z"},"version":2.50,"user":"grace"}`,
+		"no date":       `{"cookie":{"expires":"when the cows come home"},"version":2.50,"user":"grace"}`,
+		"a number":      `{"cookie":{"expires":1e400},"version":2.50,"user":"grace"}`,
+		"an object":     `{"cookie":{"expires":{"$date":1}},"version":2.50,"user":"grace"}`,
+		"endless":       `{"cookie":{"originalMaxAge":1e300,"expires":null},"version":2.50,"user":"grace"}`,
+		"two cookies":   `{"cookie":null,"version":2.50,"user":"grace","cookie":{}}`,
+	}
+	inEachLayout(t, nil, func(t *testing.T, p *foreignPlace) {
+		if !p.json {
+			return
+		}
+		a := newForeignApp(t, p)
+		for name, record := range records {
+			t.Run(name, func(t *testing.T) {
+				id := "versions-" + strings.ReplaceAll(name, " ", "-")
+				leaktest.Note(id)
+				p.put(t, id, []byte(record))
+				for _, user := range []string{"grace", "ada"} {
+					w, _ := a.do(t, id, func(ctx context.Context) error {
+						if got := a.GetString(ctx, "user"); got != user || a.ID(ctx) != id {
+							t.Errorf("the session is %q's, want %q's", got, user)
+						}
+						a.Put(ctx, "user", "ada")
+						return nil
+					})
+					if w.Code != http.StatusOK {
+						t.Errorf("a %d, want a 200", w.Code)
+					}
+				}
+				var was, is map[string]json.RawMessage
+				if err := errors.Join(json.Unmarshal([]byte(record), &was), json.Unmarshal(p.get(t, id), &is)); err != nil {
+					t.Fatal(err)
+				}
+				was["user"] = json.RawMessage(`"ada"`)
+				for key, value := range was {
+					var compact bytes.Buffer
+					if err := json.Compact(&compact, value); err != nil {
+						t.Fatal(err)
+					}
+					if key != "cookie" && string(is[key]) != compact.String() {
+						t.Errorf("%q is now %s, want %s", key, is[key], &compact)
+					}
+				}
+				if len(is) != len(was) {
+					t.Errorf("the record has %d keys, want %d", len(is), len(was))
+				}
+			})
+		}
+		if lines := a.lines(); len(lines) != 0 {
+			t.Errorf("logged: %q", lines)
+		}
+	})
+}
+
+// A key of another type in Redis is an error of the server's, which does not say
+// that there is no session: the answer is a 503, and the key stays.
+func TestForeignTypes(t *testing.T) {
+	for _, layout := range redisLayouts {
+		t.Run(layout, func(t *testing.T) {
+			prefix := testserver.Prefix(t)
+			store, err := backends.Open(t.Context(), backends.Config{URL: testserver.Redis(t), Layout: layout, Prefix: prefix})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			a := newForeignApp(t, &foreignPlace{store: store})
+			const id = "a-list-of-another-app"
+			leaktest.Note(id)
+			foreignRedis(t, "RPUSH", prefix+id, "a", "b")
+
+			w, sent := a.do(t, id, func(context.Context) error { return errors.New("the handler has run") })
+			if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || sent != "" {
+				t.Errorf("a %d with Retry-After %q, want a 503", w.Code, w.Header().Get("Retry-After"))
+			}
+			if lines := a.lines(); len(lines) != 1 || !strings.Contains(lines[0], "WRONGTYPE") || strings.Contains(lines[0], id) {
+				t.Errorf("logged: %q, want one line that says why", lines)
+			}
+
+			_, own := a.do(t, "unknown", func(ctx context.Context) error { a.Put(ctx, "user", "ada"); return nil })
+			var listed []string
+			err = a.Iterate(t.Context(), func(ctx context.Context) error {
+				listed = append(listed, a.ID(ctx))
+				return nil
+			})
+			if !slices.Equal(listed, []string{own}) || own == "" || err != nil || len(a.lines()) != 0 {
+				t.Errorf("a listing has %d sessions, %v; want the one, and nothing logged", len(listed), err)
+			}
+			if n, err := redis.Int(foreignRedis(t, "LLEN", prefix+id), nil); n != 2 || err != nil {
+				t.Errorf("the list has %d elements, %v", n, err)
+			}
+		})
+	}
+}
+
+// Only keys that begin with the very prefix are a store's own, whatever the prefix
+// would mean as a pattern.
+func TestForeignNeighbours(t *testing.T) {
+	for name, tt := range map[string]struct {
+		own    string
+		others []string
+	}{
+		"plain":   {"sess:", []string{"sess", "sess2:x", "ses:x", "Sess:x", "x:sess:x", "sess;x"}},
+		"star":    {"s*:", []string{"s:x", "sess:x", "s**:x", "s\\*:x"}},
+		"mark":    {"s?:", []string{"sx:x", "s:x", "s??:x"}},
+		"class":   {"s[a-z]:", []string{"sa:x", "sz:x", "s[:x", "s[a-z:x"}},
+		"not":     {"s[^a]", []string{"sbx", "s[bx", "s^x"}},
+		"escape":  {`s\:`, []string{"s:x", `s\x`, `s\\:x`}},
+		"newline": {"s\n*\x00\xff:", []string{"s\nx\x00\xff:x", "s\n*:x"}},
+	} {
+		for _, layout := range redisLayouts {
+			t.Run(name+" "+layout, func(t *testing.T) {
+				space := testserver.Prefix(t)
+				store, err := backends.Open(t.Context(), backends.Config{URL: testserver.Redis(t), Layout: layout, Prefix: space + tt.own})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer store.Close()
+				a := newForeignApp(t, &foreignPlace{store: store})
+				_, own := a.do(t, "unknown", func(ctx context.Context) error { a.Put(ctx, "user", "ada"); return nil })
+				// Records that could be read, and are not the store's.
+				record := foreignRedis(t, "GET", space+tt.own+own)
+				for _, other := range tt.others {
+					foreignRedis(t, "SET", space+other, record)
+				}
+				foreignRedis(t, "RPUSH", space+"list", "a")
+
+				listed := 0
+				err = a.Iterate(t.Context(), func(context.Context) error { listed++; return nil })
+				n, lenErr := store.Len(t.Context())
+				if listed != 1 || n != 1 || err != nil || lenErr != nil {
+					t.Errorf("a listing has %d sessions, a count %d, want 1: %v, %v", listed, n, err, lenErr)
+				}
+				if err := store.Clear(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if foreignRedis(t, "GET", space+tt.own+own) != nil {
+					t.Error("clearing has left the session")
+				}
+				for _, other := range tt.others {
+					if foreignRedis(t, "GET", space+other) == nil || foreignRedis(t, "PTTL", space+other) != int64(-1) {
+						t.Errorf("the key %q is gone, or ends now", other)
+					}
+				}
+				if lines := a.lines(); len(lines) != 0 {
+					t.Errorf("logged: %q", lines)
+				}
+			})
+		}
+	}
+}
+
+// Rows that another program has put into the table are in nobody's way, whatever is
+// in them: neither a listing nor the clean-up stops at one. The clean-up deletes what
+// has expired, as Express's does, and nothing else.
+func TestForeignRows(t *testing.T) {
+	for _, layout := range postgresLayouts {
+		t.Run(layout, func(t *testing.T) {
+			dsn, _ := testserver.Schema(t)
+			db, err := sql.Open("postgres", dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			cfg := backends.Config{URL: dsn, Layout: layout, CreateTable: true, CleanupInterval: time.Millisecond}
+			store, err := backends.Open(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			a := newForeignApp(t, &foreignPlace{store: store})
+			_, own := a.do(t, "unknown", func(ctx context.Context) error { a.Put(ctx, "user", "ada"); return nil })
+
+			at := tables[layout]
+			put := func(id, expiry string) {
+				t.Helper()
+				_, err := db.Exec(fmt.Sprintf("INSERT INTO %s (%s, %s, %s) VALUES ($2, %s, $3)", at.name, at.id, at.data, at.expiry, at.value),
+					[]byte(`[null]`), id, expiry)
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			live := []string{"", " ", "a'b\"c", "\n\t", "ключ", "~", strings.Repeat("z", 255)}
+			for i, id := range live {
+				put(id, []string{"infinity", "9999-12-31", "40000-01-01"}[i%3])
+			}
+			expired := []string{"old", "older", "oldest"}
+			for i, id := range expired {
+				put(id, []string{"2001-01-01", "4000-01-01 BC", "-infinity"}[i])
+			}
+			left := func() (n int) {
+				if err := db.QueryRow("SELECT count(*) FROM " + at.name).Scan(&n); err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			await(t, func() bool { return left() <= len(live)+1 })
+
+			listed := 0
+			err = a.Iterate(t.Context(), func(ctx context.Context) error {
+				if listed++; a.ID(ctx) != own {
+					t.Error("a listing has a row that is no session")
+				}
+				return nil
+			})
+			if listed != 1 || err != nil || len(a.lines()) != len(live) {
+				t.Errorf("a listing has %d sessions, want 1, and a line for each of the rows: %v", listed, err)
+			}
+			// Later ones are cleaned up too: nothing has stopped at a row.
+			put("late", "2001-01-01")
+			await(t, func() bool { return left() <= len(live)+1 })
+			if n := left(); n != len(live)+1 {
+				t.Errorf("%d rows are left, want %d", n, len(live)+1)
+			}
+		})
+	}
+}

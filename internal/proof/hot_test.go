@@ -1,0 +1,212 @@
+//go:build unix
+
+package proof
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/internal/leaktest"
+)
+
+// hotApp is an app, over HTTP, whose users count what they do.
+//
+//	/begin          begins the session
+//	/add?key=k      adds one to the counter k, and answers with it
+//	/logout         ends the session
+type hotApp struct {
+	*adapter.Manager
+	url, cookie string
+}
+
+func newHotApp(t *testing.T, store scs.Store) *hotApp {
+	t.Helper()
+	m, err := adapter.New(adapter.Options{
+		Secrets: []string{foreignSecret},
+		Store:   store,
+		Cookie:  adapter.Cookie{MaxAge: time.Hour},
+		Logger:  slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/begin", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "user", "ada") })
+	mux.HandleFunc("/add", func(w http.ResponseWriter, r *http.Request) {
+		if !m.Exists(r.Context(), "user") {
+			http.Error(w, "nobody is signed in", http.StatusUnauthorized)
+			return
+		}
+		key := r.FormValue("key")
+		n := m.GetInt(r.Context(), key) + 1
+		m.Put(r.Context(), key, n)
+		fmt.Fprint(w, n)
+	})
+	mux.HandleFunc("/logout", func(w http.ResponseWriter, r *http.Request) {
+		if err := m.Destroy(r.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	srv := httptest.NewServer(m.LoadAndSave(mux))
+	t.Cleanup(srv.Close)
+	return &hotApp{Manager: m, url: srv.URL}
+}
+
+// client has a connection for each request at once.
+func hotClient(t *testing.T, n int) *http.Client {
+	tr := &http.Transport{MaxIdleConnsPerHost: n}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+func (a *hotApp) get(t *testing.T, c *http.Client, path string) (status int, body string) {
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.cookie != "" {
+		r.Header.Set("Cookie", a.cookie)
+	}
+	res, err := c.Do(r)
+	if err != nil {
+		t.Error(err)
+		return 0, ""
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	if path == "/begin" {
+		set := res.Cookies()[0]
+		a.cookie = set.Name + "=" + set.Value
+		leaktest.Note(set.Value)
+	}
+	return res.StatusCode, string(b)
+}
+
+// values are what the store has of the one session in it; nil: there is none.
+func (a *hotApp) values(t *testing.T) map[string]any {
+	t.Helper()
+	var values map[string]any
+	err := a.Iterate(t.Context(), func(ctx context.Context) error {
+		values = map[string]any{}
+		for _, k := range a.Keys(ctx) {
+			values[k] = a.Get(ctx, k)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+// hotStores runs a test on every layout, and on a store that has no more than
+// scs.Store asks for.
+func hotStores(t *testing.T, test func(t *testing.T, store scs.Store)) {
+	inEachLayout(t, func(c *backends.Config) {
+		if c.URL != "" {
+			c.MaxConns = 16
+		}
+	}, func(t *testing.T, p *foreignPlace) { test(t, p.store) })
+	t.Run("memstore", func(t *testing.T) { test(t, memstore.NewWithCleanupInterval(0)) })
+}
+
+// A hundred requests at once on one session, again and again: every one of them
+// is answered, and every change is kept.
+func TestHotSession(t *testing.T) {
+	const clients, rounds = 100, 3
+	hotStores(t, func(t *testing.T, store scs.Store) {
+		a := newHotApp(t, store)
+		c := hotClient(t, clients)
+		a.get(t, c, "/begin")
+		took := make([]time.Duration, clients*rounds)
+		var wg sync.WaitGroup
+		for i := range clients {
+			wg.Go(func() {
+				for n := range rounds {
+					start := time.Now()
+					status, body := a.get(t, c, fmt.Sprintf("/add?key=k%d", i))
+					took[i*rounds+n] = time.Since(start)
+					if status != http.StatusOK || body != fmt.Sprint(n+1) {
+						t.Errorf("client %d, round %d: %d %s", i, n+1, status, body)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		values := a.values(t)
+		for i := range clients {
+			if key := fmt.Sprintf("k%d", i); values[key] != rounds {
+				t.Errorf("%s is %v, want %d", key, values[key], rounds)
+			}
+		}
+		slices.Sort(took)
+		t.Logf("latency: half within %v, 99%% within %v; %d conflicts", took[len(took)/2], took[len(took)*99/100], a.Stats().Conflicts)
+	})
+}
+
+// A logout among a hundred requests: they are all answered, those that begin
+// after it find nobody, and no write brings the session back.
+func TestHotLogout(t *testing.T) {
+	const clients = 50
+	hotStores(t, func(t *testing.T, store scs.Store) {
+		a := newHotApp(t, store)
+		c := hotClient(t, clients)
+		a.get(t, c, "/begin")
+		begun := make(chan struct{}, clients)
+		out := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range clients {
+			wg.Go(func() {
+				for n := 0; ; n++ {
+					after := false
+					select {
+					case <-out:
+						after = true
+					default:
+					}
+					status, body := a.get(t, c, fmt.Sprintf("/add?key=k%d", i))
+					switch {
+					case after && status != http.StatusUnauthorized:
+						t.Errorf("client %d, after the logout: %d %s", i, status, body)
+						return
+					case status == http.StatusUnauthorized:
+						return
+					case status != http.StatusOK:
+						t.Errorf("client %d: %d %s", i, status, body)
+						return
+					}
+					if n == 0 {
+						begun <- struct{}{}
+					}
+				}
+			})
+		}
+		for range clients {
+			<-begun
+		}
+		if status, _ := a.get(t, c, "/logout"); status != http.StatusOK {
+			t.Errorf("logout: %d", status)
+		}
+		close(out)
+		wg.Wait()
+		if values := a.values(t); values != nil {
+			t.Errorf("the session is back: %v", values)
+		}
+	})
+}

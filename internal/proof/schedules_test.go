@@ -1,0 +1,237 @@
+//go:build unix
+
+package proof
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/internal/interleave"
+	"github.com/samesid/samesid/internal/leaktest"
+	"github.com/samesid/samesid/internal/wire"
+)
+
+// schedules is how many of each kind are run on each layout: SCHEDULES, or 200.
+// SCHEDULES_SEED gives the seed that a failure named.
+func schedules(t *testing.T) (n int, seed uint64) {
+	t.Helper()
+	n, seed = 200, 1
+	if text := os.Getenv("SCHEDULES"); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			t.Fatalf("SCHEDULES: %v", err)
+		}
+		seed = rand.Uint64()
+	}
+	if text := os.Getenv("SCHEDULES_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("SCHEDULES_SEED: %v", err)
+		}
+	}
+	return n, seed
+}
+
+const scheduledID = "the-first-session"
+
+// schedulePlace is a store with two Managers on it, each as in a process of its
+// own, whose calls are made in turns, and what they log.
+type schedulePlace struct {
+	backends.Store
+	managers []*adapter.Manager
+	turns    interleave.Turns
+	cookie   string
+	seed     []byte
+
+	mu  sync.Mutex
+	log bytes.Buffer
+}
+
+func (p *schedulePlace) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.Write(b)
+}
+
+func newSchedulePlace(t *testing.T, store backends.Store, o adapter.Options) *schedulePlace {
+	t.Helper()
+	p := &schedulePlace{Store: store}
+	signed := wire.NewSigner([]string{foreignSecret}).Sign(scheduledID)
+	p.cookie = "connect.sid=" + wire.EncodeURIComponent(signed)
+	leaktest.Note(signed)
+	o.Secrets, o.GenID = []string{foreignSecret}, interleave.GenID
+	o.Logger = slog.New(slog.NewTextHandler(leaktest.Copy(p), nil))
+	o.Store = p.turns.Scheduled(store.(interleave.Store))
+	for range 2 {
+		m, err := adapter.New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.managers = append(p.managers, m)
+	}
+	// The record is made as the Managers make it.
+	ctx, err := p.managers[0].Load(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.managers[0].Put(ctx, "user", "u")
+	id, _, err := p.managers[0].Commit(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.seed, _, err = store.FindCtx(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *schedulePlace) reset(t *testing.T) {
+	t.Helper()
+	if err := p.Clear(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.CommitCtx(t.Context(), scheduledID, p.seed, time.Now().Add(24*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	p.log.Reset()
+}
+
+// outcome is what the store and the log have after a run.
+func (p *schedulePlace) outcome(t *testing.T) interleave.Outcome {
+	t.Helper()
+	got := interleave.Outcome{Sessions: map[string]map[string]any{}}
+	m := p.managers[0]
+	err := m.Iterate(t.Context(), func(ctx context.Context) error {
+		values := map[string]any{}
+		for _, k := range m.Keys(ctx) {
+			values[k] = m.Get(ctx, k)
+		}
+		got.Sessions[interleave.Name(m.Token(ctx))] = values
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Lost = strings.Contains(p.log.String(), "was ended while this request ran")
+	return got
+}
+
+func names(requests []interleave.Script) string {
+	var all []string
+	for _, r := range requests {
+		all = append(all, r.Name)
+	}
+	return strings.Join(all, " | ")
+}
+
+// pick are up to most requests at random.
+func pick(random *rand.Rand, most int) []interleave.Script {
+	requests := make([]interleave.Script, 2+random.IntN(most-1))
+	for i := range requests {
+		requests[i] = interleave.Scripts[random.IntN(len(interleave.Scripts))]
+	}
+	return requests
+}
+
+func inEachSchedulePlace(t *testing.T, test func(t *testing.T, p *schedulePlace)) {
+	for name, o := range map[string]adapter.Options{
+		"defaults":   {},
+		"resave":     {Resave: true, Rolling: true, Cookie: adapter.Cookie{MaxAge: time.Hour}},
+		"touchAfter": {TouchAfter: time.Minute},
+	} {
+		inEachLayout(t, nil, func(t *testing.T, fp *foreignPlace) {
+			if name != "defaults" && fp.layout == "connect-session-knex" {
+				return // its statements are those of connect-pg-simple
+			}
+			t.Run(name, func(t *testing.T) { test(t, newSchedulePlace(t, fp.store, o)) })
+		})
+	}
+}
+
+// possible tells whether an outcome of the requests is as wanted. One that found
+// the session may have lost it again before it was loaded: a session with an age of
+// its own is read and touched in two calls.
+func possible(requests []interleave.Script, found []bool, wanted func(interleave.Outcome) bool) bool {
+	some := make([]bool, len(found))
+	for mask := range 1 << len(found) {
+		for i := range found {
+			some[i] = found[i] && mask&(1<<i) == 0
+		}
+		if slices.ContainsFunc(interleave.Outcomes(requests, some), wanted) {
+			return true
+		}
+	}
+	return false
+}
+
+// Requests of one session, in two processes, whose store calls come in a random
+// order: what comes out is what some order of whole requests would give.
+func TestSchedules(t *testing.T) {
+	n, seed := schedules(t)
+	inEachSchedulePlace(t, func(t *testing.T, p *schedulePlace) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		resave := p.managers[0].IdleTimeout == time.Hour
+		for i := range n {
+			requests := pick(random, 3)
+			p.reset(t)
+			run := p.turns.Do(requests, p.managers, p.cookie,
+				func(_ int, can []int) int { return can[random.IntN(len(can))] },
+				func() bool {
+					_, found, err := p.FindCtx(t.Context(), scheduledID)
+					if err != nil {
+						t.Error(err)
+					}
+					return found
+				})
+			got := p.outcome(t)
+			if run.CameBack {
+				t.Fatalf("%s in the order %v: the session came back (SCHEDULES_SEED=%d, schedule %d)", names(requests), run.Chosen, seed, i)
+			}
+			if !possible(requests, run.Found, func(one interleave.Outcome) bool {
+				return reflect.DeepEqual(one.Sessions, got.Sessions) && (one.Lost == got.Lost || resave)
+			}) {
+				t.Fatalf("%s in the order %v: %+v (SCHEDULES_SEED=%d, schedule %d)", names(requests), run.Chosen, got, seed, i)
+			}
+		}
+	})
+}
+
+// The same with nobody to order them, and four at once.
+func TestRaces(t *testing.T) {
+	n, seed := schedules(t)
+	inEachSchedulePlace(t, func(t *testing.T, p *schedulePlace) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		for i := range n {
+			requests := pick(random, 4)
+			p.reset(t)
+			var wg sync.WaitGroup
+			for i, r := range requests {
+				wg.Go(func() {
+					if w := interleave.Serve(p.managers[i%2], r, i, p.cookie); w.Code != http.StatusOK {
+						t.Errorf("%s: %d", r.Name, w.Code)
+					}
+				})
+			}
+			wg.Wait()
+			got := p.outcome(t)
+			if !possible(requests, slices.Repeat([]bool{true}, len(requests)), func(one interleave.Outcome) bool {
+				return reflect.DeepEqual(one.Sessions, got.Sessions)
+			}) {
+				t.Fatalf("%s: %+v (race %d)", names(requests), got, i)
+			}
+		}
+	})
+}
