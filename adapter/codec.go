@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alexedwards/scs/v2"
 
@@ -90,6 +91,9 @@ type recordCodec interface {
 	decode([]byte) (record, error)
 	// decodeVerbatim reads it to write it back, changed.
 	decodeVerbatim([]byte) (record, error)
+	// keeps tells whether a value, or a key, can't change in place and is decoded
+	// to the very same as was encoded.
+	keeps(v any) bool
 }
 
 func recordCodecOf(c scs.Codec) recordCodec {
@@ -149,6 +153,16 @@ func (jsonRecords) read(b []byte, decode func([]byte) (wire.Record, error)) (rec
 	return r, nil
 }
 
+func (jsonRecords) keeps(v any) bool {
+	switch v := v.(type) {
+	case nil, bool, int:
+		return true
+	case string:
+		return utf8.ValidString(v)
+	}
+	return false
+}
+
 // Keys that a record of an scs codec has beside the session's own.
 const (
 	// maxAgeKey holds a session's own maxAge, as "90m0s", or "null" for a cookie
@@ -198,6 +212,15 @@ func (c scsRecords) encode(r record) ([]byte, error) {
 		r.deadline = r.expiry
 	}
 	return c.codec.Encode(r.deadline, values)
+}
+
+func (c scsRecords) keeps(v any) bool {
+	switch v.(type) {
+	case bool, string, int, int64, float64:
+		_, ok := c.codec.(scs.GobCodec)
+		return ok
+	}
+	return false
 }
 
 func (c scsRecords) decodeVerbatim(b []byte) (record, error) { return c.decode(b) }

@@ -3,11 +3,14 @@ package adapter_test
 import (
 	"context"
 	"crypto/tls"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -691,6 +694,71 @@ func TestReloadOfAChangedSession(t *testing.T) {
 		})
 		if w.Header().Get("Set-Cookie") == "" {
 			t.Error("no cookie")
+		}
+	})
+}
+
+// upper is a codec that does not give back what it was given.
+type upper struct{ scs.GobCodec }
+
+func (c upper) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
+	changed := maps.Clone(values)
+	for k, v := range changed {
+		if s, ok := v.(string); ok && k == "k" {
+			changed[k] = strings.ToUpper(s)
+		}
+	}
+	return c.GobCodec.Encode(deadline, changed)
+}
+
+// What counts is what comes out of the store: a value put back in another type
+// that becomes the same there is no change.
+func TestModifiedIsAboutWhatIsStored(t *testing.T) {
+	for name, tt := range map[string]struct {
+		codec      scs.Codec
+		key        string
+		first, put any
+		same       bool
+	}{
+		"int64 in JSON":     {adapter.JSONCodec{}, "k", 5, int64(5), true},
+		"float64 in JSON":   {adapter.JSONCodec{}, "k", 5, 5.0, true},
+		"bytes in JSON":     {adapter.JSONCodec{}, "k", "aGk=", []byte("hi"), true},
+		"half UTF-8":        {adapter.JSONCodec{}, "k", "a\ufffd", "a\xff", true},
+		"half UTF-8 in key": {adapter.JSONCodec{}, "k\xff", 1, 1, true},
+		"other in JSON":     {adapter.JSONCodec{}, "k", 5, 6, false},
+		"int64 in gob":      {scs.GobCodec{}, "k", 5, int64(5), false},
+		"same in gob":       {scs.GobCodec{}, "k", "a", "a", true},
+		"codec of its own":  {upper{}, "k", "A", "a", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newMapStore()
+			m := newManager(t, adapter.Options{Store: fullStore{store}, Codec: tt.codec})
+			id := begin(t, m, map[string]any{tt.key: tt.first})
+			store.takeCalls()
+			within(t, m, id, func(ctx context.Context) { m.Put(ctx, tt.key, tt.put) })
+			if same := !strings.Contains(store.takeCalls(), "replace"); same != tt.same {
+				t.Errorf("taken for the same: %t, want %t", same, tt.same)
+			}
+		})
+	}
+}
+
+// A value that was saved, changed in place and put again is saved again.
+func TestChangedInPlaceAndPutAgain(t *testing.T) {
+	gob.Register([]any{})
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		id := begin(t, m, map[string]any{"user": "u"})
+		within(t, m, id, func(ctx context.Context) {
+			list := []any{1}
+			m.Put(ctx, "list", list)
+			if err := m.Save(ctx); err != nil {
+				t.Error(err)
+			}
+			list[0] = 2
+			m.Put(ctx, "list", list)
+		})
+		if got := read(t, m, id)["list"]; !reflect.DeepEqual(got, []any{2}) {
+			t.Errorf("stored: %v", got)
 		}
 	})
 }

@@ -192,7 +192,9 @@ const (
 
 	// MigrateCookies accepts the bare token of plain scs too, and replaces it
 	// with a signed cookie, so that nobody is logged out by the change. Until
-	// you go on to SignedCookies, an id that leaks is as good as a cookie.
+	// you go on to SignedCookies, an id that leaks is as good as a cookie, and
+	// whatever key a visitor names after the store's prefix is looked at, and
+	// its expiry moved.
 	MigrateCookies
 
 	// UnsignedCookies are plain scs's bare tokens. Secrets are not used.

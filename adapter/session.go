@@ -83,7 +83,7 @@ type snapshot struct {
 	bytes  []byte
 	codec  recordCodec
 	record *record
-	plain  map[string]any // the values that were encoded, if none of them can change in place
+	plain  map[string]any // its values, if they come out of the store as they are; never handed out
 }
 
 func (s *session) snapshot(b []byte) *snapshot { return &snapshot{bytes: b, codec: s.cfg.codec} }
@@ -91,6 +91,9 @@ func (s *session) snapshot(b []byte) *snapshot { return &snapshot{bytes: b, code
 func (p *snapshot) decode() (*record, error) {
 	if p == nil {
 		return &record{}, nil
+	}
+	if p.record == nil && p.plain != nil {
+		p.record = &record{values: p.plain}
 	}
 	if p.record == nil {
 		r, err := p.codec.decodeVerbatim(p.bytes)
@@ -273,6 +276,9 @@ func (s *session) find(ctx context.Context) (*snapshot, error) {
 		p = new(snapshot)
 	}
 	*p = snapshot{bytes: data, codec: s.cfg.codec}
+	if _, ok := p.codec.(scsRecords); ok {
+		p.plain = plain(p.codec, rec.values)
+	}
 	s.adopt(p, rec)
 	s.touched, s.expiry = touched, expiry
 	return p, nil
@@ -349,21 +355,19 @@ func (s *session) Encode(deadline time.Time, values map[string]any) ([]byte, err
 		return nil, fmt.Errorf("session: encode: %w", err)
 	}
 	s.encoded = s.snapshot(b)
-	if isPlain(values) {
-		s.encoded.plain = maps.Clone(values)
-	}
+	s.encoded.plain = plain(s.cfg.codec, values)
 	return b, nil
 }
 
-func isPlain(values map[string]any) bool {
-	for _, v := range values {
-		switch v.(type) {
-		case nil, bool, string, int, int64, float64, time.Time:
-		default:
-			return false
+// plain returns a copy of the values if the codec keeps all of them, and nil
+// otherwise. It saves decoding what is known, which gob takes long for.
+func plain(codec recordCodec, values map[string]any) map[string]any {
+	for k, v := range values {
+		if !codec.keeps(k) || !codec.keeps(v) {
+			return nil
 		}
 	}
-	return true
+	return maps.Clone(values)
 }
 
 // isStill tells whether scs holds the very values that were encoded for a

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -78,5 +79,19 @@ func BenchmarkSetCookie(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		_ = c.String()
+	}
+}
+
+func BenchmarkDecodeLargeRecord(b *testing.B) {
+	for name, text := range map[string]string{"ascii": strings.Repeat("a text of words ", 6400), "unicode": strings.Repeat("ein Wörterbuch…", 6400)} {
+		b.Run(name, func(b *testing.B) {
+			in := []byte(`{"cookie":{"path":"/"},"v":"` + text + `"}`)
+			b.SetBytes(int64(len(in)))
+			for b.Loop() {
+				if _, err := DecodeValues(in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -127,7 +127,7 @@ func (r *reader) text() string {
 	r.expect('"')
 	start := r.i
 	escaped, ascii := false, true
-	for ; r.i < len(r.s); r.i++ {
+	for r.i = skipPlain(r.s, r.i); r.i < len(r.s); r.i++ {
 		switch c := r.s[r.i]; {
 		case c == '"':
 			plain := r.s[start:r.i]
@@ -138,7 +138,8 @@ func (r *reader) text() string {
 			return plain
 		case c == '\\':
 			escaped = true
-			r.i++ // what follows may be a quote
+			// What follows may be a quote.
+			r.i = skipPlain(r.s, min(r.i+2, len(r.s))) - 1
 		case c < ' ':
 			r.fail()
 		case c >= utf8.RuneSelf:
@@ -147,6 +148,22 @@ func (r *reader) text() string {
 	}
 	r.fail()
 	return ""
+}
+
+// skipPlain passes what text needs no look at, eight bytes at a time: ASCII without
+// quotes, backslashes and control characters.
+func skipPlain(s string, i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(s); i += 8 {
+		b := s[i : i+8]
+		w := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		quote, backslash := w^ones*'"', w^ones*'\\'
+		if (w|(w-ones*' ')|(quote-ones)|(backslash-ones))&highs != 0 {
+			break // perhaps: a byte below may have borrowed from one above
+		}
+	}
+	return i
 }
 
 func (r *reader) unescape(quoted string) (s string) {
