@@ -6,12 +6,13 @@ GOPKGS ?= ./...
 GOTESTFLAGS ?= -race -count=1 -timeout=10m
 # A time for each target (30s) or a number of runs (100000x).
 FUZZTIME ?= 30s
+SOAK ?= 10m
 export GOPKGS GOTESTFLAGS
 
 BIN := $(CURDIR)/.build/bin
 GOFILES = $(shell find . -name node_modules -prune -o -name '.?*' -prune -o -name '*.go' -print)
 
-.PHONY: help test check lint fmt fuzz bench million cover demo clean
+.PHONY: help test check lint fmt fuzz bench million soak cover demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ bench: ## samesid and its peers side by side, on a quiet machine: about 8 minute
 
 million: ## listing and clean-up of a million sessions in each store: minutes, 3 GB of memory and disk
 	scripts/with-servers.sh env TEST_SESSIONS=1000000 go test -count=1 -timeout=30m -v -run '^TestManySessions$$' ./internal/proof
+
+soak: ## load of every kind on every store for SOAK=10m, and what it leaves behind
+	scripts/with-servers.sh env SOAK=$(SOAK) go test -count=1 -timeout=0 -v -run '^TestSoak$$' ./internal/proof
 
 cover: ## test coverage of the root module; HTML in .build/cover.html
 	@mkdir -p .build
