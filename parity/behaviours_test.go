@@ -697,7 +697,7 @@ var behaviours = []behaviour{
 	},
 	{
 		option: "difference", name: "maxAge of a session that has waited", config: minute,
-		script: script{run(set("a", 1)), {Client: "clock", Ops: []op{sleep(3000)}}, run(maxAge)},
+		script: script{run(set("a", 1)), {Client: "clock", Ops: []op{sleep(6000)}}, run(maxAge)},
 		want:   []string{"200 cookie 1", "200 - 1", "200 - 1"},
 		shows:  "time left",
 	},
@@ -765,7 +765,7 @@ var behaviours = []behaviour{
 	},
 	{
 		option: "difference", name: "absolute lifetime", config: `"absoluteLifetime":"1m","rolling":true,` + minute,
-		script: script{run(set("a", 1)), {Client: "clock", Ops: []op{sleep(3500)}}, run(get("a"))},
+		script: script{run(set("a", 1)), {Client: "clock", Ops: []op{sleep(6500)}}, run(get("a"))},
 		want:   []string{"200 cookie 1", "200 - 1", "200 cookie 1"},
 		here:   []string{"200 cookie 1", "200 - 1", "200 cookie 1"},
 		shows:  "absolute lifetime",

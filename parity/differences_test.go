@@ -173,7 +173,7 @@ var onPurpose = []struct {
 		why:     "this request has moved the expiry already",
 		allows: func(d difference) bool {
 			ms, ok := d.node.(float64)
-			return d.field == `result of ["maxAge"]` && ok && ms < 57000+100 && d.gos == 60000.0
+			return d.field == `result of ["maxAge"]` && ok && ms < 54000+100 && d.gos == 60000.0
 		},
 	},
 	{
