@@ -7,13 +7,12 @@ import (
 	"time"
 )
 
-// dialer makes connections on which no read or write waits forever. When a
-// context ends, the driver asks the server to cancel the statement and waits for
-// its answer, which from a server that can't be reached any more would never
-// come.
+// dialer makes connections on which no answer is awaited forever. When a context
+// ends, the driver asks the server to cancel the statement and waits for its
+// answer, which from a server that can't be reached any more would never come.
 type dialer struct {
 	net.Dialer
-	limit atomic.Int64 // a time.Duration; 0 is none
+	limit atomic.Int64 // from a statement to the end of its answer, a time.Duration; 0 is none
 }
 
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -42,19 +41,12 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.Conn.SetDeadline(t)
 }
 
-func (c *conn) Read(b []byte) (int, error) {
-	c.extend()
-	return c.Conn.Read(b)
-}
-
+// Write begins the time for the whole answer. A read does not begin it anew, or
+// an answer that comes in drops would have no end.
 func (c *conn) Write(b []byte) (int, error) {
-	c.extend()
-	return c.Conn.Write(b)
-}
-
-func (c *conn) extend() {
 	if limit := time.Duration(c.dialer.limit.Load()); c.ready && limit > 0 {
-		// If it fails, so does the read or write that follows.
+		// If it fails, so does the write.
 		_ = c.Conn.SetDeadline(time.Now().Add(limit))
 	}
+	return c.Conn.Write(b)
 }

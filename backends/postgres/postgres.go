@@ -46,6 +46,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -363,6 +364,9 @@ func (s *Store) row(ctx context.Context, op string, stmt *sql.Stmt, args []any, 
 // exec runs a statement and says whether it changed a row.
 func (s *Store) exec(ctx context.Context, op string, stmt *sql.Stmt, args ...any) (changed bool, err error) {
 	err = s.do(ctx, op, func(ctx context.Context) error {
+		if id, ok := args[0].(*sent); ok {
+			id.times = 0 // what was sent before was undone, and the server said so
+		}
 		result, err := stmt.ExecContext(ctx, args...)
 		if err != nil {
 			return err
@@ -463,10 +467,27 @@ const cancelGrace = time.Second
 // was gone, or was old again, by the time it was read.
 const swapTries = 100
 
+// sent is a token that counts how often a statement was sent with it. database/sql
+// sends one again, by another connection, when the first was lost before the
+// answer; what the first did is then what the second finds.
+type sent struct {
+	token string
+	times int
+}
+
+// Value implements driver.Valuer.
+func (s *sent) Value() (driver.Value, error) {
+	s.times++
+	return s.token, nil
+}
+
 // Swap writes a record only if the store still holds the bytes old: nil for no
 // record. A new of nil deletes it. When swapped is false nothing was written,
 // and current holds what is there now, nil for nothing. In a jsonb column, which
 // doesn't keep the text, old is compared as JSON.
+//
+// When the server's answer is lost the write may have been done. If that can't be
+// found out, it is an error.
 func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry time.Time) (current []byte, swapped bool, err error) {
 	const op = "swap"
 	if !storable(token) {
@@ -480,14 +501,15 @@ func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry 
 		return current, false, err
 	}
 	for range swapTries {
+		id := &sent{token: token}
 		switch {
 		case old == nil:
-			swapped, err = s.exec(ctx, op, s.stmts.swapCreate, token, s.expiry(expiry), new)
+			swapped, err = s.exec(ctx, op, s.stmts.swapCreate, id, s.expiry(expiry), new)
 		case !s.comparable(old):
 		case new == nil:
-			swapped, err = s.exec(ctx, op, s.stmts.swapDelete, token, old)
+			swapped, err = s.exec(ctx, op, s.stmts.swapDelete, id, old)
 		default:
-			swapped, err = s.exec(ctx, op, s.stmts.swapReplace, token, old, new, s.expiry(expiry))
+			swapped, err = s.exec(ctx, op, s.stmts.swapReplace, id, old, new, s.expiry(expiry))
 		}
 		if swapped || err != nil {
 			return nil, swapped, err
@@ -497,6 +519,12 @@ func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry 
 		current, found, err := s.find(ctx, op, token)
 		if err != nil {
 			return nil, false, err
+		}
+		if id.times > 1 {
+			if found && new != nil && bytes.Equal(current, new) {
+				return nil, true, nil
+			}
+			return nil, false, errors.New("postgres: swap: the connection was lost, and it is not known whether the record was written")
 		}
 		if found != (old != nil) || found && !bytes.Equal(current, old) {
 			return current, false, nil

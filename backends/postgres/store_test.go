@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -660,6 +662,9 @@ func TestDeadlines(t *testing.T) {
 type proxy struct {
 	net.Listener
 	held chan chan struct{} // holds the channel whose end lets data through
+	// lose is called once for an answer of the server's, which is lost with its
+	// connection.
+	lose atomic.Pointer[func()]
 }
 
 func newProxy(t *testing.T, to string) *proxy {
@@ -668,7 +673,7 @@ func newProxy(t *testing.T, to string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{l, make(chan chan struct{}, 1)}
+	p := &proxy{Listener: l, held: make(chan chan struct{}, 1)}
 	through := make(chan struct{})
 	close(through)
 	p.held <- through
@@ -684,14 +689,14 @@ func newProxy(t *testing.T, to string) *proxy {
 				client.Close()
 				continue
 			}
-			go p.forward(client, server)
-			go p.forward(server, client)
+			go p.forward(client, server, nil)
+			go p.forward(server, client, &p.lose)
 		}
 	}()
 	return p
 }
 
-func (p *proxy) forward(from, to net.Conn) {
+func (p *proxy) forward(from, to net.Conn, lose *atomic.Pointer[func()]) {
 	defer from.Close()
 	defer to.Close()
 	b := make([]byte, 1<<16)
@@ -700,6 +705,12 @@ func (p *proxy) forward(from, to net.Conn) {
 		gate := <-p.held
 		p.held <- gate
 		<-gate
+		if lose != nil {
+			if f := lose.Swap(nil); f != nil {
+				(*f)()
+				return
+			}
+		}
 		if _, werr := to.Write(b[:n]); err != nil || werr != nil {
 			return
 		}
@@ -743,6 +754,129 @@ func TestVanishedServer(t *testing.T) {
 	release()
 	s.timeout = time.Minute
 	wantFound(t, s, "id", body)
+}
+
+// An answer that comes in drops, each before its time is up, has an end too.
+func TestDrippingServer(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		drops := time.NewTicker(10 * time.Millisecond)
+		defer drops.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-drops.C:
+			}
+			if _, err := c.Write([]byte{0}); err != nil {
+				return
+			}
+		}
+	}()
+
+	d := &dialer{}
+	d.limit.Store(int64(100 * time.Millisecond))
+	c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(10*time.Second, func() { c.Close() }).Stop()
+	// As the driver does when it is connected.
+	if err := c.SetDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := c.Write([]byte("a statement")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, c); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("reading the answer ended with %v", err)
+		}
+	}
+}
+
+// The answer to a Swap is lost with its connection, and database/sql sends it
+// again on another one. It then fails because of itself, or because of what
+// somebody did who saw it: that it was refused would be a lie.
+func TestLostAnswer(t *testing.T) {
+	t.Parallel()
+	one, two, three := []byte(`{"n":1}`), []byte(`{"n":2}`), []byte(`{"n":3}`)
+	for _, layout := range allLayouts {
+		t.Run(string(layout), func(t *testing.T) {
+			t.Parallel()
+			dsn, schema := testserver.Schema(t)
+			u, err := url.Parse(dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := newProxy(t, u.Host)
+			u.Host = p.Addr().String()
+			opts := quiet(layout)
+			opts.MaxOpenConns = 1
+			s, other := open(t, with(t, u.String(), "application_name", schema), opts), open(t, dsn, opts)
+			for name, c := range map[string]struct {
+				old, new []byte
+				then     func(token string) // what somebody else does
+				swapped  bool
+			}{
+				"replace": {old: one, new: two, swapped: true},
+				"create":  {new: two, swapped: true},
+				"delete":  {old: one},
+				"replace, and changed": {old: one, new: two, then: func(token string) {
+					commit(t, other, token, three, inAnHour())
+				}},
+				"replace, and deleted": {old: one, new: two, then: func(token string) {
+					if err := other.DeleteCtx(t.Context(), token); err != nil {
+						t.Error(err)
+					}
+				}},
+				"create, and changed": {new: two, then: func(token string) {
+					commit(t, other, token, three, inAnHour())
+				}},
+			} {
+				// The statement is there on the connection, so that it is the Swap
+				// whose answer is lost.
+				if _, _, err := s.Swap(t.Context(), "other "+name, c.old, c.new, inAnHour()); err != nil {
+					t.Fatal(err)
+				}
+				if c.old != nil {
+					commit(t, other, name, c.old, inAnHour())
+				}
+				lost := func() {
+					if c.then != nil {
+						c.then(name)
+					}
+				}
+				p.lose.Store(&lost)
+				current, swapped, err := s.Swap(t.Context(), name, c.old, c.new, inAnHour())
+				if p.lose.Load() != nil {
+					t.Fatalf("%s: no answer was lost", name)
+				}
+				if swapped != c.swapped || (err == nil) != c.swapped {
+					t.Errorf("%s: Swap gave %q, %t, %v", name, current, swapped, err)
+				}
+			}
+
+			// What was not sent is sent again without further ado.
+			commit(t, other, "id", one, inAnHour())
+			exec(t, rawDB(t, dsn), "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1", schema)
+			if current, swapped, err := s.Swap(t.Context(), "id", one, two, inAnHour()); !swapped || err != nil {
+				t.Errorf("Swap on a terminated connection gave %q, %t, %v", current, swapped, err)
+			}
+		})
+	}
 }
 
 func TestTerminatedConnections(t *testing.T) {
