@@ -1,0 +1,155 @@
+//go:build unix
+
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/internal/leaktest"
+)
+
+const (
+	secret   = "0123456789abcdef0123456789abcdef"
+	password = "difference-engine-of-babbage"
+
+	// timeout is that of the stores under test, for a connection and for an
+	// answer. It is short, so that the tests are.
+	timeout = 500 * time.Millisecond
+)
+
+// The tests wait for most of their time, so that many can run at once.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// system is an app, reached over HTTP, and the proxy to its store's server.
+type system struct {
+	t     *testing.T
+	proxy *proxy
+	url   string
+	store backends.Store
+
+	// The app tells of each request to /watched: that it runs, that its client is
+	// gone, and that it is over. leave lets it go on to its save.
+	running, gone, leave, over chan struct{}
+}
+
+// newSystem starts an app on the server at config's URL. addr is the server's
+// host and port.
+func newSystem(t *testing.T, addr string, config backends.Config) *system {
+	t.Helper()
+	leaktest.Note(secret, password)
+	logger := slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil))
+
+	s := &system{
+		t: t, proxy: newProxy(t, addr),
+		running: make(chan struct{}), gone: make(chan struct{}, 1), leave: make(chan struct{}), over: make(chan struct{}),
+	}
+	config.URL = s.proxy.url(config.URL)
+	config.CleanupInterval = -1
+	config.Logger = logger
+	if config.Timeout == 0 {
+		config.Timeout, config.ConnectTimeout = timeout, timeout
+	}
+	if config.Type == backends.Redis {
+		config.CleanupInterval = 0
+	} else {
+		config.CreateTable = true
+	}
+	var err error
+	if s.store, err = backends.Open(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.store.Close() })
+	m, err := adapter.New(adapter.Options{
+		Secrets: []string{secret},
+		Store:   s.store,
+		Cookie:  adapter.Cookie{MaxAge: time.Hour},
+		Logger:  logger,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verify := func(_ context.Context, username, given string) (string, error) {
+		if given != password {
+			return "", auth.ErrInvalid
+		}
+		return username, nil
+	}
+	users, err := auth.New(m, verify, auth.Options{Unlimited: true, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	mux := http.NewServeMux()
+	mux.Handle("POST /login", users.Login())
+	mux.Handle("POST /logout", users.Logout())
+	// A page for everybody, which greets those who are signed in.
+	mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
+		user, _ := users.User(r.Context())
+		if _, err := io.WriteString(w, user); err != nil {
+			t.Log(err)
+		}
+	})
+	write := func(r *http.Request) {
+		m.Put(r.Context(), written+r.PathValue("id"), true)
+		m.Put(r.Context(), "count", m.GetInt(r.Context(), "count")+1)
+	}
+	mux.Handle("POST /write/{id}", users.Restricted(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		write(r)
+	})))
+	mux.Handle("GET /written", users.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		found := found{Count: m.GetInt(r.Context(), "count")}
+		for _, k := range m.Keys(r.Context()) {
+			if id, ok := strings.CutPrefix(k, written); ok {
+				found.IDs = append(found.IDs, id)
+			}
+		}
+		if err := json.NewEncoder(w).Encode(found); err != nil {
+			t.Log(err)
+		}
+	})))
+	mux.Handle("POST /watched/{id}", users.Restricted(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		write(r)
+		context.AfterFunc(r.Context(), func() { s.gone <- struct{}{} })
+		s.running <- struct{}{}
+		<-s.leave
+	})))
+	sessions := m.LoadAndSave(mux)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sessions.ServeHTTP(w, r)
+		if strings.HasPrefix(r.URL.Path, "/watched/") {
+			s.over <- struct{}{}
+		}
+	}))
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	return s
+}
+
+// written begins the keys of what was written.
+const written = "written-"
+
+// found is what a session has of what was written to it: each write's id, and
+// how many there were.
+type found struct {
+	Count int
+	IDs   []string
+}

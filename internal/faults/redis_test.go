@@ -1,0 +1,198 @@
+//go:build unix
+
+package faults
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/internal/testserver"
+)
+
+// onRedis runs a test on each layout, with a server of its own.
+func onRedis(t *testing.T, test func(t *testing.T, server *testserver.Server, s *system)) {
+	for _, layout := range redisLayouts {
+		t.Run(layout, func(t *testing.T) {
+			t.Parallel()
+			server := testserver.StartRedis(t)
+			test(t, server, newSystem(t, server.Addr, backends.Config{Type: backends.Redis, URL: server.URL, Layout: layout}))
+		})
+	}
+}
+
+// command sends a command to the server itself.
+func command(t *testing.T, server *testserver.Server, name string, args ...any) any {
+	t.Helper()
+	c, err := redis.DialURL(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	reply, err := c.Do(name, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return reply
+}
+
+// A server that has lost everything in a crash knows nobody: its users are asked
+// to log in again. No old cookie comes back to life.
+func TestRedisRestartedEmpty(t *testing.T) {
+	onRedis(t, func(t *testing.T, server *testserver.Server, s *system) {
+		l := s.run(t)
+		l.forget()
+		old := l.session(l.groups[0])
+		server.Kill()
+		l.next(true)
+		l.await("failures", allFailTwice)
+		l.next(false)
+		server.Start()
+		l.mu.Lock()
+		l.forgets = false
+		l.mu.Unlock()
+		l.recover()
+
+		status, header, body, err := l.request("GET", "/page", old.cookie, "")
+		if status != http.StatusOK || body != "" || header.Get("Set-Cookie") != "" || err != nil {
+			t.Errorf("a cookie from before gave %d, %q, Set-Cookie %q, %v", status, body, header.Get("Set-Cookie"), err)
+		}
+		_, header, _, err = l.request("POST", "/login", old.cookie, "username=u&password="+password)
+		if got := header.Get("Set-Cookie"); got == "" || strings.HasPrefix(got, old.cookie) || err != nil {
+			t.Errorf("a login with a cookie from before: the id was adopted, or there is none; %v", err)
+		}
+	})
+}
+
+// The server has become a replica, and later the primary again.
+func TestRedisReadOnlyReplica(t *testing.T) {
+	onRedis(t, func(t *testing.T, server *testserver.Server, s *system) {
+		l := s.run(t)
+		command(t, server, "REPLICAOF", "127.0.0.1", "1")
+		l.next(true)
+		l.await("failures", allFailTwice)
+		l.next(false)
+		command(t, server, "REPLICAOF", "NO", "ONE")
+		l.recover()
+	})
+}
+
+// Without room for a write, pages are served and changes refused.
+func TestRedisOutOfMemory(t *testing.T) {
+	onRedis(t, func(t *testing.T, server *testserver.Server, s *system) {
+		l := s.run(t)
+		command(t, server, "CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1mb")
+		l.next(false)
+		l.await("failures", someFail)
+		l.await("pages", all(func(c tally) bool { return c.pages > 0 }))
+		command(t, server, "CONFIG", "SET", "maxmemory", "0")
+		l.recover()
+	})
+}
+
+// A server that cannot save its snapshots, as with a full disk, refuses writes.
+// Here a folder stands in the snapshot's way.
+func TestRedisDiskFull(t *testing.T) {
+	onRedis(t, func(t *testing.T, server *testserver.Server, s *system) {
+		snapshot := filepath.Join(server.Dir, "dump.rdb")
+		if err := os.Mkdir(snapshot, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		command(t, server, "CONFIG", "SET", "save", "3600 1000000")
+		l := s.run(t)
+		save := func(status string) {
+			command(t, server, "BGSAVE")
+			until(t, "a snapshot", func() bool {
+				info := string(command(t, server, "INFO", "persistence").([]byte))
+				return strings.Contains(info, "rdb_bgsave_in_progress:0") && strings.Contains(info, "rdb_last_bgsave_status:"+status)
+			})
+		}
+		save("err")
+		l.next(true)
+		l.await("failures", allFailTwice)
+		l.next(false)
+		if err := os.Remove(snapshot); err != nil {
+			t.Fatal(err)
+		}
+		save("ok")
+		l.recover()
+	})
+}
+
+// until waits for what only asking can tell.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
+
+// The server has forgotten the scripts, again and again: nobody notices.
+func TestRedisScriptsFlushed(t *testing.T) {
+	for _, layout := range redisLayouts {
+		t.Run(layout, func(t *testing.T) {
+			t.Parallel()
+			server := testserver.StartRedis(t)
+			s := newSystem(t, server.Addr, backends.Config{
+				Type: backends.Redis, URL: server.URL, Layout: layout, Timeout: patience, ConnectTimeout: patience,
+			})
+			l := s.run(t)
+			for range 10 {
+				command(t, server, "SCRIPT", "FLUSH")
+				l.next(false)
+				l.await("writes", all(func(c tally) bool { return c.writes >= 20 }))
+				l.mu.Lock()
+				if !all(func(c tally) bool { return c.failed == 0 })(l.groups) {
+					t.Error("requests failed")
+				}
+				l.mu.Unlock()
+			}
+			l.recover()
+		})
+	}
+}
+
+// The replica takes over in good order, and the old primary becomes its replica.
+// All that was acknowledged has come along.
+func TestRedisFailover(t *testing.T) {
+	onRedis(t, func(t *testing.T, server *testserver.Server, s *system) {
+		replica := testserver.StartRedis(t)
+		replicaHost, replicaPort, err := net.SplitHostPort(replica.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		primaryHost, primaryPort, err := net.SplitHostPort(server.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		command(t, server, "CONFIG", "SET", "repl-diskless-sync-delay", "0")
+		command(t, replica, "REPLICAOF", primaryHost, primaryPort)
+		until(t, "the replication", func() bool {
+			return strings.Contains(string(command(t, server, "INFO", "replication").([]byte)), "state=online")
+		})
+		l := s.run(t)
+		command(t, server, "FAILOVER", "TO", replicaHost, replicaPort)
+		until(t, "the new primary", func() bool {
+			return strings.Contains(string(command(t, server, "INFO", "replication").([]byte)), "role:slave")
+		})
+		l.next(true)
+		l.await("failures", allFailTwice)
+		l.next(false)
+		s.proxy.lead(replica.Addr)
+		l.recover()
+	})
+}
