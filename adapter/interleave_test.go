@@ -90,6 +90,10 @@ func everyOrder(t *testing.T, o adapter.Options, requests ...interleave.Script) 
 			t.Errorf("%s in the order %v: the session came back", strings.Join(names, " | "), run.Chosen)
 			return runs
 		}
+		if run.Late && !got.Lost {
+			t.Errorf("%s in the order %v: nobody has noticed that the session was ended", strings.Join(names, " | "), run.Chosen)
+			return runs
+		}
 		schedule = interleave.Next(run.Chosen, run.Enabled)
 	}
 	return runs

@@ -63,6 +63,7 @@ type Run struct {
 	Enabled  [][]int // whose it could have been
 	Found    []bool  // which requests found the session when they loaded it
 	CameBack bool    // the session was there again after it had ended
+	Late     bool    // one that found the session must have noticed that another ended it
 }
 
 // Do runs the requests, taking the managers in turn.
@@ -82,7 +83,7 @@ func (t *Turns) Do(requests []Script, managers []*adapter.Manager, cookie string
 			waiting[n] = true
 		}
 	}
-	ended := false
+	ended, by := false, 0
 	run.Found = make([]bool, len(requests))
 	begun := make([]bool, len(requests))
 	for len(waiting) > 0 {
@@ -93,6 +94,8 @@ func (t *Turns) Do(requests []Script, managers []*adapter.Manager, cookie string
 		if !begun[turn] {
 			begun[turn] = true
 			run.Found[turn] = there()
+		} else if ended && by != turn && run.Found[turn] && requests[turn].notices() {
+			run.Late = true
 		}
 		t.of[turn] <- struct{}{}
 		if n := <-t.wait; n >= 0 {
@@ -100,7 +103,9 @@ func (t *Turns) Do(requests []Script, managers []*adapter.Manager, cookie string
 		}
 		is := there()
 		run.CameBack = run.CameBack || ended && is
-		ended = ended || !is
+		if !ended && !is {
+			ended, by = true, turn
+		}
 	}
 	return run
 }

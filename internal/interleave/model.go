@@ -75,7 +75,12 @@ func (s Script) model(sessions map[string]map[string]any, n string, found bool) 
 		sessions[n] = first
 		add(first, s.after)
 	}
-	return !there && s.does != destroys && s.does != regenerates && s.Name != "read"
+	return !there && s.notices()
+}
+
+// notices tells whether the script cares that another has ended its session.
+func (s Script) notices() bool {
+	return s.does != destroys && s.does != regenerates && s.Name != "read"
 }
 
 // Scripts are all there are.
@@ -117,8 +122,9 @@ type Outcome struct {
 	Lost     bool                      // a loss is in the log
 }
 
-// Outcomes are those of the requests one after the other, in every order. One
-// that saves twice is two steps, and another may come between them.
+// Outcomes are those of the requests one after the other, in every order that has
+// the session ended before a request that did not find it. One that saves twice is
+// two steps, and another may come between them.
 func Outcomes(requests []Script, found []bool) (all []Outcome) {
 	type step struct {
 		Script
@@ -140,9 +146,13 @@ func Outcomes(requests []Script, found []bool) (all []Outcome) {
 			sessions := map[string]map[string]any{"": {"user": "u"}}
 			lost := false
 			for _, s := range done {
+				if _, there := sessions[""]; there && !found[s.request] {
+					return
+				}
 				lost = s.model(sessions, fmt.Sprint(s.request), found[s.request]) || lost
 			}
 			all = append(all, Outcome{sessions, lost})
+			return
 		}
 		for i, s := range left {
 			if s.at == 0 || slices.ContainsFunc(done, func(d step) bool { return d.request == s.request }) {

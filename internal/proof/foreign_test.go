@@ -543,7 +543,7 @@ func TestForeignRows(t *testing.T) {
 				}
 				return n
 			}
-			await(t, func() bool { return left() <= len(live)+1 })
+			soakAwait(t, "the expired rows are gone", func() bool { return left() <= len(live)+1 })
 
 			listed := 0
 			err = a.Iterate(t.Context(), func(ctx context.Context) error {
@@ -557,7 +557,7 @@ func TestForeignRows(t *testing.T) {
 			}
 			// Later ones are cleaned up too: nothing has stopped at a row.
 			put("late", "2001-01-01")
-			await(t, func() bool { return left() <= len(live)+1 })
+			soakAwait(t, "the expired rows are gone", func() bool { return left() <= len(live)+1 })
 			if n := left(); n != len(live)+1 {
 				t.Errorf("%d rows are left, want %d", n, len(live)+1)
 			}
