@@ -214,6 +214,16 @@ func (c scsRecords) encode(r record) ([]byte, error) {
 	return c.codec.Encode(r.deadline, values)
 }
 
+// keepsAll tells whether a copy of the values serves for decoding them again.
+func (c scsRecords) keepsAll(values map[string]any) bool {
+	for _, v := range values {
+		if !c.keeps(v) {
+			return false
+		}
+	}
+	return true
+}
+
 func (c scsRecords) keeps(v any) bool {
 	switch v.(type) {
 	case bool, string, int, int64, float64:

@@ -189,7 +189,7 @@ func (s *session) adoptBase() error {
 // merged is what to store for cur: what this request changed since view, put
 // over what the store has.
 func (s *session) merged(cur *snapshot, now time.Time) ([]byte, error) {
-	mine, err := cur.decode()
+	mine, err := cur.against(s.view)
 	if err != nil {
 		return nil, err
 	}

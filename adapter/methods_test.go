@@ -38,6 +38,21 @@ func within(t *testing.T, m *adapter.Manager, id string, do func(ctx context.Con
 	return w
 }
 
+func TestTouchOfAnEndedSession(t *testing.T) {
+	everyStore(t, adapter.Options{Rolling: true}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		id := begin(t, m, map[string]any{"k": "v"})
+		w := within(t, m, id, func(ctx context.Context) {
+			delete(store.records, id)
+			if err := m.Touch(ctx); !errors.Is(err, adapter.ErrGone) {
+				t.Errorf("Touch: %v", err)
+			}
+		})
+		if got := w.Header().Get("Set-Cookie"); got != "" {
+			t.Errorf("its cookie is sent: %q", got)
+		}
+	})
+}
+
 func TestOwnMaxAgeSurvivesTheStore(t *testing.T) {
 	for _, configured := range []time.Duration{0, time.Hour} {
 		for _, own := range []time.Duration{0, time.Minute, 30 * 24 * time.Hour, 1500 * time.Millisecond} {

@@ -83,7 +83,7 @@ type snapshot struct {
 	bytes  []byte
 	codec  recordCodec
 	record *record
-	plain  map[string]any // its values, if they come out of the store as they are; never handed out
+	live   map[string]any // the values that were encoded, if it was made here: what they hold may change later
 }
 
 func (s *session) snapshot(b []byte) *snapshot { return &snapshot{bytes: b, codec: s.cfg.codec} }
@@ -92,8 +92,8 @@ func (p *snapshot) decode() (*record, error) {
 	if p == nil {
 		return &record{}, nil
 	}
-	if p.record == nil && p.plain != nil {
-		p.record = &record{values: p.plain}
+	if p.record == nil && p.live != nil && p.keeps(func(string, any) bool { return false }) {
+		p.record = &record{values: p.live}
 	}
 	if p.record == nil {
 		r, err := p.codec.decodeVerbatim(p.bytes)
@@ -105,13 +105,43 @@ func (p *snapshot) decode() (*record, error) {
 	return p.record, nil
 }
 
+// keeps tells whether the values that were encoded come out of the store just as
+// they are, but for those that other knows to.
+func (p *snapshot) keeps(other func(key string, v any) bool) bool {
+	for k, v := range p.live {
+		if !p.codec.keeps(k) || !p.codec.keeps(v) && !other(k, v) {
+			return false
+		}
+	}
+	return true
+}
+
+// against is decode for a comparison with a snapshot that came out of the store:
+// what is equal to that was not changed, and needs no decoding.
+func (p *snapshot) against(q *snapshot) (*record, error) {
+	if p == nil || p.record != nil || p.live == nil {
+		return p.decode()
+	}
+	there, err := q.decode()
+	if err != nil {
+		return nil, err
+	}
+	if p.keeps(func(k string, v any) bool {
+		w, ok := there.values[k]
+		return ok && equal(v, w)
+	}) {
+		return &record{values: p.live}, nil
+	}
+	return p.decode()
+}
+
 // sameData tells whether two snapshots have the same keys and values, as they
 // come out of the store.
 func sameData(a, b *snapshot) (bool, error) {
 	if a == b {
 		return true, nil
 	}
-	ra, err := a.decode()
+	ra, err := a.against(b)
 	if err != nil {
 		return false, err
 	}
@@ -276,8 +306,8 @@ func (s *session) find(ctx context.Context) (*snapshot, error) {
 		p = new(snapshot)
 	}
 	*p = snapshot{bytes: data, codec: s.cfg.codec}
-	if _, ok := p.codec.(scsRecords); ok {
-		p.plain = plain(p.codec, rec.values)
+	if c, ok := p.codec.(scsRecords); ok && c.keepsAll(rec.values) {
+		p.record = &record{cookie: rec.cookie, ownAge: rec.ownAge, secure: rec.secure, deadline: rec.deadline, values: maps.Clone(rec.values)}
 	}
 	s.adopt(p, rec)
 	s.touched, s.expiry = touched, expiry
@@ -355,34 +385,42 @@ func (s *session) Encode(deadline time.Time, values map[string]any) ([]byte, err
 		return nil, fmt.Errorf("session: encode: %w", err)
 	}
 	s.encoded = s.snapshot(b)
-	s.encoded.plain = plain(s.cfg.codec, values)
+	s.encoded.live = maps.Clone(values)
 	return b, nil
-}
-
-// plain returns a copy of the values if the codec keeps all of them, and nil
-// otherwise. It saves decoding what is known, which gob takes long for.
-func plain(codec recordCodec, values map[string]any) map[string]any {
-	for k, v := range values {
-		if !codec.keeps(k) || !codec.keeps(v) {
-			return nil
-		}
-	}
-	return maps.Clone(values)
 }
 
 // isStill tells whether scs holds the very values that were encoded for a
 // snapshot. false: perhaps not.
 func (s *session) isStill(p *snapshot) bool {
-	if p == nil || p.plain == nil {
+	if p == nil || p.live == nil {
 		return false
 	}
 	keys := s.engine.Keys(s.ctx)
 	for _, k := range keys {
-		if v, ok := p.plain[k]; !ok || v != s.engine.Get(s.ctx, k) {
+		if v, ok := p.live[k]; !ok || !identical(v, s.engine.Get(s.ctx, k)) {
 			return false
 		}
 	}
-	return len(keys) == len(p.plain)
+	return len(keys) == len(p.live)
+}
+
+// identical tells whether two values are one and the same, one that was changed in
+// place since included. false: perhaps not.
+func identical(a, b any) bool {
+	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
+	if !va.IsValid() || !vb.IsValid() {
+		return va.IsValid() == vb.IsValid()
+	}
+	if va.Type() != vb.Type() {
+		return false
+	}
+	switch va.Kind() {
+	case reflect.Map, reflect.Pointer:
+		return va.UnsafePointer() == vb.UnsafePointer()
+	case reflect.Slice:
+		return va.UnsafePointer() == vb.UnsafePointer() && va.Len() == vb.Len()
+	}
+	return va.Comparable() && a == b
 }
 
 // noteDeadline takes over the deadline that scs has for the session.

@@ -227,14 +227,33 @@ func TestLateChangeIsLogged(t *testing.T) {
 		"put":               {func(m *adapter.Manager, ctx context.Context) error { m.Put(ctx, "late", 1); return nil }, true},
 		"put and save":      {func(m *adapter.Manager, ctx context.Context) error { m.Put(ctx, "late", 1); return m.Save(ctx) }, false},
 		"put what is there": {func(m *adapter.Manager, ctx context.Context) error { m.Put(ctx, "k", "v"); return nil }, false},
-		"destroy":           {func(m *adapter.Manager, ctx context.Context) error { return m.Destroy(ctx) }, false},
-		"nothing":           {func(m *adapter.Manager, ctx context.Context) error { return nil }, false},
+		"put another":       {func(m *adapter.Manager, ctx context.Context) error { m.Put(ctx, "k", "w"); return nil }, true},
+		"put another type":  {func(m *adapter.Manager, ctx context.Context) error { m.Put(ctx, "k", 1); return nil }, true},
+		"put nil":           {func(m *adapter.Manager, ctx context.Context) error { m.Put(ctx, "k", nil); return nil }, true},
+		"put another map": {func(m *adapter.Manager, ctx context.Context) error {
+			m.Put(ctx, "map", map[string]any{"a": 2})
+			return nil
+		}, true},
+		"put an equal map": {func(m *adapter.Manager, ctx context.Context) error {
+			m.Put(ctx, "map", map[string]any{"a": 1})
+			return nil
+		}, false},
+		"put a shorter list": {func(m *adapter.Manager, ctx context.Context) error {
+			list, _ := m.Get(ctx, "list").([]any)
+			m.Put(ctx, "list", list[:1])
+			return nil
+		}, true},
+		"remove":  {func(m *adapter.Manager, ctx context.Context) error { m.Remove(ctx, "k"); return nil }, true},
+		"destroy": {func(m *adapter.Manager, ctx context.Context) error { return m.Destroy(ctx) }, false},
+		"nothing": {func(m *adapter.Manager, ctx context.Context) error { return nil }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := &logs{}
-			m := newManager(t, adapter.Options{Logger: out.logger()})
+			m := newManager(t, adapter.Options{Logger: out.logger(), Codec: adapter.JSONCodec{}})
 			serve(m, "", func(w http.ResponseWriter, r *http.Request) {
 				m.Put(r.Context(), "k", "v")
+				m.Put(r.Context(), "map", map[string]any{"a": 1})
+				m.Put(r.Context(), "list", []any{1, 2})
 				w.WriteHeader(http.StatusOK)
 				if err := tt.late(m, r.Context()); err != nil {
 					t.Error(err)
