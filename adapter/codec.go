@@ -91,6 +91,8 @@ type recordCodec interface {
 	decode([]byte) (record, error)
 	// decodeVerbatim reads it to write it back, changed.
 	decodeVerbatim([]byte) (record, error)
+	// verbatim tells whether what is not changed is written back as it was.
+	verbatim() bool
 	// keeps tells whether a value, or a key, can't change in place and is decoded
 	// to the very same as was encoded.
 	keeps(v any) bool
@@ -153,6 +155,8 @@ func (jsonRecords) read(b []byte, decode func([]byte) (wire.Record, error)) (rec
 	return r, nil
 }
 
+func (jsonRecords) verbatim() bool { return true }
+
 func (jsonRecords) keeps(v any) bool {
 	switch v := v.(type) {
 	case nil, bool, int:
@@ -214,14 +218,17 @@ func (c scsRecords) encode(r record) ([]byte, error) {
 	return c.codec.Encode(r.deadline, values)
 }
 
-// keepsAll tells whether a copy of the values serves for decoding them again.
-func (c scsRecords) keepsAll(values map[string]any) bool {
-	for _, v := range values {
-		if !c.keeps(v) {
-			return false
+func (scsRecords) verbatim() bool { return false }
+
+// plain returns those of the values that the codec keeps.
+func (c scsRecords) plain(values map[string]any) map[string]any {
+	kept := make(map[string]any, len(values))
+	for k, v := range values {
+		if c.keeps(v) {
+			kept[k] = v
 		}
 	}
-	return true
+	return kept
 }
 
 func (c scsRecords) keeps(v any) bool {

@@ -56,11 +56,13 @@ func (s *session) finish() (string, error) {
 		if cur, err = s.current(); err != nil {
 			return "", err
 		}
-		same, err := sameData(cur, s.loaded)
-		if err != nil {
-			return "", err
+		if !modified {
+			same, err := sameData(cur, s.loaded)
+			if err != nil {
+				return "", err
+			}
+			modified = !same
 		}
-		modified = modified || !same
 	}
 
 	save := !s.hasSaved
@@ -189,6 +191,9 @@ func (s *session) adoptBase() error {
 // merged is what to store for cur: what this request changed since view, put
 // over what the store has.
 func (s *session) merged(cur *snapshot, now time.Time) ([]byte, error) {
+	if s.base == s.view && cur != s.view && (s.base == nil || !s.cfg.codec.verbatim()) {
+		return cur.bytes, nil // nobody else has written, and nothing is to be kept to the byte
+	}
 	mine, err := cur.against(s.view)
 	if err != nil {
 		return nil, err
@@ -200,9 +205,6 @@ func (s *session) merged(cur *snapshot, now time.Time) ([]byte, error) {
 	theirs, err := s.base.decode()
 	if err != nil {
 		return nil, err
-	}
-	if s.base == s.view && cur != s.view && theirs.verbatim == nil {
-		return cur.bytes, nil // nobody else has written, and nothing is to be kept to the byte
 	}
 	values := maps.Clone(theirs.unchanged())
 	if values == nil {

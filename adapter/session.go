@@ -84,6 +84,7 @@ type snapshot struct {
 	codec  recordCodec
 	record *record
 	live   map[string]any // the values that were encoded, if it was made here: what they hold may change later
+	plain  map[string]any // those of the decoded values that the codec keeps, if decoding again takes long
 }
 
 func (s *session) snapshot(b []byte) *snapshot { return &snapshot{bytes: b, codec: s.cfg.codec} }
@@ -140,6 +141,13 @@ func (p *snapshot) against(q *snapshot) (*record, error) {
 func sameData(a, b *snapshot) (bool, error) {
 	if a == b {
 		return true, nil
+	}
+	if a != nil && b != nil {
+		for k, v := range b.plain {
+			if w, ok := a.live[k]; ok && a.codec.keeps(w) && v != w {
+				return false, nil
+			}
+		}
 	}
 	ra, err := a.against(b)
 	if err != nil {
@@ -306,8 +314,8 @@ func (s *session) find(ctx context.Context) (*snapshot, error) {
 		p = new(snapshot)
 	}
 	*p = snapshot{bytes: data, codec: s.cfg.codec}
-	if c, ok := p.codec.(scsRecords); ok && c.keepsAll(rec.values) {
-		p.record = &record{cookie: rec.cookie, ownAge: rec.ownAge, secure: rec.secure, deadline: rec.deadline, values: maps.Clone(rec.values)}
+	if c, ok := p.codec.(scsRecords); ok {
+		p.plain = c.plain(rec.values)
 	}
 	s.adopt(p, rec)
 	s.touched, s.expiry = touched, expiry
@@ -397,7 +405,7 @@ func (s *session) isStill(p *snapshot) bool {
 	}
 	keys := s.engine.Keys(s.ctx)
 	for _, k := range keys {
-		if v, ok := p.live[k]; !ok || !identical(v, s.engine.Get(s.ctx, k)) {
+		if v, ok := p.live[k]; !ok || !identical(reflect.ValueOf(v), reflect.ValueOf(s.engine.Get(s.ctx, k))) {
 			return false
 		}
 	}
@@ -406,21 +414,27 @@ func (s *session) isStill(p *snapshot) bool {
 
 // identical tells whether two values are one and the same, one that was changed in
 // place since included. false: perhaps not.
-func identical(a, b any) bool {
-	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
-	if !va.IsValid() || !vb.IsValid() {
-		return va.IsValid() == vb.IsValid()
+func identical(a, b reflect.Value) bool {
+	if !a.IsValid() || !b.IsValid() {
+		return a.IsValid() == b.IsValid()
 	}
-	if va.Type() != vb.Type() {
+	if a.Type() != b.Type() {
 		return false
 	}
-	switch va.Kind() {
+	switch a.Kind() {
 	case reflect.Map, reflect.Pointer:
-		return va.UnsafePointer() == vb.UnsafePointer()
+		return a.UnsafePointer() == b.UnsafePointer()
 	case reflect.Slice:
-		return va.UnsafePointer() == vb.UnsafePointer() && va.Len() == vb.Len()
+		return a.UnsafePointer() == b.UnsafePointer() && a.Len() == b.Len()
+	case reflect.Struct:
+		for i := range a.NumField() {
+			if !identical(a.Field(i), b.Field(i)) {
+				return false
+			}
+		}
+		return true
 	}
-	return va.Comparable() && a == b
+	return a.Comparable() && a.Equal(b)
 }
 
 // noteDeadline takes over the deadline that scs has for the session.

@@ -238,6 +238,10 @@ func TestLateChangeIsLogged(t *testing.T) {
 			m.Put(ctx, "map", map[string]any{"a": 1})
 			return nil
 		}, false},
+		"put another struct": {func(m *adapter.Manager, ctx context.Context) error {
+			m.Put(ctx, "struct", struct{ A, B any }{1, []int{2}})
+			return nil
+		}, true},
 		"put a shorter list": {func(m *adapter.Manager, ctx context.Context) error {
 			list, _ := m.Get(ctx, "list").([]any)
 			m.Put(ctx, "list", list[:1])
@@ -254,6 +258,7 @@ func TestLateChangeIsLogged(t *testing.T) {
 				m.Put(r.Context(), "k", "v")
 				m.Put(r.Context(), "map", map[string]any{"a": 1})
 				m.Put(r.Context(), "list", []any{1, 2})
+				m.Put(r.Context(), "struct", struct{ A, B any }{1, 2})
 				w.WriteHeader(http.StatusOK)
 				if err := tt.late(m, r.Context()); err != nil {
 					t.Error(err)
