@@ -19,10 +19,16 @@ import (
 )
 
 const (
-	// slowest is the most that an answer may take, whatever the fault: what a
-	// request asks of its store, each within the timeouts, and some time for a
+	// slowest is the most that an answer may take, unless a test allows more: what
+	// a request asks of its store, each within the timeouts, and some time for a
 	// machine that is busy.
 	slowest = 5 * time.Second
+
+	// utmost is the most with late answers and conflicts: the 10 seconds in which a
+	// session must be saved, and the time of two statements, the one that loaded it
+	// and the last that began within them. Each has a second more, which a Postgres
+	// server has to answer a cancellation.
+	utmost = 10*time.Second + 2*(timeout+time.Second)
 
 	// patience is how long a test waits for what must come.
 	patience = 30 * time.Second
@@ -43,6 +49,7 @@ type load struct {
 	out     bool // nothing can succeed
 	forgets bool // the server may lose sessions
 	longest time.Duration
+	limit   time.Duration // for longest
 }
 
 // group is clients that share one session at a time.
@@ -70,20 +77,25 @@ type session struct {
 	forgotten bool     // the server may have lost it
 }
 
-// run starts the load and returns once all clients have had answers.
-func (s *system) run(t *testing.T) *load {
+// run starts the load and returns once all clients have had answers. sizes are
+// those of the groups; none are the usual ones.
+func (s *system) run(t *testing.T, sizes ...int) *load {
 	t.Helper()
+	if len(sizes) == 0 {
+		sizes = []int{1, 1, 1, 1, 1, 1, 2, 4, 4}
+	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
 	l := &load{
 		system:  s,
 		client:  &http.Client{Transport: transport, Timeout: patience},
 		halt:    make(chan struct{}),
 		changed: make(chan struct{}),
+		limit:   slowest,
 	}
 	l.system.t = t
 	t.Cleanup(transport.CloseIdleConnections)
 	t.Cleanup(l.stop)
-	for i, size := range []int{1, 1, 1, 1, 1, 1, 2, 4, 4} {
+	for i, size := range sizes {
 		g := &group{user: fmt.Sprintf("user-%d", i), size: size, stays: i == 0}
 		l.groups = append(l.groups, g)
 		for j := range size {
@@ -257,13 +269,13 @@ func (l *load) send(g *group, method, path, cookie, form string) (status int, he
 	switch {
 	case err != nil:
 		l.t.Errorf("%s %s: %v", method, path, err)
-	case took > slowest:
-		l.t.Errorf("%s %s: answered after %v", method, path, took)
+	case took > l.limit:
+		l.t.Errorf("%s %s: answered after %v, may take %v", method, path, took, l.limit)
 	case status == http.StatusOK && l.out && l.phase == phase:
 		l.t.Errorf("%s %s: answered with 200 and %q while the store was out", method, path, body)
 	case status == http.StatusServiceUnavailable:
 		if header.Get("Retry-After") == "" || header.Get("Set-Cookie") != "" {
-			l.t.Errorf("%s %s: 503 with Retry-After %q and Set-Cookie %q", method, path, header["Retry-After"], header["Set-Cookie"])
+			l.t.Errorf("%s %s: 503 with Retry-After %q and %d cookies", method, path, header["Retry-After"], len(header["Set-Cookie"]))
 		}
 		if l.phase == phase {
 			g.tally.failed++
@@ -303,6 +315,13 @@ func (l *load) next(out bool) {
 	for _, g := range l.groups {
 		g.tally = tally{}
 	}
+}
+
+// allow says how long answers may take from now on.
+func (l *load) allow(limit time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limit = limit
 }
 
 // forget says that the server may lose what it has been told so far.

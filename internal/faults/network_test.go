@@ -73,6 +73,27 @@ func TestLatency(t *testing.T) {
 	during(t, allFail, func(p *proxy) { p.add("latency", "downstream", `"latency":3000`) })
 }
 
+// Answers come late, and from Postgres not too late: it has a second more to
+// answer a cancellation, and an answer that comes meanwhile is good. Requests of
+// one session at once meet conflicts, each of which asks for two more answers, and
+// these are so many that some would take half a minute: they have an end before.
+func TestLateAnswers(t *testing.T) {
+	t.Parallel() // with TestUnknownOutcome, which waits as long
+	onEach(t, backends.Config{}, func(t *testing.T, s *system) {
+		l := s.run(t, 1, 1, 1, 13)
+		l.allow(utmost)
+		s.proxy.add("latency", "downstream", `"latency":1000`)
+		l.next(false)
+		l.await("answers", each(func(c tally) bool { return c.ok()+c.failed >= 3 }))
+		l.await("answers of the session with conflicts", func(groups []*group) bool {
+			c := groups[3].tally
+			return c.ok()+c.failed >= 40
+		})
+		s.proxy.mend()
+		l.recover()
+	})
+}
+
 // Nothing arrives any more on either way, and nothing is closed.
 func TestBlackHole(t *testing.T) {
 	during(t, allFail, func(p *proxy) {
@@ -125,8 +146,10 @@ func TestPoolExhausted(t *testing.T) {
 // silence. It is tried again, if that does no harm, or answered with 503, and
 // never done twice.
 func TestUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	for name, hold := range map[string]string{"closed": `"hold":false`, "silent": `"hold":true`} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			onEach(t, backends.Config{}, func(t *testing.T, s *system) {
 				l := s.run(t)
 				acks := s.proxy.add("lose_acks", "downstream", hold).(*loseAcks)
@@ -146,7 +169,7 @@ func TestClientDisconnects(t *testing.T) {
 	for name, slow := range map[string]bool{"in the handler": false, "in the save": true} {
 		t.Run(name, func(t *testing.T) {
 			onEach(t, backends.Config{}, func(t *testing.T, s *system) {
-				l := &load{system: s, client: http.DefaultClient, changed: make(chan struct{})}
+				l := &load{system: s, client: http.DefaultClient, changed: make(chan struct{}), limit: slowest}
 				l.system.t = t
 				g := &group{user: "user-0", size: 1}
 				session := l.session(g)
