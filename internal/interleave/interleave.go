@@ -62,6 +62,7 @@ type Run struct {
 	Chosen   []int   // whose turn it was
 	Enabled  [][]int // whose it could have been
 	Found    []bool  // which requests found the session when they loaded it
+	Codes    []int   // the statuses of the answers
 	CameBack bool    // the session was there again after it had ended
 	Late     bool    // one that found the session must have noticed that another ended it
 }
@@ -73,10 +74,11 @@ func (t *Turns) Do(requests []Script, managers []*adapter.Manager, cookie string
 	t.of, t.wait = make([]chan struct{}, len(requests)), make(chan int)
 	defer func() { t.of = nil }()
 	waiting := map[int]bool{}
+	run.Codes = make([]int, len(requests))
 	for i, req := range requests {
 		t.of[i] = make(chan struct{})
 		go func() {
-			Serve(managers[i%len(managers)], req, i, cookie)
+			run.Codes[i] = Serve(managers[i%len(managers)], req, i, cookie).Code
 			t.wait <- -1 - i
 		}()
 		if n := <-t.wait; n >= 0 {

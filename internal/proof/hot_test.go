@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,22 +28,41 @@ import (
 //	/begin          begins the session
 //	/add?key=k      adds one to the counter k, and answers with it
 //	/logout         ends the session
+//
+// Two Managers serve it in turns, as two processes would: what keeps requests out
+// of each other's way inside one must not be needed between them.
 type hotApp struct {
 	*adapter.Manager
-	url, cookie string
+	urls   []string
+	turn   atomic.Int64
+	cookie string
 }
 
 func newHotApp(t *testing.T, store scs.Store) *hotApp {
 	t.Helper()
-	m, err := adapter.New(adapter.Options{
-		Secrets: []string{foreignSecret},
-		Store:   store,
-		Cookie:  adapter.Cookie{MaxAge: time.Hour},
-		Logger:  slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil)),
-	})
-	if err != nil {
-		t.Fatal(err)
+	managers := 2
+	if _, ok := store.(adapter.Swapper); !ok {
+		managers = 1 // which such a store is for
 	}
+	a := &hotApp{}
+	for range managers {
+		m, err := adapter.New(adapter.Options{
+			Secrets: []string{foreignSecret},
+			Store:   store,
+			Cookie:  adapter.Cookie{MaxAge: time.Hour},
+			Logger:  slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := httptest.NewServer(m.LoadAndSave(hotHandler(t, m)))
+		t.Cleanup(srv.Close)
+		a.Manager, a.urls = m, append(a.urls, srv.URL)
+	}
+	return a
+}
+
+func hotHandler(t *testing.T, m *adapter.Manager) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/begin", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "user", "ada") })
 	mux.HandleFunc("/add", func(w http.ResponseWriter, r *http.Request) {
@@ -60,12 +80,10 @@ func newHotApp(t *testing.T, store scs.Store) *hotApp {
 			t.Error(err)
 		}
 	})
-	srv := httptest.NewServer(m.LoadAndSave(mux))
-	t.Cleanup(srv.Close)
-	return &hotApp{Manager: m, url: srv.URL}
+	return mux
 }
 
-// client has a connection for each request at once.
+// hotClient has a connection for each request at once.
 func hotClient(t *testing.T, n int) *http.Client {
 	tr := &http.Transport{MaxIdleConnsPerHost: n}
 	t.Cleanup(tr.CloseIdleConnections)
@@ -73,9 +91,11 @@ func hotClient(t *testing.T, n int) *http.Client {
 }
 
 func (a *hotApp) get(t *testing.T, c *http.Client, path string) (status int, body string) {
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+path, nil)
+	url := a.urls[int(a.turn.Add(1))%len(a.urls)]
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, nil)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return 0, ""
 	}
 	if a.cookie != "" {
 		r.Header.Set("Cookie", a.cookie)
@@ -156,11 +176,11 @@ func TestHotSession(t *testing.T) {
 			}
 		}
 		slices.Sort(took)
-		t.Logf("latency: half within %v, 99%% within %v; %d conflicts", took[len(took)/2], took[len(took)*99/100], a.Stats().Conflicts)
+		t.Logf("latency: half within %v, 99%% within %v", took[len(took)/2], took[len(took)*99/100])
 	})
 }
 
-// A logout among a hundred requests: they are all answered, those that begin
+// A logout among the requests of fifty clients: they are all answered, those that begin
 // after it find nobody, and no write brings the session back.
 func TestHotLogout(t *testing.T) {
 	const clients = 50
@@ -181,6 +201,9 @@ func TestHotLogout(t *testing.T) {
 					default:
 					}
 					status, body := a.get(t, c, fmt.Sprintf("/add?key=k%d", i))
+					if n == 0 {
+						begun <- struct{}{}
+					}
 					switch {
 					case after && status != http.StatusUnauthorized:
 						t.Errorf("client %d, after the logout: %d %s", i, status, body)
@@ -190,9 +213,6 @@ func TestHotLogout(t *testing.T) {
 					case status != http.StatusOK:
 						t.Errorf("client %d: %d %s", i, status, body)
 						return
-					}
-					if n == 0 {
-						begun <- struct{}{}
 					}
 				}
 			})

@@ -215,6 +215,9 @@ func TestSchedules(t *testing.T) {
 					return found
 				})
 			got := p.outcome(t)
+			if slices.ContainsFunc(run.Codes, func(code int) bool { return code != http.StatusOK }) {
+				t.Fatalf("%s in the order %v: answered %v (SCHEDULES_SEED=%d, schedule %d)", names(requests), run.Chosen, run.Codes, seed, i)
+			}
 			if run.CameBack {
 				t.Fatalf("%s in the order %v: the session came back (SCHEDULES_SEED=%d, schedule %d)", names(requests), run.Chosen, seed, i)
 			}
