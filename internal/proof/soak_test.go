@@ -488,6 +488,10 @@ func soakAwait(t *testing.T, what string, done func() bool) {
 // options. use asks what they use; its own connections are not counted.
 func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func() soakUse) {
 	t.Helper()
+	// First, as they may end the test.
+	redisURL := testserver.StartRedis(t).URL
+	dsn, schema := testserver.Schema(t)
+
 	memory := newSoakSite(t, log, "memory", backends.Config{CleanupInterval: 100 * time.Millisecond}, func(o *adapter.Options) { o.Rolling = true })
 	memory.records = func() int {
 		n, err := memory.store.Len(t.Context())
@@ -498,7 +502,6 @@ func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func()
 	}
 	sites = append(sites, memory)
 
-	redisURL := testserver.StartRedis(t).URL
 	conn, err := redis.DialURL(redisURL)
 	if err != nil {
 		t.Fatal(err)
@@ -531,7 +534,6 @@ func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func()
 		sites = append(sites, s)
 	}
 
-	dsn, schema := testserver.Schema(t)
 	db, err := sql.Open("postgres", dsn)
 	if err != nil {
 		t.Fatal(err)
