@@ -157,16 +157,15 @@ func sameData(a, b *snapshot) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return equal(ra.values, rb.values), nil
+	return len(ra.values) == 0 && len(rb.values) == 0 || equal(ra.values, rb.values), nil
 }
 
-// equal is reflect.DeepEqual, at a fraction of its cost for what comes out of
-// JSON; empty and nil are the same.
+// equal is reflect.DeepEqual, at a fraction of its cost for what comes out of JSON.
 func equal(a, b any) bool {
 	switch a := a.(type) {
 	case map[string]any:
 		b, ok := b.(map[string]any)
-		if !ok || len(a) != len(b) {
+		if !ok || len(a) != len(b) || (a == nil) != (b == nil) {
 			return false
 		}
 		for k, v := range a {
@@ -177,7 +176,7 @@ func equal(a, b any) bool {
 		return true
 	case []any:
 		b, ok := b.([]any)
-		return ok && slices.EqualFunc(a, b, equal)
+		return ok && (a == nil) == (b == nil) && slices.EqualFunc(a, b, equal)
 	case nil, bool, string, int, float64:
 		return a == b
 	}
