@@ -38,9 +38,11 @@ const (
 	redis      = module + "/backends/redis"
 	postgres   = module + "/backends/postgres"
 	storetest  = module + "/backends/storetest"
+	contract   = module + "/backends/contract"
 	demo       = module + "/demo"
 	parity     = module + "/parity"
 	wire       = module + "/internal/wire"
+	refusal    = module + "/internal/refusal"
 	testserver = module + "/internal/testserver"
 	leaktest   = module + "/internal/leaktest"
 )
@@ -63,11 +65,13 @@ const yaml = "yaml"
 
 var rooms = map[string]room{
 	wire:      {only: []string{}},
-	adapter:   {only: []string{scs, wire}, not: []string{yaml}, needs: []string{scs}},
+	refusal:   {only: []string{}},
+	contract:  {only: []string{scs}},
+	adapter:   {only: []string{scs, wire, refusal, contract, memory}, needs: []string{scs}},
 	memory:    {not: []string{adapter, auth, redigo, redisStore, pq, postgresStore, yaml}},
 	redis:     {not: []string{adapter, auth, pq, postgresStore, yaml}, needs: []string{redigo}},
 	postgres:  {not: []string{adapter, auth, redigo, redisStore, yaml}, needs: []string{pq}},
-	storetest: {only: []string{scs}},
+	storetest: {only: []string{scs, contract}},
 	backends:  {not: []string{adapter, auth, yaml}},
 	config:    {not: []string{auth, demo, parity}, needs: []string{adapter}},
 	auth:      {not: []string{backends, config, demo, parity, redigo, redisStore, pq, postgresStore, yaml}, needs: []string{adapter}},
