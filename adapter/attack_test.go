@@ -23,6 +23,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
+
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/adapter/config"
 	"github.com/samesid/samesid/backends/memory"
@@ -51,12 +53,12 @@ func TestFixation(t *testing.T) {
 		"Regenerate": (*adapter.Manager).Regenerate,
 		"RenewToken": (*adapter.Manager).RenewToken,
 	} {
-		for _, form := range []adapter.CookieForm{adapter.SignedCookies, adapter.MigrateCookies, adapter.UnsignedCookies} {
-			o := adapter.Options{Cookies: form}
+		for _, form := range []adapter.Signature{adapter.SignatureRequired, adapter.SignatureMigrating, adapter.SignatureNone} {
+			o := adapter.Options{Signature: form}
 			bothCodecs(t, o, func(t *testing.T, m *adapter.Manager) {
 				attackers := begin(t, m, map[string]any{"cart": "c"})
 				sent := cookieFor
-				if form == adapter.UnsignedCookies {
+				if form == adapter.SignatureNone {
 					sent = func(id string) string { return "connect.sid=" + id }
 				}
 				for what, planted := range map[string]string{
@@ -230,21 +232,21 @@ func TestCookieTossing(t *testing.T) {
 // one only over HTTPS. What it would drop is refused before it is sent, by
 // whatever way it is configured.
 func TestCookieNamePrefixes(t *testing.T) {
-	secure := adapter.Cookie{Secure: adapter.True}
+	secure := adapter.Cookie{Secure: adapter.SecureAlways}
 	for name, tt := range map[string]struct {
 		name   string
 		cookie adapter.Cookie
 		good   bool
 	}{
 		"host":                 {"__Host-sid", secure, true},
-		"host, path":           {"__Host-sid", adapter.Cookie{Secure: adapter.True, Path: "/app"}, false},
-		"host, domain":         {"__Host-sid", adapter.Cookie{Secure: adapter.True, Domain: "example.com"}, false},
+		"host, path":           {"__Host-sid", adapter.Cookie{Secure: adapter.SecureAlways, Path: "/app"}, false},
+		"host, domain":         {"__Host-sid", adapter.Cookie{Secure: adapter.SecureAlways, Domain: "example.com"}, false},
 		"host, not secure":     {"__Host-sid", adapter.Cookie{}, false},
-		"host, auto":           {"__Host-sid", adapter.Cookie{Secure: adapter.Auto}, false},
-		"host, another case":   {"__hOST-sid", adapter.Cookie{Secure: adapter.True, Domain: "example.com"}, false},
-		"secure":               {"__Secure-sid", adapter.Cookie{Secure: adapter.True, Path: "/app", Domain: "example.com"}, true},
+		"host, auto":           {"__Host-sid", adapter.Cookie{Secure: adapter.SecureAuto}, false},
+		"host, another case":   {"__hOST-sid", adapter.Cookie{Secure: adapter.SecureAlways, Domain: "example.com"}, false},
+		"secure":               {"__Secure-sid", adapter.Cookie{Secure: adapter.SecureAlways, Path: "/app", Domain: "example.com"}, true},
 		"secure, not secure":   {"__Secure-sid", adapter.Cookie{}, false},
-		"secure, auto":         {"__Secure-sid", adapter.Cookie{Secure: adapter.Auto}, false},
+		"secure, auto":         {"__Secure-sid", adapter.Cookie{Secure: adapter.SecureAuto}, false},
 		"secure, another case": {"__SECURE-sid", adapter.Cookie{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -278,12 +280,21 @@ func TestCookieNamePrefixes(t *testing.T) {
 			}
 			sent("CookieFunc", put(m))
 
-			m = newManager(t, adapter.Options{Cookie: adapter.Cookie{Secure: tt.cookie.Secure}})
-			m.Cookie.Name, m.Cookie.Domain = tt.name, tt.cookie.Domain
-			if tt.cookie.Path != "" {
-				m.Cookie.Path = tt.cookie.Path
+			if tt.cookie.Secure == adapter.SecureAuto {
+				return // scs has no such thing
 			}
-			sent("set on the Manager", put(m))
+			sm := scs.New()
+			sm.Cookie.Name, sm.Cookie.Domain, sm.Cookie.Secure = tt.name, tt.cookie.Domain, tt.cookie.Secure == adapter.SecureAlways
+			if tt.cookie.Path != "" {
+				sm.Cookie.Path = tt.cookie.Path
+			}
+			m, err = adapter.Wrap(sm, adapter.Options{Secrets: []string{secret}})
+			if (err == nil) != tt.good {
+				t.Errorf("Wrap: %v", err)
+			}
+			if err == nil {
+				sent("Wrap", put(m))
+			}
 		})
 	}
 }
@@ -631,19 +642,19 @@ var injections = []string{
 func TestHeaderInjection(t *testing.T) {
 	fields := map[string]struct {
 		option func(o *adapter.Options, text string)
-		field  func(m *adapter.Manager, text string) // of scs, after New
+		field  func(sm *scs.SessionManager, text string)
 	}{
 		"Name": {
 			func(o *adapter.Options, text string) { o.Name = text },
-			func(m *adapter.Manager, text string) { m.Cookie.Name = text },
+			func(sm *scs.SessionManager, text string) { sm.Cookie.Name = text },
 		},
 		"Domain": {
 			func(o *adapter.Options, text string) { o.Cookie.Domain = text },
-			func(m *adapter.Manager, text string) { m.Cookie.Domain = text },
+			func(sm *scs.SessionManager, text string) { sm.Cookie.Domain = text },
 		},
 		"Path": {
 			func(o *adapter.Options, text string) { o.Cookie.Path = "/" + text },
-			func(m *adapter.Manager, text string) { m.Cookie.Path = "/" + text },
+			func(sm *scs.SessionManager, text string) { sm.Cookie.Path = "/" + text },
 		},
 		"SameSite": {func(o *adapter.Options, text string) { o.Cookie.SameSite = adapter.SameSite("lax" + text) }, nil},
 		"Priority": {func(o *adapter.Options, text string) { o.Cookie.Priority = "low" + text }, nil},
@@ -669,9 +680,11 @@ func TestHeaderInjection(t *testing.T) {
 					t.Errorf("the error has %q as it is, for the log: %q", text, err)
 				}
 				if f.field != nil {
-					m := newManager(t, adapter.Options{})
-					f.field(m, text)
-					refused(t, fmt.Sprintf("set to %q after New", text), put(m))
+					sm := scs.New()
+					f.field(sm, text)
+					if _, err := adapter.Wrap(sm, adapter.Options{Secrets: []string{secret}}); err == nil {
+						t.Errorf("Wrap takes %q", text)
+					}
 				}
 				if name != "Name" {
 					cookie := o.Cookie
@@ -683,9 +696,9 @@ func TestHeaderInjection(t *testing.T) {
 	}
 
 	t.Run("GenID", func(t *testing.T) {
-		for _, form := range []adapter.CookieForm{adapter.SignedCookies, adapter.UnsignedCookies} {
+		for _, form := range []adapter.Signature{adapter.SignatureRequired, adapter.SignatureNone} {
 			for _, id := range append([]string{"a b", `a"b`, "a,b", `a\b`, "a=b", "a%0d%0ab", "a%3Bb"}, injections...) {
-				m := newManager(t, adapter.Options{Cookies: form, GenID: func(*http.Request) string { return id }})
+				m := newManager(t, adapter.Options{Signature: form, GenID: func(*http.Request) string { return id }})
 				w := put(m)
 				if strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
 					refused(t, fmt.Sprintf("the id %q", id), w)
@@ -938,12 +951,12 @@ func TestErrorsShowNothing(t *testing.T) {
 	serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "k", struct{ f func() }{}) })
 	errs["can't be stored"] = last
 	_, errs["options"] = adapter.New(adapter.Options{
-		Name: "a b", Secrets: []string{secret, ""}, TTL: -1, Unset: "x", Cookies: adapter.UnsignedCookies,
+		Name: "a b", Secrets: []string{secret, ""}, TTL: -1, Unset: "x", Signature: adapter.SignatureNone,
 		Cookie: adapter.Cookie{Domain: "a b", MaxAge: -1},
 	})
-	fields := newManager(t, adapter.Options{})
+	fields := scs.New()
 	fields.Cookie.Name = "a b"
-	_, errs["fields"] = fields.Load(t.Context(), id)
+	_, errs["fields"] = adapter.Wrap(fields, adapter.Options{Secrets: []string{secret}})
 
 	for name, err := range errs {
 		if err == nil {

@@ -266,7 +266,7 @@ func TestFarExpires(t *testing.T) {
 }
 
 func TestAutoSecureIsKept(t *testing.T) {
-	bothCodecs(t, adapter.Options{Rolling: true, Cookie: adapter.Cookie{Secure: adapter.Auto, MaxAge: time.Hour}, Proxy: adapter.True}, func(t *testing.T, m *adapter.Manager) {
+	bothCodecs(t, adapter.Options{Rolling: true, Cookie: adapter.Cookie{Secure: adapter.SecureAuto, MaxAge: time.Hour}, Proxy: adapter.ProxyTrusted}, func(t *testing.T, m *adapter.Manager) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("X-Forwarded-Proto", "https")
 		w := httptest.NewRecorder()
@@ -365,7 +365,7 @@ func TestNothingLivesPastItsDeadline(t *testing.T) {
 }
 
 func TestAbsoluteURLIsNotASecureConnection(t *testing.T) {
-	m := newManager(t, adapter.Options{Cookie: adapter.Cookie{Secure: adapter.True}})
+	m := newManager(t, adapter.Options{Cookie: adapter.Cookie{Secure: adapter.SecureAlways}})
 	r := httptest.NewRequest("GET", "https://example.com/", nil)
 	r.TLS = nil
 	w := httptest.NewRecorder()
@@ -469,21 +469,21 @@ func (s cancelStore) FindTouch(ctx context.Context, token string, expiry time.Ti
 	return b, ok, err
 }
 
-func (s cancelStore) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
+func (s cancelStore) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
 	if ctx.Err() != nil {
-		return false, ctx.Err()
+		return nil, false, ctx.Err()
 	}
-	return s.fullStore.Touch(ctx, token, expiry)
+	return s.fullStore.Swap(ctx, token, old, data, expiry)
 }
 
 func TestOddUnsignedIDs(t *testing.T) {
-	for _, form := range []adapter.CookieForm{adapter.MigrateCookies, adapter.UnsignedCookies} {
+	for _, form := range []adapter.Signature{adapter.SignatureMigrating, adapter.SignatureNone} {
 		store := newMapStore()
-		m := newManager(t, adapter.Options{Store: fullStore{store}, Cookies: form})
+		m := newManager(t, adapter.Options{Store: fullStore{store}, Signature: form})
 		for _, v := range []string{"%00", "\xff\xfe", strings.Repeat("a", 4000)} {
 			serve(m, "connect.sid="+v, func(w http.ResponseWriter, r *http.Request) {})
 			if got := store.takeCalls(); got != "" {
-				t.Errorf("form %d, %.8q: store calls %q", form, v, got)
+				t.Errorf("form %q, %.8q: store calls %q", form, v, got)
 			}
 		}
 	}
@@ -618,7 +618,7 @@ func TestCachesAreTold(t *testing.T) {
 // What decides whether a connection is secure, one reason at a time.
 func TestSecureConnections(t *testing.T) {
 	for name, tt := range map[string]struct {
-		proxy  adapter.Bool
+		proxy  adapter.Proxy
 		tls    bool
 		scheme string
 		header string
@@ -626,17 +626,17 @@ func TestSecureConnections(t *testing.T) {
 	}{
 		"plain":                        {},
 		"TLS":                          {tls: true, secure: true},
-		"TLS, proxy false":             {proxy: adapter.False, tls: true, secure: true},
+		"TLS, proxy false":             {proxy: adapter.ProxyIgnored, tls: true, secure: true},
 		"scheme":                       {scheme: "https", secure: true},
-		"scheme, proxy false":          {proxy: adapter.False, scheme: "https"},
-		"scheme, proxy true":           {proxy: adapter.True, scheme: "https"},
+		"scheme, proxy false":          {proxy: adapter.ProxyIgnored, scheme: "https"},
+		"scheme, proxy true":           {proxy: adapter.ProxyTrusted, scheme: "https"},
 		"header":                       {header: "https"},
-		"header, proxy false":          {proxy: adapter.False, header: "https"},
-		"header, proxy true":           {proxy: adapter.True, header: "https", secure: true},
-		"second in header, proxy true": {proxy: adapter.True, header: "http, https"},
+		"header, proxy false":          {proxy: adapter.ProxyIgnored, header: "https"},
+		"header, proxy true":           {proxy: adapter.ProxyTrusted, header: "https", secure: true},
+		"second in header, proxy true": {proxy: adapter.ProxyTrusted, header: "http, https"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newManager(t, adapter.Options{Proxy: tt.proxy, Cookie: adapter.Cookie{Secure: adapter.True}})
+			m := newManager(t, adapter.Options{Proxy: tt.proxy, Cookie: adapter.Cookie{Secure: adapter.SecureAlways}})
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.URL.Scheme = tt.scheme
 			if tt.tls {

@@ -2,45 +2,118 @@ package adapter_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log"
 	"net/http"
-	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
+
 	"github.com/samesid/samesid/adapter"
 )
 
-func ExampleManager() {
+func ExampleNew() {
 	sessions, err := adapter.New(adapter.Options{
-		Secrets: []string{"32 or more random bytes, kept secret"},
-		Cookie:  adapter.Cookie{MaxAge: 24 * time.Hour, SameSite: "lax"},
+		Secrets: []string{secret},
+		Cookie:  adapter.Cookie{MaxAge: 24 * time.Hour, SameSite: adapter.SameSiteLax},
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("/visits", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /visits", func(w http.ResponseWriter, r *http.Request) {
 		n := sessions.GetInt(r.Context(), "visits") + 1
 		sessions.Put(r.Context(), "visits", n)
 		fmt.Fprintf(w, "visit %d", n)
 	})
-	server := httptest.NewServer(sessions.LoadAndSave(mux))
-	defer server.Close()
 
-	res, err := http.Get(server.URL + "/visits")
+	browser := browse(sessions.LoadAndSave(mux))
+	browser.get("/visits")
+	browser.get("/visits")
+	fmt.Println(browser.cookie.Name, browser.cookie.MaxAge)
+	// Output:
+	// visit 1
+	// visit 2
+	// connect.sid 86400
+}
+
+// The code of the package comment.
+func Example() {
+	sessions, err := adapter.New(adapter.Options{Secrets: []string{secret}})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer res.Body.Close()
-	body, _ := io.ReadAll(res.Body)
-	fmt.Printf("%s, with the cookie %s\n", body, res.Cookies()[0].Name)
-	// Output: visit 1, with the cookie connect.sid
+	visits := func(w http.ResponseWriter, r *http.Request) {
+		n := sessions.GetInt(r.Context(), "visits") + 1
+		sessions.Put(r.Context(), "visits", n)
+		fmt.Fprintf(w, "visit %d", n)
+	}
+	handler := sessions.LoadAndSave(http.HandlerFunc(visits))
+
+	browser := browse(handler)
+	browser.get("/")
+	browser.get("/")
+	// Output:
+	// visit 1
+	// visit 2
+}
+
+// A program that uses scs keeps its settings, its store and its users' sessions.
+func ExampleWrap() {
+	sm := scs.New()
+	sm.Lifetime = 12 * time.Hour
+
+	sessions, err := adapter.Wrap(sm, adapter.Options{
+		Secrets:   []string{secret},
+		Signature: adapter.SignatureMigrating, // scs's own cookies too, for now
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	browser := browse(sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sessions.Put(r.Context(), "user", "ann")
+		fmt.Fprintf(w, "hello, %s", sessions.GetString(r.Context(), "user"))
+	})))
+	browser.get("/")
+	fmt.Println(browser.cookie.Name, browser.cookie.MaxAge, browser.cookie.SameSite == http.SameSiteLaxMode)
+	// Output:
+	// hello, ann
+	// session 43200 true
+}
+
+// A struct needs no gob.Register, and Express sees it as a plain object.
+func ExamplePut() {
+	type Cart struct {
+		Items []string
+		Total int
+	}
+	sessions := adapter.MustNew(adapter.Options{Secrets: []string{secret}})
+	browser := browse(sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		cart, err := adapter.Get[Cart](r.Context(), sessions, "cart")
+		if err != nil && !errors.Is(err, adapter.ErrNoValue) {
+			http.Error(w, "Internal Server Error", http.StatusInternalServerError)
+			return
+		}
+		cart.Items = append(cart.Items, "tea")
+		cart.Total += 4
+		if err := adapter.Put(r.Context(), sessions, "cart", cart); err != nil {
+			http.Error(w, "Internal Server Error", http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprint(w, cart)
+	})))
+	browser.get("/")
+	browser.get("/")
+	// Output:
+	// {[tea] 4}
+	// {[tea tea] 8}
 }
 
 func ExampleGet() {
@@ -48,11 +121,8 @@ func ExampleGet() {
 		Name  string
 		Roles []string
 	}
-	sessions, err := adapter.New(adapter.Options{Secrets: []string{"32 or more random bytes, kept secret"}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	ctx, err := sessions.Load(context.Background(), "")
+	sessions := adapter.MustNew(adapter.Options{Secrets: []string{secret}})
+	ctx, err := sessions.LoadID(context.Background(), "") // a new session, without a request
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -64,35 +134,46 @@ func ExampleGet() {
 	// Output: Ann [admin] <nil>
 }
 
-// The README's Go code is that of examples which are compiled and run.
+// The Go code of the README and of the package comment is that of examples, which are
+// compiled and run.
 func TestReadmeCodeIsCompiled(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	files, err := filepath.Glob("example*_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var compiled []string
-	for _, file := range []string{"example_test.go", "../auth/readme_test.go"} {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+	for _, file := range append(files, "../auth/readme_test.go") {
+		compiled = append(compiled, withoutIndent(readFile(t, file)))
+	}
+	for file, code := range map[string]*regexp.Regexp{
+		"../README.md": regexp.MustCompile("(?s)```go\n(.*?)```"),
+		"doc.go":       regexp.MustCompile("//\n((?://\t.*\n)*//\t.*:=.*\n(?://\t.*\n)*)"),
+	} {
+		blocks := code.FindAllStringSubmatch(readFile(t, file), -1)
+		if len(blocks) == 0 {
+			t.Errorf("%s has no Go code", file)
 		}
-		compiled = append(compiled, withoutIndent(string(b)))
-	}
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	if len(blocks) == 0 {
-		t.Error("the README has no Go code")
-	}
-	for _, block := range blocks {
-		if code := withoutIndent(block[1]); !strings.Contains(strings.Join(compiled, "\n"), code) {
-			t.Errorf("this code of the README is in no example:\n%s", block[1])
+		for _, block := range blocks {
+			if code := withoutIndent(block[1]); !strings.Contains(strings.Join(compiled, "\n"), code) {
+				t.Errorf("this code of %s is in no example:\n%s", file, block[1])
+			}
 		}
 	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func withoutIndent(code string) string {
 	var lines []string
 	for line := range strings.Lines(code) {
-		lines = append(lines, strings.TrimSpace(line))
+		lines = append(lines, strings.TrimSpace(strings.TrimPrefix(line, "//\t")))
 	}
 	return strings.TrimSpace(strings.Join(lines, "\n"))
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/contract"
 )
 
 // everyStore runs a test under each codec, on a store with every optional
@@ -38,7 +39,7 @@ func everyStore(t *testing.T, o adapter.Options, test func(t *testing.T, m *adap
 type swapStore struct {
 	scs.CtxStore
 	scs.IterableCtxStore
-	adapter.Swapper
+	contract.Swapper
 }
 
 // Whatever another request does with a session that has ended, the session

@@ -14,6 +14,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/wire"
 )
@@ -116,17 +117,6 @@ func (s *mapStore) Delete(token string) error { return s.DeleteCtx(context.Backg
 // fullStore has every optional method too.
 type fullStore struct{ *mapStore }
 
-func (s fullStore) Touch(_ context.Context, token string, expiry time.Time) (bool, error) {
-	err := s.call("touch")
-	defer s.mu.Unlock()
-	b, ok := s.live(token)
-	if err != nil || !ok {
-		return false, err
-	}
-	s.put(token, b, expiry)
-	return true, nil
-}
-
 func (s fullStore) FindTouch(_ context.Context, token string, expiry time.Time) ([]byte, bool, error) {
 	err := s.call("findtouch")
 	defer s.mu.Unlock()
@@ -155,6 +145,8 @@ func (s fullStore) Swap(_ context.Context, token string, old, data []byte, expir
 		name = "create"
 	case data == nil:
 		name = "take"
+	case bytes.Equal(old, data):
+		name = "touch"
 	}
 	err := s.call(name)
 	defer s.mu.Unlock()
@@ -173,16 +165,27 @@ func (s fullStore) Swap(_ context.Context, token string, old, data []byte, expir
 	return nil, true, nil
 }
 
-func (s fullStore) Rename(_ context.Context, old, new string) (bool, error) {
-	err := s.call("rename")
+func (s fullStore) Move(_ context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	err := s.call("move")
 	defer s.mu.Unlock()
-	_, ok := s.live(old)
-	if _, taken := s.live(new); err != nil || !ok || taken {
-		return false, err
+	if err != nil {
+		return nil, false, err
 	}
-	s.records[new] = s.records[old]
-	delete(s.records, old)
-	return true, nil
+	_, taken := s.live(to)
+	current, same := make([][]byte, len(from)), true
+	for i, r := range from {
+		b, ok := s.live(r.Token)
+		current[i], same = b, same && ok && bytes.Equal(b, r.Data)
+		taken = taken && r.Token != to
+	}
+	if !same || taken {
+		return current, false, nil
+	}
+	for _, r := range from {
+		delete(s.records, r.Token)
+	}
+	s.put(to, data, expiry)
+	return nil, true, nil
 }
 
 // plainStore hides all but scs.Store and listing.
@@ -197,11 +200,10 @@ func (p plainStore) All() (map[string][]byte, error) { return p.s.AllCtx(context
 
 var (
 	_ scs.CtxStore         = (*mapStore)(nil)
-	_ adapter.Toucher      = fullStore{}
-	_ adapter.FindToucher  = fullStore{}
-	_ adapter.FindExpirer  = fullStore{}
-	_ adapter.Swapper      = fullStore{}
-	_ adapter.Renamer      = fullStore{}
+	_ contract.FindToucher = fullStore{}
+	_ contract.FindExpirer = fullStore{}
+	_ contract.Swapper     = fullStore{}
+	_ contract.Mover       = fullStore{}
 	_ scs.IterableStore    = plainStore{}
 	_ scs.IterableCtxStore = (*mapStore)(nil)
 )
@@ -210,7 +212,7 @@ var (
 // say otherwise.
 func newManager(t testing.TB, o adapter.Options) *adapter.Manager {
 	t.Helper()
-	if o.Secrets == nil && o.Cookies != adapter.UnsignedCookies {
+	if o.Secrets == nil && o.Signature != adapter.SignatureNone {
 		o.Secrets = []string{secret}
 	}
 	if o.Store == nil {

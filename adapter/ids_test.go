@@ -15,16 +15,16 @@ import (
 // With hashed ids, who reads the store has nothing that a cookie could carry:
 // neither the id, nor a hash that passes for one.
 func TestHashedIDs(t *testing.T) {
-	for _, form := range []adapter.IDForm{adapter.HashedIDs, adapter.MigrateIDs} {
+	for _, form := range []adapter.StoreKey{adapter.StoreKeyHash, adapter.StoreKeyMigrating} {
 		store := newMapStore()
-		m := newManager(t, adapter.Options{Store: fullStore{store}, IDs: form})
+		m := newManager(t, adapter.Options{Store: fullStore{store}, StoreKey: form})
 		id := begin(t, m, map[string]any{"user": "u"})
 		key := onlyKey(t, store)
 		if key == id {
 			t.Fatal("the id itself is in the store")
 		}
 		cookies := []string{"connect.sid=" + key, "connect.sid=s%3A" + key, "connect.sid=" + id}
-		if form == adapter.HashedIDs {
+		if form == adapter.StoreKeyHash {
 			cookies = append(cookies, cookieFor(key)) // by someone who has the secret too
 		}
 		for i, cookie := range cookies {
@@ -44,9 +44,9 @@ func TestHashedIDs(t *testing.T) {
 
 // A hash from the store, in an unsigned cookie where those are accepted, is no id.
 func TestHashInAnUnsignedCookie(t *testing.T) {
-	for _, form := range []adapter.CookieForm{adapter.UnsignedCookies, adapter.MigrateCookies} {
+	for _, form := range []adapter.Signature{adapter.SignatureNone, adapter.SignatureMigrating} {
 		store := newMapStore()
-		m := newManager(t, adapter.Options{Store: fullStore{store}, IDs: adapter.HashedIDs, Cookies: form})
+		m := newManager(t, adapter.Options{Store: fullStore{store}, StoreKey: adapter.StoreKeyHash, Signature: form})
 		id := begin(t, m, map[string]any{"user": "u"})
 		for value, want := range map[string]bool{id: true, onlyKey(t, store): false} {
 			serve(m, "connect.sid="+value, func(w http.ResponseWriter, r *http.Request) {
@@ -66,7 +66,7 @@ func TestMigrateIDs(t *testing.T) {
 	id := begin(t, before, map[string]any{"user": "u"})
 	left := begin(t, before, map[string]any{"user": "v"})
 
-	m := newManager(t, adapter.Options{Store: fullStore{store}, Cookie: adapter.Cookie{MaxAge: time.Hour}, IDs: adapter.MigrateIDs})
+	m := newManager(t, adapter.Options{Store: fullStore{store}, Cookie: adapter.Cookie{MaxAge: time.Hour}, StoreKey: adapter.StoreKeyMigrating})
 	store.takeCalls()
 	w := serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
 		if m.GetString(r.Context(), "user") != "u" {
@@ -79,7 +79,7 @@ func TestMigrateIDs(t *testing.T) {
 	if w.Code != http.StatusOK || w.Header().Get("Set-Cookie") == "" {
 		t.Errorf("status %d, Set-Cookie %q", w.Code, w.Header().Get("Set-Cookie"))
 	}
-	if got, want := store.takeCalls(), "findtouch rename findtouch findtouch replace replace replace"; got != want {
+	if got, want := store.takeCalls(), "findtouch find findtouch find move move find replace"; got != want {
 		t.Errorf("calls %q, want %q", got, want)
 	}
 	if _, ok := store.records[id]; ok {
@@ -118,7 +118,7 @@ func TestMigrateIDsAtOnce(t *testing.T) {
 	slow := &renamedMeanwhile{fullStore: fullStore{store}, other: func() {
 		within(t, m, id, func(context.Context) {})
 	}}
-	m = newManager(t, adapter.Options{Store: slow, IDs: adapter.MigrateIDs})
+	m = newManager(t, adapter.Options{Store: slow, StoreKey: adapter.StoreKeyMigrating})
 	within(t, m, id, func(ctx context.Context) {
 		if !m.Exists(ctx, "user") {
 			t.Error("logged out by the change")
@@ -131,24 +131,48 @@ type renamedMeanwhile struct {
 	other func()
 }
 
-func (s *renamedMeanwhile) Rename(ctx context.Context, old, new string) (bool, error) {
+func (s *renamedMeanwhile) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
 	if other := s.other; other != nil {
 		s.other = nil
 		other()
 	}
-	return s.fullStore.Rename(ctx, old, new)
+	return s.fullStore.FindCtx(ctx, token)
 }
 
+// A logout ends a session that another request has moved to its hash meanwhile.
+func TestMigrateIDsBesideLogout(t *testing.T) {
+	store := newMapStore()
+	before := newManager(t, adapter.Options{Store: fullStore{store}})
+	id := begin(t, before, map[string]any{"user": "u"})
+	m := newManager(t, adapter.Options{Store: fullStore{store}, StoreKey: adapter.StoreKeyMigrating})
+	within(t, m, id, func(ctx context.Context) {
+		within(t, m, id, func(context.Context) {})
+		if err := m.Destroy(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	if len(store.records) != 0 {
+		t.Error("the session lives on under its hash")
+	}
+}
+
+// A session that can't be moved stays where it is, and the request has an error.
 func TestMigrateIDsFailsClosed(t *testing.T) {
 	store := newMapStore()
 	before := newManager(t, adapter.Options{Store: fullStore{store}})
 	id := begin(t, before, map[string]any{"user": "u"})
-	m := newManager(t, adapter.Options{Store: fullStore{store}, IDs: adapter.MigrateIDs})
-	store.fail = map[string]error{"rename": errors.New("down")}
-	w := serve(m, cookieFor(id), func(http.ResponseWriter, *http.Request) { t.Error("the handler ran") })
-	if w.Code != http.StatusServiceUnavailable {
+	m := newManager(t, adapter.Options{Store: fullStore{store}, StoreKey: adapter.StoreKeyMigrating})
+	store.fail = map[string]error{"move": errors.New("down")}
+	w := serve(m, cookieFor(id), func(http.ResponseWriter, *http.Request) {})
+	if w.Code != http.StatusServiceUnavailable || onlyKey(t, store) != id {
 		t.Errorf("status %d", w.Code)
 	}
+	store.fail = nil
+	within(t, m, id, func(ctx context.Context) {
+		if !m.Exists(ctx, "user") {
+			t.Error("logged out by the failure")
+		}
+	})
 }
 
 func onlyKey(t *testing.T, store *mapStore) string {

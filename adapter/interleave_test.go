@@ -53,18 +53,21 @@ func everyOrder(t *testing.T, o adapter.Options, requests ...interleave.Script) 
 	store, turns, out := fullStore{newMapStore()}, &interleave.Turns{}, &logs{}
 	o.Store, o.Logger, o.GenID = turns.Scheduled(store), out.logger(), interleave.GenID
 	m := newManager(t, o)
-	var seed []byte
-	{
-		id := begin(t, m, map[string]any{"user": "u"})
-		seed = store.records[id].data
-	}
+	id := begin(t, m, map[string]any{"user": "u"})
+	seed := store.records[id].data
+	delete(store.records, id) // GenID has the same id for the next
+	id = begin(t, m, map[string]any{"other": true})
+	other := store.records[id].data
 
 	var names []string
 	for _, r := range requests {
 		names = append(names, r.Name)
 	}
 	for schedule := []int{}; schedule != nil; {
-		store.records = map[string]mapRecord{first: {seed, time.Now().Add(24 * time.Hour)}}
+		store.records = map[string]mapRecord{
+			first:            {seed, time.Now().Add(24 * time.Hour)},
+			interleave.Other: {other, time.Now().Add(24 * time.Hour)},
+		}
 		run := turns.Do(requests, []*adapter.Manager{m}, cookieFor(first), func(step int, can []int) int {
 			if step < len(schedule) {
 				return schedule[step]

@@ -8,10 +8,14 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
 
+	"github.com/samesid/samesid/backends/contract"
+	"github.com/samesid/samesid/backends/memory"
+	"github.com/samesid/samesid/internal/refusal"
 	"github.com/samesid/samesid/internal/wire"
 )
 
@@ -19,222 +23,302 @@ import (
 // written for scs works on it unchanged: the data methods (Put, GetString,
 // Remove, Keys, …) are scs's own, and those that reach the store or the cookie
 // (LoadAndSave, Load, Commit, Destroy, RenewToken, Iterate, …) are replaced by
-// methods of the same name and meaning. Call them on the Manager: the embedded
-// SessionManager's own would go round the signature and the guarantees.
+// methods of the same name and meaning. Call them on the Manager: those of the
+// embedded SessionManager return an error.
 //
-// The embedded fields (Cookie, Lifetime, IdleTimeout, Store, Codec, ErrorFunc,
-// HashTokenInStore) hold what New made of the Options and may be changed until
-// the first request. They are read then, once; what can't be honoured is an
-// error on every request.
+// The embedded fields show what the Manager was made with. Only ErrorFunc can be changed
+// afterwards, before the first request; a change of another one has no effect, and is an
+// error in the log.
 //
 // A Manager is safe for concurrent use.
 type Manager struct {
 	*scs.SessionManager
 
-	opts   Options
-	signer *wire.Signer       // nil: cookies are not signed
-	given  scs.SessionManager // the fields as New set them, to see what was changed since
+	cfg    *config
+	sweeps atomic.Pointer[[]*sweep]
+	moves  moves
+	stats  counters
 
-	once sync.Once
-	cfg  *config
-	err  error
-
-	plainHTTP sync.Once // the warning for a secure cookie on a plain connection
-
-	stats counters
+	// What is said once.
+	plainHTTP, noSignature, unknown, changed sync.Once
 }
 
-// config is what a request reads. It is made once, at the first request, from
-// the Options and the fields of scs.
+// config is what a request reads. It never changes.
 type config struct {
 	Options
-	engine scs.SessionManager // scs's fields as scs is to see them; copied for each request
+	fields scs.SessionManager // the embedded fields, to see what was changed since
+	engine scs.SessionManager // holds the data of a request: see data
 	store  *guardedStore
 	codec  recordCodec
-	hash   bool          // Options.IDs, or HashTokenInStore
-	rename Renamer       // MigrateIDs; else nil
-	idle   time.Duration // sliding expiry of a session without an age of its own; 0: none, it ends at its deadline
-	// persist sends an expiry with the cookie of a session without an age of
-	// its own: scs's Cookie.Persist.
-	persist bool
-	cookie  wire.Cookie // a new session's, but for what depends on the request
+	isJSON bool
+	signer *wire.Signer // nil: cookies are not signed
+
+	hash    bool          // the store key is the hash of the id
+	migrate bool          // and a session may be stored under its id still
+	idle    time.Duration // sliding expiry of a session without an age of its own; 0: none, it ends at its deadline
+	cookie  wire.Cookie   // a new session's, but for what depends on the request
+
+	// What scs does, for Wrap.
+	fromSCS bool // the cookie is sent whenever scs would send it
+	persist bool // with an expiry, also without a maxAge
+	resends bool // with each response
 }
 
-// forever stands for "no absolute lifetime" where scs wants a Lifetime. A
-// deadline that far away is not stored.
-const forever = 100 * 365 * 24 * time.Hour
-
 // New makes a Manager. The error names every field that can't be used, and the
-// fix. New warns in the log about a secret that is short.
-//
-// Like scs.New, it starts a memory store, whose clean-up goroutine runs as long
-// as the process does: make a Manager once, not for each request.
+// fix. New warns in the log about a secret that is short, and about guarantees that the
+// store can't keep across processes.
 func New(opts Options) (*Manager, error) {
-	opts, err := opts.checked()
+	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	sm := scs.New()
 	if opts.Store == nil {
-		opts.Store = sm.Store
+		opts.Store = memory.New(memory.Options{Logger: opts.Logger})
 	}
-	m := &Manager{SessionManager: sm, opts: opts}
-	if opts.Cookies != UnsignedCookies {
-		m.signer = wire.NewSigner(opts.Secrets)
-	}
-	sm.Store = opts.Store
+	sm := newSessionManager()
 	sm.Codec = opts.Codec
 	sm.Lifetime = opts.AbsoluteLifetime
 	sm.IdleTimeout = opts.TTL
 	if opts.Cookie.MaxAge > 0 {
 		sm.IdleTimeout = opts.Cookie.MaxAge
 	}
-	sm.HashTokenInStore = opts.IDs != PlainIDs
-	sm.ErrorFunc = m.respondError
+	sm.HashTokenInStore = opts.StoreKey != StoreKeyID
 	sm.Cookie = scs.SessionCookie{
 		Name:        opts.Name,
 		Domain:      opts.Cookie.Domain,
 		Path:        cmp.Or(opts.Cookie.Path, "/"),
-		HttpOnly:    opts.Cookie.HTTPOnly != False,
-		Secure:      opts.Cookie.Secure == True,
+		HttpOnly:    !opts.Cookie.ScriptAccess,
+		Secure:      opts.Cookie.Secure == SecureAlways,
 		SameSite:    opts.Cookie.SameSite.http(),
 		Partitioned: opts.Cookie.Partitioned,
 		Persist:     opts.Cookie.MaxAge > 0,
 	}
-	m.given = *sm
-	if _, err := m.makeConfig(); err != nil {
-		return nil, err
-	}
-	for i, s := range opts.Secrets {
-		if len(s) < 32 {
-			opts.Logger.Warn(fmt.Sprintf("session: Secrets[%d] is %d bytes long: use 32 random bytes or more", i, len(s)))
-		}
-		opts.Secrets[i] = "hidden" // printing a Manager must not show it; the signer has it
-	}
+	m := newManager(sm, &config{Options: opts, idle: opts.TTL})
+	sm.ErrorFunc = m.RespondError
 	return m, nil
 }
 
-// config returns what requests read, made at the first call.
-func (m *Manager) config() (*config, error) {
-	m.once.Do(func() { m.cfg, m.err = m.makeConfig() })
-	return m.cfg, m.err
+// MustNew is New for a program that can't run without: an error is a panic.
+func MustNew(opts Options) *Manager {
+	m, err := New(opts)
+	if err != nil {
+		panic(err)
+	}
+	return m
 }
 
-// makeConfig joins the Options and what was set on scs's fields since New.
-func (m *Manager) makeConfig() (*config, error) {
-	now, given := m.SessionManager, &m.given
-	o := m.opts
-	var errs []error
-	refuse := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("adapter: Manager."+format, args...))
+// Wrap makes a Manager of scs's, for a program that comes from scs: all of its fields
+// hold as they are, defaults included, and cookies are sent as scs sends them. Secrets
+// are required, unless opts.Signature is SignatureNone; SignatureMigrating logs nobody
+// out. In opts, what is a field of scs's must be left zero: Name, Store, Codec,
+// Cookie, CookieFunc, TTL, AbsoluteLifetime, Rolling and ResendAfter. The error names
+// every field that can't be used, and the fix.
+//
+// sm belongs to the Manager from then on. Its data methods work on the Manager's
+// sessions; its own LoadAndSave, Load, Commit, RenewToken, Destroy, MergeSession and Iterate return
+// an error. HashTokenInStore is StoreKeyHash.
+func Wrap(sm *scs.SessionManager, opts Options) (*Manager, error) {
+	if sm == nil {
+		return nil, errors.New("adapter: Wrap: the scs.SessionManager is nil; use New")
 	}
-
-	idle := now.IdleTimeout
-	cookie := now.Cookie
-	o.Name, cookie.Name = cookie.Name, given.Cookie.Name
-	if o.CookieFunc == nil {
-		if cookie.Path == "" {
-			refuse("Cookie.Path: is empty; say \"/\"")
-		}
-		o.Cookie.Path, o.Cookie.Domain, o.Cookie.Partitioned = cookie.Path, cookie.Domain, cookie.Partitioned
-		if cookie.HttpOnly != given.Cookie.HttpOnly {
-			o.Cookie.HTTPOnly = boolOf(cookie.HttpOnly)
-		}
-		if cookie.Secure != given.Cookie.Secure {
-			o.Cookie.Secure = boolOf(cookie.Secure)
-		}
-		if cookie.SameSite != given.Cookie.SameSite {
-			o.Cookie.SameSite = sameSiteOf(cookie.SameSite)
-		}
-	} else if cookie != given.Cookie || idle != given.IdleTimeout {
-		refuse("Cookie and Manager.IdleTimeout: Options.CookieFunc makes the cookie; set it there")
+	opts, err := opts.fromSCS(sm)
+	if err != nil {
+		return nil, err
 	}
-
-	switch {
-	case o.Cookie.MaxAge == 0:
-		o.TTL = idle
-	case cookie.Persist:
-		o.Cookie.MaxAge = idle
-	default:
-		o.Cookie.MaxAge, o.TTL = 0, idle
-	}
-	o.AbsoluteLifetime = now.Lifetime
-	switch {
-	case idle < 0:
-		refuse("IdleTimeout: is negative (%v); 0 is none", idle)
-	case idle == 0 && now.Lifetime == 0:
-		refuse("IdleTimeout and Manager.Lifetime: are both 0, so that a session would never end; set one")
-	}
-
-	o.Store, o.Codec = now.Store, now.Codec
-	if o.Store == nil {
-		refuse("Store: is nil")
-	}
-	if o.Codec == nil {
-		refuse("Codec: is nil")
-	}
-	if now.ErrorFunc == nil {
-		refuse("ErrorFunc: is nil")
-	}
-	switch {
-	case !now.HashTokenInStore:
-		o.IDs = PlainIDs
-	case o.IDs == PlainIDs && sharedWithExpress(o.Store):
-		refuse("HashTokenInStore: can't be used with this store: Express looks for the id itself; use another layout")
-	case o.IDs == PlainIDs:
-		o.IDs = HashedIDs
-	}
-	if _, err := o.checked(); err != nil {
-		errs = append(errs, err)
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-
-	c := &config{
-		Options: o,
-		engine:  *now,
-		store:   newGuardedStore(o.Store),
-		codec:   recordCodecOf(o.Codec),
-		hash:    o.IDs != PlainIDs,
-		idle:    idle,
-		persist: cookie.Persist && o.Cookie.MaxAge == 0,
-		cookie:  o.Cookie.wire(),
-	}
-	if o.IDs == MigrateIDs {
-		c.rename = o.Store.(Renamer)
-	}
-	if o.Cookie.MaxAge > 0 {
-		c.idle = o.TTL
-	}
-	// scs marks every loaded session as modified when IdleTimeout is set, and
-	// hashes the token before a store sees it: both are done here instead.
-	c.engine.IdleTimeout = 0
-	c.engine.HashTokenInStore = false
-	if c.engine.Lifetime == 0 {
-		c.engine.Lifetime = forever
-	}
-	return c, nil
+	sliding := sm.IdleTimeout > 0
+	return newManager(sm, &config{
+		Options: opts,
+		idle:    sm.IdleTimeout,
+		fromSCS: true,
+		persist: sm.Cookie.Persist,
+		resends: sliding,
+	}), nil
 }
 
-// StoreError is the failure of a store, as ErrorFunc and the Manager's methods
-// see it. The session's state is unknown, so the request must not go on as if
-// nobody were signed in.
-type StoreError struct {
-	Op  string // find, save, touch, delete, list
-	Err error
+// MustWrap is Wrap for a program that can't run without: an error is a panic.
+func MustWrap(sm *scs.SessionManager, opts Options) *Manager {
+	m, err := Wrap(sm, opts)
+	if err != nil {
+		panic(err)
+	}
+	return m
 }
 
-func (e *StoreError) Error() string { return "session: " + e.Op + ": " + e.Err.Error() }
-
-// Unwrap returns the store's own error.
-func (e *StoreError) Unwrap() error { return e.Err }
-
-func storeError(op string, err error) error {
-	if err == nil {
-		return nil
+// fromSCS returns the Options that say what the fields of scs's do, with the defaults
+// filled in.
+func (o Options) fromSCS(sm *scs.SessionManager) (Options, error) {
+	given := refusal.List{Package: "adapter", Struct: "Options"}
+	for _, f := range []struct {
+		name string
+		set  bool
+		use  string
+	}{
+		{"Name", o.Name != "", "Cookie.Name"},
+		{"Store", o.Store != nil, "Store"},
+		{"Codec", o.Codec != nil, "Codec"},
+		{"Cookie", o.Cookie != Cookie{}, "Cookie"},
+		{"CookieFunc", o.CookieFunc != nil, "Cookie"},
+		{"TTL", o.TTL != 0, "IdleTimeout"},
+		{"AbsoluteLifetime", o.AbsoluteLifetime != 0, "Lifetime"},
+		{"Rolling", o.Rolling, "IdleTimeout"},
+		{"ResendAfter", o.ResendAfter != 0, "IdleTimeout"},
+	} {
+		if f.set {
+			given.Add(f.name, "Wrap takes the SessionManager's %s in its place; drop it, or use New", f.use)
+		}
 	}
-	return &StoreError{Op: op, Err: err}
+	r := refusal.List{Package: "adapter", Struct: "SessionManager"}
+	for _, f := range []struct {
+		name string
+		age  time.Duration
+	}{{"Lifetime", sm.Lifetime}, {"IdleTimeout", sm.IdleTimeout}} {
+		switch {
+		case f.age < 0:
+			r.Add(f.name, "is negative (%v)", f.age)
+		case f.age > 0 && f.age < time.Millisecond:
+			r.Add(f.name, "%s", withoutUnit(f.age))
+		}
+	}
+	if sm.Lifetime == 0 && sm.IdleTimeout == 0 {
+		r.Add("Lifetime IdleTimeout", "are both 0, so that a session would never end; set one")
+	}
+	for _, f := range []struct {
+		name  string
+		isNil bool
+	}{{"Store", sm.Store == nil}, {"Codec", sm.Codec == nil}, {"ErrorFunc", sm.ErrorFunc == nil}} {
+		if f.isNil {
+			r.Add(f.name, "is nil; begin with scs.New()")
+		}
+	}
+	if _, ok := sm.Store.(*detached); ok {
+		r.Add("Store", "is a Manager's already: make a SessionManager for each Manager, with scs.New()")
+	}
+	if sm.Cookie.Path == "" {
+		r.Add("Cookie.Path", `is empty; use "/"`)
+	}
+	if err := errors.Join(given.Err(), r.Err()); err != nil {
+		return o, err
+	}
+	o.Name, o.Store, o.Codec = sm.Cookie.Name, sm.Store, sm.Codec
+	o.Cookie = Cookie{
+		Path:         sm.Cookie.Path,
+		Domain:       sm.Cookie.Domain,
+		ScriptAccess: !sm.Cookie.HttpOnly,
+		SameSite:     sameSiteOf(sm.Cookie.SameSite),
+		Partitioned:  sm.Cookie.Partitioned,
+	}
+	if sm.Cookie.Secure {
+		o.Cookie.Secure = SecureAlways
+	}
+	if sm.HashTokenInStore && o.StoreKey == StoreKeyID {
+		o.StoreKey = StoreKeyHash
+	}
+	touchAfter := o.TouchAfter
+	o.TouchAfter = 0 // it is compared with IdleTimeout
+	o, err := o.withDefaults()
+	if err != nil {
+		return o, err
+	}
+	if o.TouchAfter = touchAfter; touchAfter < 0 || touchAfter > 0 && touchAfter >= sm.IdleTimeout {
+		given.Add("TouchAfter", "must be less than the SessionManager's IdleTimeout (%v, %v), or a session in use would end before it is touched", touchAfter, sm.IdleTimeout)
+	}
+	o.TTL, o.AbsoluteLifetime = sm.IdleTimeout, sm.Lifetime
+	if sm.Cookie.Persist && sm.IdleTimeout > 0 {
+		o.Cookie.MaxAge = sm.IdleTimeout // as Express would say it
+	}
+	return o, given.Err()
+}
+
+// newManager makes the Manager of a SessionManager and of a config that has the Options
+// and what only Wrap says.
+func newManager(sm *scs.SessionManager, c *config) *Manager {
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	c.store = newGuardedStore(c.Store)
+	c.codec = recordCodecOf(c.Codec)
+	_, c.isJSON = c.codec.(jsonRecords)
+	c.hash, c.migrate = c.StoreKey != StoreKeyID, c.StoreKey == StoreKeyMigrating
+	c.cookie = c.Cookie.wire()
+	c.engine = engineOf(sm, c.AbsoluteLifetime)
+	sm.Store = &detached{}
+	c.fields = *sm
+	m := &Manager{SessionManager: sm, cfg: c}
+
+	c.store.warn(c.Logger)
+	if c.Signature != SignatureNone {
+		c.signer = wire.NewSigner(c.Secrets)
+	}
+	for i, s := range c.Secrets {
+		if len(s) < 32 {
+			c.Logger.Warn(fmt.Sprintf("session: Secrets[%d] is %d bytes long: use 32 random bytes or more", i, len(s)))
+		}
+		c.Secrets[i] = "hidden" // printing a Manager must not show it; the signer has it
+	}
+	return m
+}
+
+// checkFields reports a change of the embedded fields, which has no effect.
+func (m *Manager) checkFields() {
+	now, was := m.SessionManager, &m.cfg.fields
+	if now.Lifetime == was.Lifetime && now.IdleTimeout == was.IdleTimeout && now.HashTokenInStore == was.HashTokenInStore &&
+		now.Cookie == was.Cookie && now.Store == was.Store && sameCodec(now.Codec, was.Codec) {
+		return
+	}
+	m.changed.Do(func() {
+		for _, f := range []struct {
+			name    string
+			changed bool
+			use     string
+		}{
+			{"Lifetime", now.Lifetime != was.Lifetime, "Options.AbsoluteLifetime"},
+			{"IdleTimeout", now.IdleTimeout != was.IdleTimeout, "Options.TTL or Options.Cookie.MaxAge"},
+			{"HashTokenInStore", now.HashTokenInStore != was.HashTokenInStore, "Options.StoreKey"},
+			{"Cookie", now.Cookie != was.Cookie, "Options.Cookie and Options.Name"},
+			{"Store", now.Store != was.Store, "Options.Store"},
+			{"Codec", !sameCodec(now.Codec, was.Codec), "Options.Codec"},
+		} {
+			if f.changed {
+				m.cfg.Logger.Error("session: the Manager's field "+f.name+" was changed after it was made, which has no effect (said once): set "+
+					f.use+" for New, or the field of the scs.SessionManager before Wrap", "field", f.name)
+			}
+		}
+	})
+}
+
+// sameCodec reports whether two codecs are the same, as far as they can be compared.
+func sameCodec(a, b scs.Codec) (same bool) {
+	defer func() {
+		if recover() != nil {
+			same = true
+		}
+	}()
+	return a == b
+}
+
+// badSignature counts a cookie that no secret has signed, and says so once.
+func (m *Manager) badSignature() {
+	m.stats.badSignatures.Add(1)
+	m.noSignature.Do(func() {
+		m.cfg.Logger.Warn("session: a cookie was not signed by any of the secrets, and counts as none (said once; Stats has the number): "+
+			"if users of another app are to be signed in, its secret must be one of Options.Secrets; Load takes a cookie's value, LoadID an id", "cookie", m.cfg.Name)
+	})
+}
+
+// unknownSession counts a signed cookie whose session the store does not have, and says so
+// once.
+func (m *Manager) unknownSession() {
+	m.stats.unknownSessions.Add(1)
+	m.unknown.Do(func() {
+		m.cfg.Logger.Info("session: a cookie is signed, and the store does not have its session (said once; Stats has the number): it may have ended; "+
+			"if it is so for each user of another app, this is not its store: compare database, prefix or table, and layout", "store", describe(m.cfg.Store))
+	})
+}
+
+// describe names a store and where it keeps its records.
+func describe(store scs.Store) string {
+	if s, ok := contract.As[fmt.Stringer](store); ok {
+		return s.String()
+	}
+	return fmt.Sprintf("%T", store)
 }
 
 // fail has ErrorFunc answer, and sees to it that there is an answer.
@@ -246,14 +330,15 @@ func (m *Manager) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// respondError is the ErrorFunc that New sets: 503 with Retry-After when the
-// store fails, 500 for anything else, and a line in the log.
-func (m *Manager) respondError(w http.ResponseWriter, r *http.Request, err error) {
+// RespondError is the ErrorFunc that New sets: 503 with Retry-After when the
+// store fails, 500 for anything else, and a line in the log. Wrap leaves scs's, which
+// answers 500 to all of them, until it is set to this one.
+func (m *Manager) RespondError(w http.ResponseWriter, r *http.Request, err error) {
 	level := slog.LevelError
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		level = slog.LevelDebug // the client has gone; nobody waits for the answer
 	}
-	m.opts.Logger.Log(r.Context(), level, "session: request failed", "error", err)
+	m.cfg.Logger.Log(r.Context(), level, "session: request failed", "error", err)
 	status := http.StatusInternalServerError
 	var store *StoreError
 	if errors.As(err, &store) {

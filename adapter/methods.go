@@ -1,47 +1,25 @@
 package adapter
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"log/slog"
-	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
 
-	"github.com/samesid/samesid/internal/wire"
+	"github.com/samesid/samesid/backends/contract"
 )
-
-// ErrGone is returned by Save, Touch, Reload and Commit when the session was
-// ended (by a logout, its expiry or an operator) after this request loaded it,
-// or was unset by it.
-var ErrGone = errors.New("session: the session has ended")
-
-// ErrResponseBegun is returned by Regenerate, RenewToken, MergeSession, and by
-// Save of a new session, when the cookie could no longer be sent. The session is
-// left as it was.
-var ErrResponseBegun = errors.New("session: the response has begun, so a new session id can't be sent")
-
-// ErrOutsidePath is returned by Save, Commit, Regenerate and RenewToken for a
-// request outside Options.Cookie.Path, whose session is never saved: a login
-// there must not look as if it had worked.
-var ErrOutsidePath = errors.New("session: the request's path is outside the cookie's, so its session can't be saved")
-
-// ErrRecordTooLarge is returned by Save and Commit, and given to ErrorFunc at the
-// end of a request, when the session has more bytes than Options.MaxRecordSize.
-// What the store has is left as it was.
-var ErrRecordTooLarge = errors.New("session: the session is too large to be saved")
 
 // ID returns the session's id, the sid of Express. A session has one from its
 // start, saved or not. It is a secret: whoever has it, and the key that signs
-// the cookie, is signed in.
+// the cookie, is signed in. Inside Iterate and DestroyWhere it is the store key, which is
+// the hash of the id with StoreKeyHash.
 func (m *Manager) ID(ctx context.Context) string {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.needID() != nil {
+	if s.need(m.cfg, s.r) != nil {
 		return "" // saving the session reports the error
 	}
 	return s.id
@@ -53,73 +31,134 @@ func (m *Manager) Token(ctx context.Context) string {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stored || s.renewed && s.engine.Status(s.ctx) == scs.Modified {
+	return s.token()
+}
+
+func (s *session) token() string {
+	if s.exists() || s.renewed && s.data.status() == scs.Modified {
 		return s.id
 	}
 	return ""
 }
 
+// Status returns what the request has done to the session: scs's Status. Of a Manager
+// that Wrap has made of one with an IdleTimeout, each session that was loaded counts as
+// modified, as in scs.
+func (m *Manager) Status(ctx context.Context) scs.Status {
+	s := m.mustSession(ctx)
+	status := s.data.status()
+	if status == scs.Unmodified && m.cfg.resends {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.exists() {
+			return scs.Modified
+		}
+	}
+	return status
+}
+
+// mayRenew returns why the session can't have a new id, or nil.
+func (s *session) mayRenew() error {
+	switch {
+	case s.phase == outside:
+		return ErrOutsidePath
+	case s.begun:
+		return ErrResponseBegun
+	}
+	return nil
+}
+
 // Regenerate ends the session and begins an empty one with a new id: Express's
 // regenerate. Call it when a user signs in, so that an id that was planted
 // before is worth nothing (OWASP ASVS 7.2.4). To keep the data, use RenewToken.
+//
+// The old session ends when the new one is saved, before the response: if that fails, or
+// the handler panics, it is as it was.
 func (m *Manager) Regenerate(ctx context.Context) error {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.skipped {
-		return ErrOutsidePath
-	}
-	if s.headerSent {
-		return ErrResponseBegun
-	}
-	if err := s.remove(); err != nil {
+	if err := s.mayRenew(); err != nil {
 		return err
 	}
-	if err := s.reset(); err != nil {
-		return err
+	at, stored, others, tried := s.at, s.stored, s.merged, s.tried
+	if tried != nil && at == "" {
+		// The new session may have been stored although its reply was lost.
+		if err := s.remove(); err != nil {
+			return err
+		}
+		tried = nil
 	}
-	return s.renew()
-}
-
-// renew gives the session a new id, which marks it as changed.
-func (s *session) renew() error {
-	s.id, s.storedKey, s.renewed, s.unset = "", "", true, false
-	s.hasSaved, s.saved = false, nil
-	if err := s.needID(); err != nil {
-		return err
+	s.reset()
+	s.at, s.stored, s.fresh = at, stored, at != ""
+	if tried != nil {
+		s.tried = &attempt{key: tried.key, data: tried.data}
 	}
-	return s.engine.RenewToken(s.ctx)
+	for _, m := range others {
+		s.merged = append(s.merged, merged{Record: m.Record})
+	}
+	return s.newID()
 }
 
 // RenewToken gives the session a new id and keeps its data, as scs's does. If
 // the session was ended while this request ran, its data does not come back
-// under the new id: the session is then a new and empty one.
+// under the new id: the session is then a new one, with what is put from then on.
+//
+// The old id ends when the session is saved, before the response: if that fails, or the
+// handler panics, it is as it was.
 func (m *Manager) RenewToken(ctx context.Context) error {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.skipped {
-		return ErrOutsidePath
+	if err := s.mayRenew(); err != nil {
+		return err
 	}
-	if s.headerSent {
-		return ErrResponseBegun
+	if err := s.refresh(ctx); err != nil {
+		return err
 	}
-	if s.stored {
-		found, err := s.take()
-		if err != nil {
-			return err
-		}
-		if !found {
-			s.m.stats.droppedWrites.Add(1)
-			s.ended("its data is not taken over")
-		}
+	if s.phase == ended {
+		// A new one, which is saved if something is put into it.
+		s.data.clear()
+		s.forget()
+		s.renewed = false
+		s.data.renew()
+		return s.need(m.cfg, s.r)
 	}
-	if s.gone {
-		if err := s.reset(); err != nil {
-			return err
-		}
+	if err := s.newID(); err != nil || !s.exists() {
+		return err
 	}
-	return s.renew()
+	var err error
+	s.since, err = s.current()
+	return err
+}
+
+// refresh looks whether the store still has the session, so that the handler does not go
+// on with one that has ended.
+func (s *session) refresh(ctx context.Context) error {
+	if !s.exists() || s.fresh {
+		return nil
+	}
+	data, there, err := s.m.cfg.store.find(ctx, s.at)
+	switch {
+	case err != nil:
+		return storeError("find", err)
+	case !there:
+		return s.gone(ctx, s.key(s.m.cfg))
+	case bytes.Equal(data, s.stored.data):
+		return nil
+	}
+	return s.adoptStored(s.at, data)
+}
+
+// newID gives the session a new id, which marks it as changed.
+func (s *session) newID() error {
+	s.saved = false
+	if s.phase == unset {
+		s.phase = live
+	}
+	err := s.renew(s.m.cfg, s.r)
+	s.data.renew()
+	return err
 }
 
 // Destroy deletes the session from the store and has the browser forget its
@@ -133,7 +172,12 @@ func (m *Manager) Destroy(ctx context.Context) error {
 	if err := s.remove(); err != nil {
 		return err
 	}
-	return s.reset()
+	outsideStill := s.phase == outside
+	s.reset()
+	if outsideStill {
+		s.phase = outside
+	}
+	return nil
 }
 
 // Unset is what setting req.session to null is in Express: the session's data
@@ -145,9 +189,11 @@ func (m *Manager) Unset(ctx context.Context) {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unset = true
-	_ = s.engine.Clear(s.ctx) // never fails
-	if s.headerSent && s.cfg.Unset == UnsetDestroy {
+	if s.phase == live {
+		s.phase = unset
+	}
+	s.data.clear()
+	if s.begun && m.cfg.Unset == UnsetDestroy {
 		if err := s.remove(); err != nil {
 			s.log(slog.LevelError, "the session could not be deleted", "error", err)
 		}
@@ -163,16 +209,18 @@ func (m *Manager) Save(ctx context.Context) error {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.skipped {
+	return s.save()
+}
+
+func (s *session) save() error {
+	switch {
+	case s.phase == outside:
 		return ErrOutsidePath
-	}
-	if s.gone || s.unset {
+	case s.phase != live:
 		return ErrGone
-	}
-	if s.engine.Status(s.ctx) == scs.Destroyed {
+	case s.data.status() == scs.Destroyed:
 		return nil // there is nothing left to save
-	}
-	if s.headerSent && !s.stored {
+	case s.begun && !s.exists():
 		return ErrResponseBegun
 	}
 	cur, err := s.current()
@@ -182,22 +230,10 @@ func (m *Manager) Save(ctx context.Context) error {
 	if err := s.write(cur); err != nil {
 		return err
 	}
-	if s.gone {
+	if s.phase == ended {
 		return ErrGone
 	}
 	return nil
-}
-
-// Commit is Save for code that does without the middleware, as with scs: it
-// returns the session's id, and its expiry for WriteSessionCookie.
-func (m *Manager) Commit(ctx context.Context) (token string, expiry time.Time, err error) {
-	if err := m.Save(ctx); err != nil {
-		return "", time.Time{}, err
-	}
-	s := m.mustSession(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.id, s.expiry, nil
 }
 
 // Reload reads the session from the store again and drops this request's
@@ -206,27 +242,25 @@ func (m *Manager) Reload(ctx context.Context) error {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.stored {
+	if !s.exists() || s.renewed && s.at != s.key(m.cfg) {
 		return ErrGone
 	}
-	// What was loaded first still decides whether the session is modified.
-	loaded := s.loaded
-	p, err := s.find(ctx)
-	if err != nil {
+	identity, cookie, life, original, base, stored, saved := s.identity, s.cookie, s.life, s.original, s.base, s.stored, s.saved
+	values, _, err := s.find(ctx)
+	if err != nil { // all is as it was
+		s.identity, s.cookie, s.life, s.original, s.base, s.stored, s.saved = identity, cookie, life, original, base, stored, saved
 		return err
 	}
-	s.loaded = loaded
-	if p == nil {
-		s.ended("it is not reloaded")
+	s.original, s.merged = original, nil // what was loaded first still decides whether the session is modified
+	if values == nil {
+		s.markEnded(slog.LevelInfo, "it is not reloaded")
 		return ErrGone
 	}
-	values := s.decoded
-	s.decoded = nil
-	_ = s.engine.Clear(s.ctx) // never fails
+	s.data.clear()
 	for k, v := range values {
-		s.engine.Put(s.ctx, k, v)
+		s.data.put(k, v)
 	}
-	s.engine.SetDeadline(s.ctx, s.scsDeadline())
+	s.data.extend(s.life.deadline)
 	return nil
 }
 
@@ -237,24 +271,22 @@ func (m *Manager) Touch(ctx context.Context) error {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone {
+	if s.phase == ended {
 		return ErrGone
 	}
-	if !s.stored {
+	if !s.exists() {
 		return nil
 	}
-	s.noteDeadline(s.engine.Deadline(s.ctx))
-	now := time.Now()
-	end := s.end(now)
-	if !end.After(now) {
+	s.noteDeadline(s.data.until())
+	if now := time.Now(); !s.life.end(m.cfg.idle, now).After(now) {
 		return nil // a negative maxAge: saving ends the session
 	}
 	wctx, cancel := s.writeContext()
 	defer cancel()
-	if err := s.moveExpiry(wctx, end); err != nil {
+	if err := s.moveExpiry(wctx); err != nil {
 		return err
 	}
-	if s.gone {
+	if s.phase == ended {
 		return ErrGone
 	}
 	return nil
@@ -270,11 +302,11 @@ func (m *Manager) SetMaxAge(ctx context.Context, age time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.needCookie()
-	s.cookie.OriginalMaxAge = nil
+	s.life.maxAge = nil
 	if age != 0 {
-		s.cookie.OriginalMaxAge = &age
+		s.life.maxAge = &age
 	}
-	s.ownAge, s.changedAge = true, true
+	s.life.own, s.life.changedAge = true, true
 }
 
 // OriginalMaxAge is how long the session lives after each use; ok is false for
@@ -284,10 +316,10 @@ func (m *Manager) OriginalMaxAge(ctx context.Context) (age time.Duration, ok boo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.needCookie()
-	if s.cookie.OriginalMaxAge == nil {
+	if s.life.maxAge == nil {
 		return 0, false
 	}
-	return *s.cookie.OriginalMaxAge, true
+	return *s.life.maxAge, true
 }
 
 // MaxAge is how long the session has left if nothing uses it after this
@@ -298,152 +330,55 @@ func (m *Manager) MaxAge(ctx context.Context) (left time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.needCookie()
-	if s.cookie.OriginalMaxAge == nil {
+	if s.life.maxAge == nil {
 		return 0, false
 	}
-	s.noteDeadline(s.engine.Deadline(s.ctx))
+	s.noteDeadline(s.data.until())
 	now := time.Now()
-	return s.end(now).Sub(now), true
+	return s.life.end(m.cfg.idle, now).Sub(now), true
 }
 
-// Load puts the session with this token into a context, for code that does
-// without the middleware; an unknown or empty token begins a new session. The
-// token is an id, as Token, ID and Commit return it, or the value of a signed
-// cookie, whose signature is then checked. Never pass it what a browser sent
-// without making sure that it is signed: LoadAndSave does.
-func (m *Manager) Load(ctx context.Context, token string) (context.Context, error) {
-	if m.sessionOf(ctx) != nil {
-		return ctx, nil
-	}
-	cfg, err := m.config()
-	if err != nil {
-		return nil, err
-	}
-	s, err := m.newSession(cfg, noRequest())
-	if err != nil {
-		return nil, err
-	}
-	s.cookieID = m.idInToken(token)
-	return s.load(ctx, s.cookieID)
-}
-
-// noRequest stands for the request outside of one.
-func noRequest() *http.Request { return &http.Request{URL: &url.URL{}, Header: http.Header{}} }
-
-func (m *Manager) idInToken(token string) string {
-	if m.signer == nil {
-		return token
-	}
-	if value, _ := wire.CookieValue([]string{"t=" + token}, "t"); strings.HasPrefix(value, "s:") {
-		id, _ := m.signer.Unsign(value)
-		return id
-	}
-	return token
-}
-
-// WriteSessionCookie adds the cookie for a token to a response, signed, with
-// the configured attributes; a zero expiry makes the browser forget it. It is
-// for code that does without the middleware, as with scs.
-func (m *Manager) WriteSessionCookie(ctx context.Context, w http.ResponseWriter, token string, expiry time.Time) {
+// MergeSession puts the data of the session with this id over that of the current one,
+// as scs's does. The other session ends when this one is saved, before the response: if
+// that fails, or the handler panics, both are as they were. If the other one is changed
+// or ended before that, its values follow. The id is what ID or Token returned: never
+// pass one that a client sent.
+func (m *Manager) MergeSession(ctx context.Context, id string) error {
 	s := m.mustSession(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.needCookie()
-	if expiry.IsZero() {
-		addCookie(w.Header(), cleared(s.header(&s.cookie, "")))
-		return
-	}
-	c := s.header(&s.cookie, s.cookieValue(token))
-	if s.lasting() {
-		setExpiry(c, expiry, time.Now())
-	}
-	addCookie(w.Header(), c.String())
-}
-
-// MergeSession puts the data of the session with this token over that of the
-// current one and ends the other session, as scs's does.
-func (m *Manager) MergeSession(ctx context.Context, token string) error {
-	s := m.mustSession(ctx)
-	if err := s.canTake(); err != nil {
-		return err
-	}
-	other, err := m.newSession(s.cfg, s.r)
-	if err != nil {
-		return err
-	}
-	other.outer, other.ctx, other.id = s.outer, ctx, m.idInToken(token)
-	if other.id == "" || other.id == m.Token(ctx) {
-		return nil
-	}
-	if p, err := other.find(ctx); err != nil || p == nil {
-		return err
-	}
-	if found, err := other.take(); err != nil || !found {
-		return err
-	}
-	rec, err := other.base.decode()
-	if err != nil {
-		return storeError("find", err)
-	}
-	if rec.deadline.After(m.Deadline(ctx)) {
-		m.SetDeadline(ctx, rec.deadline)
-	}
-	for k, v := range rec.values {
-		m.Put(ctx, k, v)
-	}
-	return nil
-}
-
-// canTake tells whether what is put into the session now will be saved.
-func (s *session) canTake() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.headerSent:
-		return ErrResponseBegun
-	case s.skipped:
+	case s.phase == outside:
 		return ErrOutsidePath
-	case s.gone || s.unset:
+	case s.begun:
+		return ErrResponseBegun
+	case s.phase != live:
 		return ErrGone
 	}
+	other, err := m.newSession(s.r)
+	if err != nil {
+		return err
+	}
+	if id == "" || id == s.token() {
+		return nil
+	}
+	other.id = id
+	other.enter(s.scope.Context) // without this session, for a logger that asks the Manager
+	values, _, err := other.find(ctx)
+	if err != nil || values == nil {
+		return err
+	}
+	if other.at == s.at {
+		return nil
+	}
+	for _, m := range s.merged {
+		if m.Token == other.at {
+			return nil
+		}
+	}
+	if until := s.data.until(); !until.IsZero() && other.life.deadline.After(until) {
+		s.data.extend(other.life.deadline)
+	}
+	s.mergeIn(contract.Record{Token: other.at, Data: other.stored.data}, values)
 	return nil
-}
-
-// Iterate calls fn with the context of each live session in the store, in no
-// order. Inside fn the session can be read, destroyed, or changed and saved. A
-// record that can't be read is left out, with a line in the log. It returns
-// fn's first error, and an error that wraps errors.ErrUnsupported if the store
-// has no way to list its sessions.
-func (m *Manager) Iterate(ctx context.Context, fn func(context.Context) error) error {
-	cfg, err := m.config()
-	if err != nil {
-		return err
-	}
-	return cfg.store.each(ctx, func(key string, data []byte) error {
-		return m.visit(ctx, cfg, key, data, fn)
-	})
-}
-
-// visit calls fn with one session of Iterate's.
-func (m *Manager) visit(ctx context.Context, cfg *config, key string, data []byte, fn func(context.Context) error) error {
-	s, err := m.newSession(cfg, noRequest())
-	if err != nil {
-		return err
-	}
-	s.id, s.storedKey = key, key
-	s.outer, s.ctx = ctx, context.WithValue(ctx, m, s)
-	rec, err := cfg.codec.decode(data)
-	if err != nil {
-		m.stats.unreadable.Add(1)
-		s.log(slog.LevelWarn, "a stored record can't be read and is left out", "error", err)
-		return nil
-	}
-	if !rec.deadline.IsZero() && !time.Now().Before(rec.deadline) {
-		return nil
-	}
-	s.adopt(s.snapshot(data), rec)
-	return s.engine.Iterate(s.ctx, func(ctx context.Context) error {
-		s.ctx = ctx
-		return fn(ctx)
-	})
 }

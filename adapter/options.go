@@ -19,10 +19,14 @@ type Options struct {
 	// Name is the cookie's name. Zero value: "connect.sid", as in Express.
 	Name string
 
-	// Secrets sign the cookie. The first one signs, all of them verify, so a
-	// secret is rotated by putting the new one in front. At least one is
-	// required unless Cookies is UnsignedCookies; each should be 32 random
-	// bytes or more. Express: secret.
+	// Secrets sign the cookie. The first one signs, all of them verify. At least one
+	// is required unless Signature is SignatureNone; each should be 32 random bytes
+	// or more. Express: secret.
+	//
+	// To rotate a secret while several instances run: put the new one last and
+	// restart all of them, then put it first, and drop the old one when the oldest
+	// cookie has expired. A cookie that another than the first secret has signed is
+	// sent again, signed by the first.
 	Secrets []string
 
 	// Resave saves a session that a request has loaded and not changed. Zero
@@ -34,10 +38,16 @@ type Options struct {
 	SaveUninitialized bool
 
 	// Rolling sends the cookie, with its expiry reset, on every response. Zero
-	// value: false, as in Express.
+	// value: false, as in Express: see Cookie.MaxAge for what that means.
 	Rolling bool
 
-	// Unset says what Manager.Unset does to the stored session. Zero value:
+	// ResendAfter sends a lasting cookie again, with its expiry reset, once this much
+	// time has passed since it was last sent: a cheaper Rolling, such as a day for a
+	// Cookie.MaxAge of a month. Zero value: only when the session changes, as in
+	// Express.
+	ResendAfter time.Duration
+
+	// Unset selects what Manager.Unset does to the stored session. Zero value:
 	// UnsetKeep, as in Express.
 	Unset UnsetMode
 
@@ -48,14 +58,13 @@ type Options struct {
 	// bytes in base64url, as in Express.
 	GenID func(*http.Request) string
 
-	// Proxy says whether the first value of X-Forwarded-Proto tells if the
-	// connection is secure. True: it does. False: only TLS on the connection
-	// itself counts. Zero value: TLS on the connection, or a request URL whose
-	// scheme a proxy-header middleware has set to https.
-	Proxy Bool
+	// Proxy selects what decides whether a connection is secure. Zero value:
+	// ProxyUnset. Express: proxy.
+	Proxy Proxy
 
-	// Store keeps the sessions: any scs.Store. The interfaces in this package
-	// that it implements too are used. Zero value: scs's own memory store.
+	// Store keeps the sessions: any scs.Store. The interfaces of package
+	// backends/contract that it has too are used. Zero value: a memory store of
+	// package backends/memory.
 	Store scs.Store
 
 	// Cookie is the cookie of a new session.
@@ -92,13 +101,13 @@ type Options struct {
 	// Go types, or JSONCodec for a store that is a JSONRecorder.
 	Codec scs.Codec
 
-	// Cookies says which form of the cookie is accepted and sent. Zero value:
-	// SignedCookies.
-	Cookies CookieForm
+	// Signature selects whether cookies are signed. Zero value: SignatureRequired, as
+	// in Express.
+	Signature Signature
 
-	// IDs says by what the store knows a session. Zero value: PlainIDs, as in
-	// Express. scs: HashTokenInStore, which New sets.
-	IDs IDForm
+	// StoreKey selects the store key of a session: its id, or a hash of it. Zero
+	// value: StoreKeyID, as in Express. scs: HashTokenInStore.
+	StoreKey StoreKey
 
 	// Logger gets the warnings and errors. No record has a session id, a
 	// cookie's value or a secret in it. Zero value: slog.Default().
@@ -114,10 +123,12 @@ func (o Options) Format(f fmt.State, verb rune) {
 
 // Cookie holds the attributes of the session cookie: Express's cookie.*.
 type Cookie struct {
-	// MaxAge is how long a session lives after its last use, and its cookie
-	// with it. Zero value: the cookie ends with the browser, and the store
-	// keeps the session for Options.TTL. Express: cookie.maxAge, there in
-	// milliseconds.
+	// MaxAge is how long the store keeps a session after its last use, and how long
+	// the browser keeps the cookie after it was last sent. As in Express, it is sent
+	// when the session changes, so a user who is active but changes nothing is logged
+	// out MaxAge after the login; Options.ResendAfter and Rolling prevent that. Zero
+	// value: the cookie ends with the browser, and the store keeps the session for
+	// Options.TTL. At least a second. Express: cookie.maxAge, there in milliseconds.
 	MaxAge time.Duration
 
 	// Expires is a fixed date in place of MaxAge; giving both is an error. As
@@ -125,19 +136,20 @@ type Cookie struct {
 	// use slides it by that much. Zero value: not set.
 	Expires time.Time
 
-	// Path that requests must start with to have a session, and the attribute.
-	// Zero value: "/".
+	// Path is the attribute. Requests for other paths, by the rule of browsers (RFC
+	// 6265, 5.1.4), have no session. Zero value: "/".
 	Path string
 
 	// Domain attribute. Zero value: none, so the cookie is for this host alone.
 	Domain string
 
-	// HTTPOnly keeps scripts from reading the cookie. Zero value: True.
-	HTTPOnly Bool
+	// ScriptAccess lets scripts read the cookie. Zero value: false, so that the
+	// attribute HttpOnly is sent. Express: httpOnly, the opposite.
+	ScriptAccess bool
 
-	// Secure sends the cookie on secure connections alone. Auto: if the
-	// connection that began the session is secure. Zero value: False.
-	Secure Bool
+	// Secure sends the cookie on secure connections alone. Zero value: SecureNever,
+	// as in Express.
+	Secure Secure
 
 	// SameSite attribute. Zero value: none sent.
 	SameSite SameSite
@@ -150,15 +162,30 @@ type Cookie struct {
 	Priority string
 }
 
-// Bool is an option that can be left to its default.
-type Bool uint8
+// Secure is the cookie attribute of that name: express-session's cookie.secure.
+type Secure string
 
-// The values of a Bool. Auto is for Cookie.Secure alone.
+// The values of Secure. SecureAuto sends the attribute if the connection that began the
+// session is secure.
 const (
-	Default Bool = iota
-	True
-	False
-	Auto
+	SecureNever  Secure = ""
+	SecureAlways Secure = "always"
+	SecureAuto   Secure = "auto"
+)
+
+// Proxy selects what decides whether a connection is secure: express-session's proxy.
+type Proxy string
+
+// The values of Proxy.
+const (
+	// ProxyUnset: TLS on the connection, or a request URL whose scheme a middleware for
+	// proxy headers has set to https.
+	ProxyUnset Proxy = ""
+	// ProxyTrusted: the first value of X-Forwarded-Proto too, which the proxy must
+	// set. Express: true.
+	ProxyTrusted Proxy = "trusted"
+	// ProxyIgnored: TLS on the connection alone. Express: false.
+	ProxyIgnored Proxy = "ignored"
 )
 
 // SameSite is the cookie attribute of that name.
@@ -174,7 +201,7 @@ const (
 	SameSiteAuto   SameSite = "auto"
 )
 
-// UnsetMode says what becomes of a session that a handler unsets.
+// UnsetMode selects what becomes of a session that a handler unsets.
 type UnsetMode string
 
 // The values of UnsetMode. The zero value is UnsetKeep.
@@ -183,40 +210,41 @@ const (
 	UnsetDestroy UnsetMode = "destroy" // the stored session is deleted at the end of the request
 )
 
-// CookieForm says which form of the cookie is accepted and sent.
-type CookieForm uint8
+// Signature selects whether cookies are signed.
+type Signature string
 
+// The values of Signature.
 const (
-	// SignedCookies are Express's: s:id.signature. No other is accepted.
-	SignedCookies CookieForm = iota
+	// SignatureRequired is Express's cookie, s:id.signature. No other is accepted.
+	SignatureRequired Signature = ""
 
-	// MigrateCookies accepts the bare token of plain scs too, and replaces it
+	// SignatureMigrating accepts the bare token of plain scs too, and replaces it
 	// with a signed cookie, so that nobody is logged out by the change. Until
-	// you go on to SignedCookies, an id that leaks is as good as a cookie, and
+	// you go on to SignatureRequired, an id that leaks is as good as a cookie, and
 	// whatever key a visitor names after the store's prefix is looked at, and
 	// its expiry moved.
-	MigrateCookies
+	SignatureMigrating Signature = "migrating"
 
-	// UnsignedCookies are plain scs's bare tokens. Secrets are not used.
-	UnsignedCookies
+	// SignatureNone is plain scs's bare token. Secrets are not used.
+	SignatureNone Signature = "none"
 )
 
-// IDForm says by what the store knows a session.
-type IDForm uint8
+// StoreKey selects the store key of a session.
+type StoreKey string
 
+// The values of StoreKey.
 const (
-	// PlainIDs are the ids themselves, which Express looks for too.
-	PlainIDs IDForm = iota
+	// StoreKeyID is the id itself, which Express looks for too.
+	StoreKeyID StoreKey = ""
 
-	// MigrateIDs are HashedIDs, and moves a session that is still stored under
-	// its id when its user next comes back, so that nobody is logged out by the
-	// change. All processes must change over together: one with PlainIDs does not
-	// find what was moved. It requires SignedCookies, as without a signature a
-	// hash read from the store would pass for an id, and a store that is a
-	// Renamer.
-	MigrateIDs
+	// StoreKeyMigrating is StoreKeyHash, and moves a session that is still stored
+	// under its id when its user next comes back, so that nobody is logged out by the
+	// change. All processes must change over together: one with StoreKeyID does not
+	// find what was moved. It requires SignatureRequired, as without a signature a
+	// hash read from the store would pass for an id.
+	StoreKeyMigrating StoreKey = "migrating"
 
-	// HashedIDs are SHA-256 hashes, those of scs's HashTokenInStore: who reads
-	// the store learns no id that a cookie could carry.
-	HashedIDs
+	// StoreKeyHash is the SHA-256 hash of the id, that of scs's HashTokenInStore:
+	// who reads the store learns no id that a cookie could carry.
+	StoreKeyHash StoreKey = "hash"
 )

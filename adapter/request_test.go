@@ -109,7 +109,7 @@ func TestSecretsRotate(t *testing.T) {
 
 func TestUnsignedCookies(t *testing.T) {
 	store := fullStore{newMapStore()}
-	plain := newManager(t, adapter.Options{Store: store, Cookies: adapter.UnsignedCookies})
+	plain := newManager(t, adapter.Options{Store: store, Signature: adapter.SignatureNone})
 	id := begin(t, plain, map[string]any{"user": "u"})
 	signedIn := func(m *adapter.Manager, cookie string) (bool, string) {
 		var ok bool
@@ -120,7 +120,7 @@ func TestUnsignedCookies(t *testing.T) {
 		t.Error("a bare token is refused")
 	}
 
-	migrating := newManager(t, adapter.Options{Store: store, Cookies: adapter.MigrateCookies})
+	migrating := newManager(t, adapter.Options{Store: store, Signature: adapter.SignatureMigrating})
 	ok, set := signedIn(migrating, "connect.sid="+id)
 	if !ok || !strings.HasPrefix(set, cookieFor(id)+";") {
 		t.Errorf("signed in %t, Set-Cookie %q", ok, set)

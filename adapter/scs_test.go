@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
 
 	"github.com/samesid/samesid/adapter"
 )
@@ -69,7 +70,7 @@ var (
 func TestLikeSCS(t *testing.T) {
 	for name, o := range map[string]adapter.Options{
 		"signed gob":   {Secrets: []string{secret}},
-		"unsigned gob": {Cookies: adapter.UnsignedCookies},
+		"unsigned gob": {Signature: adapter.SignatureNone},
 		"signed json":  {Secrets: []string{secret}, Codec: adapter.JSONCodec{}},
 	} {
 		t.Run(name, func(t *testing.T) { likeSCS(t, o) })
@@ -121,15 +122,26 @@ func (b *browser) wants(path, body string) string {
 	return set
 }
 
+// wrapped wraps a manager of scs's after its fields were set.
+func wrapped(t *testing.T, o adapter.Options, set func(*scs.SessionManager)) *adapter.Manager {
+	t.Helper()
+	sm := scs.New()
+	sm.Store = memstore.NewWithCleanupInterval(0)
+	if o.Codec != nil {
+		sm.Codec, o.Codec = o.Codec, nil
+	}
+	set(sm)
+	m, err := adapter.Wrap(sm, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 func likeSCS(t *testing.T, o adapter.Options) {
 	manager := func(t *testing.T) *adapter.Manager {
 		t.Helper()
-		m, err := adapter.New(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.Cookie.Persist = true // scs's default
-		return m
+		return wrapped(t, o, func(*scs.SessionManager) {})
 	}
 	handlers := func(t *testing.T, m *adapter.Manager) map[string]http.HandlerFunc {
 		text := func(f func(ctx context.Context) string) http.HandlerFunc {
@@ -188,7 +200,7 @@ func likeSCS(t *testing.T, o adapter.Options) {
 		b := open(t, manager(t))
 		b.get("/put")
 		set := b.wants("/destroy", "")
-		for _, part := range []string{"connect.sid=;", "Expires=Thu, 01 Jan 1970 00:00:01 GMT", "Max-Age=0"} {
+		for _, part := range []string{"session=;", "Expires=Thu, 01 Jan 1970 00:00:01 GMT", "Max-Age=0"} {
 			if !strings.Contains(set, part) {
 				t.Errorf("Set-Cookie %q, want %q in it", set, part)
 			}
@@ -205,8 +217,7 @@ func likeSCS(t *testing.T, o adapter.Options) {
 		b.wants("/get", "bar")
 	})
 	t.Run("remember me", func(t *testing.T) {
-		m := manager(t)
-		m.Cookie.Persist = false
+		m := wrapped(t, o, func(sm *scs.SessionManager) { sm.Cookie.Persist = false })
 		b := open(t, m)
 		expires := func(set string) bool { return strings.Contains(set, "Max-Age=") && strings.Contains(set, "Expires=") }
 		if set := b.wants("/put", ""); set == "" || expires(set) {
@@ -251,8 +262,7 @@ func likeSCS(t *testing.T, o adapter.Options) {
 		}
 	})
 	t.Run("lifetime", func(t *testing.T) {
-		m := manager(t)
-		m.IdleTimeout, m.Lifetime = 0, 500*time.Millisecond
+		m := wrapped(t, o, func(sm *scs.SessionManager) { sm.Lifetime = 500 * time.Millisecond })
 		synctest.Test(t, func(t *testing.T) {
 			visit := visitor(m)
 			visit(func(ctx context.Context) { m.Put(ctx, "foo", "bar") })
@@ -267,8 +277,7 @@ func likeSCS(t *testing.T, o adapter.Options) {
 		})
 	})
 	t.Run("idle timeout", func(t *testing.T) {
-		m := manager(t)
-		m.IdleTimeout, m.Lifetime = 200*time.Millisecond, time.Second
+		m := wrapped(t, o, func(sm *scs.SessionManager) { sm.IdleTimeout, sm.Lifetime = 200*time.Millisecond, time.Second })
 		synctest.Test(t, func(t *testing.T) {
 			visit := visitor(m)
 			visit(func(ctx context.Context) { m.Put(ctx, "foo", "bar") })
@@ -384,7 +393,7 @@ func TestRecordsOfPlainSCS(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, codec := range map[string]scs.Codec{"gob": scs.GobCodec{}, "json": adapter.JSONCodec{}} {
-		m := newManager(t, adapter.Options{Store: fullStore{store}, Codec: codec, Cookies: adapter.MigrateCookies})
+		m := newManager(t, adapter.Options{Store: fullStore{store}, Codec: codec, Signature: adapter.SignatureMigrating})
 		w := serve(m, "connect.sid="+token, func(w http.ResponseWriter, r *http.Request) {
 			if m.GetString(r.Context(), "user") != "u" {
 				t.Errorf("%s: the session of scs is not read", name)
@@ -398,7 +407,7 @@ func TestRecordsOfPlainSCS(t *testing.T) {
 		}
 	}
 
-	m := newManager(t, adapter.Options{Store: fullStore{store}, Cookies: adapter.UnsignedCookies})
+	m := newManager(t, adapter.Options{Store: fullStore{store}, Signature: adapter.SignatureNone})
 	id := begin(t, m, map[string]any{"user": "v"})
 	back, err := plain.Load(t.Context(), id)
 	if err != nil {

@@ -2,8 +2,8 @@ package adapter
 
 import "sync/atomic"
 
-// Stats counts what becomes of changes that could not be saved just as they
-// were made. Each of them, conflicts aside, has a line in the log too.
+// Stats counts what becomes of cookies and changes that could not be used just as they
+// were. What points to a mistake has a line in the log too.
 type Stats struct {
 	// DroppedWrites are the requests whose changes were dropped because the
 	// session had been ended (by a logout, its expiry or an operator) while they
@@ -21,9 +21,19 @@ type Stats struct {
 	// UnreadableRecords counts how often a stored record could not be decoded,
 	// and was taken for no session.
 	UnreadableRecords uint64
+
+	// BadSignatures are the cookies that none of the secrets has signed. Many, after a
+	// change of secrets or beside another app, mean that a secret is missing.
+	BadSignatures uint64
+
+	// UnknownSessions are the cookies that are well signed, and whose session the store
+	// does not have. Those of ended sessions are normal.
+	UnknownSessions uint64
 }
 
-type counters struct{ droppedWrites, lostChanges, conflicts, unreadable atomic.Uint64 }
+type counters struct {
+	droppedWrites, lostChanges, conflicts, unreadable, badSignatures, unknownSessions atomic.Uint64
+}
 
 // Stats returns the counts since the Manager was made, for a metrics page. They
 // only grow.
@@ -33,5 +43,7 @@ func (m *Manager) Stats() Stats {
 		LostChanges:       m.stats.lostChanges.Load(),
 		Conflicts:         m.stats.conflicts.Load(),
 		UnreadableRecords: m.stats.unreadable.Load(),
+		BadSignatures:     m.stats.badSignatures.Load(),
+		UnknownSessions:   m.stats.unknownSessions.Load(),
 	}
 }

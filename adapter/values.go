@@ -9,63 +9,72 @@ import (
 	"fmt"
 	"math"
 	"time"
-)
 
-// ErrNoValue is returned by Get for a key that the session does not have.
-var ErrNoValue = errors.New("session: no such key")
+	"github.com/samesid/samesid/internal/wire"
+)
 
 // Put stores a value of any type under a key: a struct, a map, a slice or a
 // basic value. Unlike Manager.Put, it needs no gob.Register: what is not a
 // basic value is kept as JSON, under either codec, so its type must survive
 // encoding/json. An Express app sees a plain object. Read it with Get.
 func Put[T any](ctx context.Context, m *Manager, key string, value T) error {
-	s := m.mustSession(ctx)
-	var stored any = value
-	if !isBasic(value) {
-		b, err := json.Marshal(value)
+	m.mustSession(ctx) // panics before scs does
+	if isBasic(value) {
+		m.SessionManager.Put(ctx, key, value)
+		return nil
+	}
+	stored, err := wire.EncodeValue(value)
+	if err != nil {
+		return fmt.Errorf("session: put %q: %w", key, err)
+	}
+	switch v := stored.(type) {
+	case wire.Raw:
+		stored = &lazyValue{raw: v}
+	case nil, json.Number: // gob has no name for these
+		raw, err := json.Marshal(v)
 		if err != nil {
 			return fmt.Errorf("session: put %q: %w", key, err)
 		}
-		if !s.isJSON() {
-			stored = string(b)
-		}
+		stored = &lazyValue{raw: raw}
 	}
 	m.SessionManager.Put(ctx, key, stored)
 	return nil
 }
 
 // Get reads the value under a key as a T, whatever codec and program wrote it:
-// Put, Manager.Put or an Express app. The error is ErrNoValue if the session
-// has no such key, and otherwise says why the value is not a T.
+// Put, Manager.Put or an Express app. A text is a text: it is never read as JSON. The
+// error is ErrNoValue if the session has no such key, and otherwise says why the value
+// is not a T.
 func Get[T any](ctx context.Context, m *Manager, key string) (T, error) {
 	var v T
-	raw := m.SessionManager.Get(ctx, key)
-	if raw == nil && !m.Exists(ctx, key) {
+	m.mustSession(ctx)
+	stored := m.SessionManager.Get(ctx, key)
+	if stored == nil && !m.Exists(ctx, key) {
 		return v, ErrNoValue
 	}
-	if t, ok := raw.(T); ok {
+	lazy, isLazy := stored.(*lazyValue)
+	switch any(&v).(type) {
+	case *any, *map[string]any, *[]any:
+		stored, isLazy = reveal(stored), false // as Manager.Get returns it
+	}
+	if t, ok := stored.(T); ok && !isLazy {
 		return t, nil
 	}
-	b, err := json.Marshal(raw)
+	var b []byte
+	var err error
+	if isLazy {
+		b, err = lazy.json()
+	} else {
+		b, err = json.Marshal(stored)
+	}
 	if err != nil {
 		return v, fmt.Errorf("session: get %q: %w", key, err)
 	}
-	forms := [][]byte{b}
-	if text, ok := raw.(string); ok && json.Valid([]byte(text)) {
-		// Put has stored JSON as text, in this record or before it was moved
-		// from gob to JSON.
-		forms = [][]byte{b, []byte(text)}
-		if !m.mustSession(ctx).isJSON() {
-			forms[0], forms[1] = forms[1], forms[0]
-		}
+	if err := json.Unmarshal(b, &v); err != nil {
+		var zero T
+		return zero, fmt.Errorf("session: get %q as %T: %w", key, v, withoutValue(err))
 	}
-	for _, b := range forms {
-		var t T
-		if err = json.Unmarshal(b, &t); err == nil {
-			return t, nil
-		}
-	}
-	return v, fmt.Errorf("session: get %q as %T: %w", key, v, withoutValue(err))
+	return v, nil
 }
 
 // withoutValue keeps what is in the session out of an error's text.
@@ -77,13 +86,13 @@ func withoutValue(err error) error {
 	return errors.New("its JSON does not fit")
 }
 
-// GetTime and PopTime are to work under gob without more ado.
+// Registered so that a time.Time that was put under gob comes back for GetTime.
 func init() { gob.Register(time.Time{}) }
 
-// isBasic tells whether gob knows the value's type without gob.Register.
+// isBasic reports whether gob knows the value's type without gob.Register.
 func isBasic(v any) bool {
 	switch v.(type) {
-	case nil, bool, string, []byte, time.Time,
+	case bool, string, []byte, time.Time,
 		int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64:
 		return true
 	}
@@ -92,6 +101,20 @@ func isBasic(v any) bool {
 
 // The getters below are scs's, for values that may have come back from JSON
 // as a neighbouring type. A value that does not fit is 0, as with scs.
+
+// Get returns the value under a key, nil if there is none. An object that came from
+// JSON, or that Put has stored, is a map[string]any, an array a []any; to read it into
+// a struct use the function Get.
+func (m *Manager) Get(ctx context.Context, key string) any {
+	m.mustSession(ctx)
+	return reveal(m.SessionManager.Get(ctx, key))
+}
+
+// Pop is Get, and removes the key.
+func (m *Manager) Pop(ctx context.Context, key string) any {
+	m.mustSession(ctx)
+	return reveal(m.SessionManager.Pop(ctx, key))
+}
 
 // GetInt returns a whole number as an int.
 func (m *Manager) GetInt(ctx context.Context, key string) int { return toInt[int](m.Get(ctx, key)) }
@@ -112,13 +135,13 @@ func (m *Manager) GetFloat(ctx context.Context, key string) float64 { return toF
 // GetBytes returns bytes; from JSON, the base64 text that Go makes of them, or
 // a Buffer of Node's.
 func (m *Manager) GetBytes(ctx context.Context, key string) []byte {
-	return m.toBytes(ctx, m.Get(ctx, key))
+	return m.toBytes(m.Get(ctx, key))
 }
 
 // GetTime returns a time; from JSON, the text that Go or a JavaScript Date
 // makes of it.
 func (m *Manager) GetTime(ctx context.Context, key string) time.Time {
-	return m.toTime(ctx, m.Get(ctx, key))
+	return m.toTime(m.Get(ctx, key))
 }
 
 // PopInt is GetInt, and removes the key.
@@ -129,18 +152,12 @@ func (m *Manager) PopFloat(ctx context.Context, key string) float64 { return toF
 
 // PopBytes is GetBytes, and removes the key.
 func (m *Manager) PopBytes(ctx context.Context, key string) []byte {
-	return m.toBytes(ctx, m.Pop(ctx, key))
+	return m.toBytes(m.Pop(ctx, key))
 }
 
 // PopTime is GetTime, and removes the key.
 func (m *Manager) PopTime(ctx context.Context, key string) time.Time {
-	return m.toTime(ctx, m.Pop(ctx, key))
-}
-
-// isJSON tells whether values may have come from JSON.
-func (s *session) isJSON() bool {
-	_, ok := s.cfg.codec.(jsonRecords)
-	return ok
+	return m.toTime(m.Pop(ctx, key))
 }
 
 func toInt[T int | int32 | int64](v any) T {
@@ -172,12 +189,15 @@ func toFloat(v any) float64 {
 		return float64(v)
 	case int64:
 		return float64(v)
+	case json.Number:
+		f, _ := v.Float64() // beyond a float64: infinite
+		return f
 	}
 	return 0
 }
 
-func (m *Manager) toBytes(ctx context.Context, v any) []byte {
-	if b, ok := v.([]byte); ok || !m.mustSession(ctx).isJSON() {
+func (m *Manager) toBytes(v any) []byte {
+	if b, ok := v.([]byte); ok || !m.cfg.isJSON {
 		return b
 	}
 	switch v := v.(type) {
@@ -203,9 +223,9 @@ func (m *Manager) toBytes(ctx context.Context, v any) []byte {
 	return nil
 }
 
-func (m *Manager) toTime(ctx context.Context, v any) time.Time {
+func (m *Manager) toTime(v any) time.Time {
 	t, ok := v.(time.Time)
-	if text, isText := v.(string); !ok && isText && m.mustSession(ctx).isJSON() {
+	if text, isText := v.(string); !ok && isText && m.cfg.isJSON {
 		t, _ = time.Parse(time.RFC3339Nano, text)
 	}
 	return t

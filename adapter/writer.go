@@ -4,9 +4,13 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"runtime"
+
+	"github.com/alexedwards/scs/v2"
 )
 
 // errDropped is what a handler's writes return after ErrorFunc has answered in
@@ -21,6 +25,8 @@ type responseWriter struct {
 	before  http.Header // the headers from before the handler
 	begun   bool        // the session was saved, or ErrorFunc has answered
 	dropped bool        // ErrorFunc has answered
+
+	panicked bool // the handler has panicked: nothing is saved
 }
 
 // begin saves the session and sets its cookie, once. It returns errDropped if
@@ -124,3 +130,69 @@ func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Unwrap lets http.ResponseController reach the rest.
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// panicking reports whether the caller runs in a deferred function of a goroutine that
+// panics, or ends by runtime.Goexit: it answers for a handler inside of which someone has
+// recovered.
+func panicking() bool {
+	var pcs [128]uintptr
+	for _, pc := range pcs[:runtime.Callers(2, pcs[:])] {
+		if f := runtime.FuncForPC(pc); f != nil {
+			switch f.Name() {
+			case "runtime.gopanic", "runtime.Goexit":
+				return true
+			case "github.com/samesid/samesid/adapter.(*responseWriter).serve":
+				return false // what is below is none of this handler's
+			}
+		}
+	}
+	return false
+}
+
+// discard drops what a handler that has panicked did to the session.
+func (s *session) discard() {
+	if s.phase == live {
+		s.phase = ended
+	}
+}
+
+// written reports whether the response has begun, as far as its writer can tell: those of
+// Gin, Negroni, chi and others can.
+func written(w http.ResponseWriter) bool {
+	switch w := w.(type) {
+	case interface{ Written() bool }:
+		return w.Written()
+	case interface {
+		Status() int
+		BytesWritten() int
+	}:
+		return w.Status() != 0 // chi's is 0 until then
+	}
+	return false
+}
+
+// finishAround ends a request whose response went around this package's writer. The
+// cookie can't be sent any more: what the store has is saved, a new session is not, and
+// none gets a new id.
+func (s *session) finishAround() {
+	s.mu.Lock()
+	modified := s.data.status() == scs.Modified
+	saves := s.phase == unset || !s.renewed && s.exists() || !modified
+	s.begun = true
+	s.mu.Unlock()
+	var cookie string
+	var err error
+	if saves {
+		cookie, err = s.finish()
+	}
+	if saves && cookie == "" && err == nil && !modified {
+		return
+	}
+	s.m.stats.lostChanges.Add(1)
+	args := s.route()
+	if err != nil {
+		args = append(args, "error", err)
+	}
+	s.log(slog.LevelError, "the response was not written by the writer that LoadAndSave hands on, so the session's cookie is not sent: "+
+		"give the framework that writer, or use Begin and End", args...)
+}

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// A preference is how much a client wants a media type.
+// A preference is how strongly a client prefers a media type.
 type preference struct {
 	quality     float64
-	specificity int // of the range that names it: 2 text/html, 1 text/*, 0 */*
+	specificity int // of the range that matches it: 2 text/html, 1 text/*, 0 */*
 	position    int // of that range in the header
 }
 
-// prefersHTML tells whether the Accept header puts text/html before
+// prefersHTML reports whether the Accept header prefers text/html to
 // application/json (RFC 9110, section 12.5.1). As with Express's req.accepts, the
-// quality decides, then the closer range, then the earlier one. Who has no
-// preference, such as curl or fetch, is a program.
+// quality decides, then the more specific range, then the earlier one. A client
+// without a preference, such as curl or fetch, counts as a program.
 func prefersHTML(h http.Header) bool {
 	ranges := strings.Split(strings.Join(h.Values("Accept"), ","), ",")
 	html, json := preferenceFor("text", "html", ranges), preferenceFor("application", "json", ranges)

@@ -12,9 +12,9 @@ import (
 	"github.com/samesid/samesid/auth"
 )
 
-// The cases here are attacks on who is signed in. SECURITY.md lists them.
+// The tests in this file are attacks on the signed-in state. SECURITY.md lists them.
 
-// verifyAnyone knows everybody, by one password, with the name as the user.
+// verifyAnyone accepts every username with one password. The user is the username.
 func verifyAnyone(_ context.Context, username, pw string) (string, error) {
 	if pw != password {
 		return "", auth.ErrInvalid
@@ -22,7 +22,7 @@ func verifyAnyone(_ context.Context, username, pw string) (string, error) {
 	return username, nil
 }
 
-// names are the routes of an application that says who is signed in.
+// names returns an application whose /me answers with the signed-in user's name.
 func names(m *adapter.Manager, a *auth.Auth[string]) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("/login", a.Login())
@@ -42,7 +42,7 @@ func (b *browser) signIn(username string, header ...string) {
 	}
 }
 
-// as is whom the server takes a cookie for, "" for nobody.
+// as returns the user that the server sees in a cookie, "" for nobody.
 func (b *browser) as(cookie string) string {
 	b.t.Helper()
 	res := newBrowser(b.t, b.base).do("GET", "/me", "", "Cookie", "connect.sid="+cookie)
@@ -52,8 +52,8 @@ func (b *browser) as(cookie string) string {
 	return res.body
 }
 
-// A session of the attacker's own, signed in, that is planted before the login
-// ends with it: the victim is not in it, and the attacker not in the victim's.
+// The attacker plants their own signed-in session. The victim's login replaces it:
+// neither of them ends up in the other's session.
 func TestPlantedSessionOfSomeoneElse(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestSignInAgain(t *testing.T) {
 	}
 }
 
-// What does not sign in makes no session: a flood of it fills no store.
+// A request that does not sign in creates no session, so a flood can't fill the store.
 func TestRefusedRequestsMakeNoSessions(t *testing.T) {
 	store := memstore.NewWithCleanupInterval(0)
 	m := newManager(t, adapter.Options{Store: store, Logger: new(logs).logger()})
@@ -122,9 +122,8 @@ func TestRefusedRequestsMakeNoSessions(t *testing.T) {
 	}
 }
 
-// The sessions of one user are ended by going through all of them: by the user in
-// one of them, who keeps it, or by an administrator (OWASP ASVS 7.4.2, 7.4.3,
-// 7.4.5, 7.5.2).
+// Iterating over all sessions ends those of one user. The user can do it and keep
+// the current one, or an administrator can (OWASP ASVS 7.4.2, 7.4.3, 7.4.5, 7.5.2).
 func TestEndTheSessionsOfAUser(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {

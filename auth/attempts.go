@@ -10,17 +10,17 @@ import (
 )
 
 const (
-	// wider is how many times Attempts an address has at all accounts, and an
-	// account from all addresses.
+	// wider is the factor by which the limits of one address (at all accounts) and
+	// of one account (from all addresses) exceed Attempts.
 	wider = 10
 
-	// maxCounters bounds the counters of one kind, and the known addresses.
+	// maxCounters bounds the number of counters of each kind, and of known addresses.
 	maxCounters = 1 << 16
 
-	// knownFor is how long an address is known after a login from there.
+	// knownFor is how long an address stays known after a login from it.
 	knownFor = 30 * 24 * time.Hour
 
-	// sample is how many entries are looked at to find one to drop.
+	// sample is how many entries dropOne considers.
 	sample = 16
 )
 
@@ -31,13 +31,13 @@ type limits struct {
 	pairs     counters // one address at one account
 	addresses counters // one address at all accounts
 	accounts  counters // one account from all addresses
-	// known has when an account was last signed in to from an address. It is
-	// apart from the counters so that failures can't push it out.
+	// known maps a pair to the time of its last successful login. It is
+	// separate from the counters so that failures can't evict its entries.
 	known map[uint64]time.Time
 	bound int // of known
 }
 
-// newLimits makes limits that hold up to bound entries of each kind.
+// newLimits returns limits that hold up to bound entries of each kind.
 func newLimits(attempts int, window time.Duration, bound int) *limits {
 	return &limits{
 		seed:      maphash.MakeSeed(),
@@ -56,23 +56,23 @@ type attempt struct {
 	uses   []*counter
 }
 
-// A result is what became of an attempt.
+// A result is the outcome of an attempt.
 type result int
 
 const (
-	failed    result = iota // counts
+	failed    result = iota // counts against the limits
 	succeeded               // does not count, and makes the address known
-	undecided               // does not count
+	undecided               // does not count: the Verifier itself failed
 )
 
-// begin asks for one attempt at an account from an address. It returns nil and
-// the time to wait if there is none left. What is returned must be ended: until
-// then it holds its place, so that attempts at the same time are no way round.
+// begin reserves one attempt at an account from an address. It returns nil and
+// the time to wait if none is left. The caller must end the attempt. It counts as
+// pending until then, so that concurrent attempts can't exceed the limit.
 func (l *limits) begin(username, address string) (*attempt, time.Duration) {
-	// Many systems know a user by either spelling.
+	// Many systems ignore case and surrounding spaces in a username.
 	account := strings.ToLower(strings.TrimSpace(username))
-	// Hashes with a secret seed keep a key's length from costing memory, and
-	// nobody can find two keys with the same one.
+	// Hashed keys have a fixed size, however long the username is. The secret
+	// seed keeps clients from finding collisions.
 	a := &attempt{limits: l, pair: maphash.Comparable(l.seed, [2]string{account, address})}
 
 	l.mu.Lock()
@@ -123,14 +123,14 @@ func (a *attempt) end(r result) {
 	l.known[a.pair] = now
 }
 
-// A counter has a token for each attempt that is left.
+// A counter is a token bucket with one token for each attempt that is left.
 type counter struct {
 	*rate.Limiter
-	pending int // attempts that have begun and not ended
+	pending int // attempts that have begun but not ended
 }
 
-// counters are the counters of one kind, by hashed key. There is none for a key
-// that has all its attempts left.
+// counters holds the counters of one kind, by hashed key. A key without a counter
+// has all its attempts left.
 type counters struct {
 	burst int
 	every rate.Limit
@@ -147,7 +147,7 @@ func newCounters(attempts int, window time.Duration, bound int) counters {
 	}
 }
 
-// wait is how long until a key has an attempt: 0 if it has one now.
+// wait returns the time until a key has an attempt, or 0 if it has one now.
 func (cs *counters) wait(key uint64, now time.Time) time.Duration {
 	c, ok := cs.byKey[key]
 	if !ok {
@@ -158,14 +158,14 @@ func (cs *counters) wait(key uint64, now time.Time) time.Duration {
 	case tokens < 1:
 		return max(1, time.Duration((1-tokens)/float64(cs.every)*float64(time.Second)))
 	case tokens-float64(c.pending) < 1:
-		return time.Second // those that are being verified may yet succeed
+		return time.Second // the pending attempts may still succeed
 	}
 	return 0
 }
 
-// counter returns a key's counter. To make room for a new one, the one that has
-// the most attempts left of a few is dropped: a client that has none left can't
-// get its own dropped by filling the memory with others.
+// counter returns a key's counter. To make room for a new one, it evicts the
+// counter with the most attempts left from a small sample. A client that has none
+// left can't evict its own counter by filling the memory with others.
 func (cs *counters) counter(key uint64, now time.Time) *counter {
 	c, ok := cs.byKey[key]
 	if !ok {
@@ -183,15 +183,15 @@ func (cs *counters) counter(key uint64, now time.Time) *counter {
 	return c
 }
 
-// dropOne deletes the entry with the highest score of a few, if that is not
-// negative.
+// dropOne deletes the entry with the highest score in a small sample, unless that
+// score is negative.
 func dropOne[V any](m map[uint64]V, score func(V) float64) {
 	var (
 		worst   uint64
 		highest = -1.0
 		seen    int
 	)
-	for k, v := range m { // in an order that begins anywhere
+	for k, v := range m { // the order is random, so the first entries are a sample
 		if s := score(v); s > highest {
 			worst, highest = k, s
 		}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// try makes one attempt, and tells how long to wait if there was none left.
+// try makes one attempt, and returns how long to wait if none was left.
 func (l *limits) try(username, address string, r result) time.Duration {
 	a, wait := l.begin(username, address)
 	if a != nil {
@@ -16,7 +16,7 @@ func (l *limits) try(username, address string, r result) time.Duration {
 	return wait
 }
 
-// left counts the failed attempts that are left.
+// left uses up the attempts that are left, and returns how many there were.
 func (l *limits) left(username, address string) int {
 	n := 0
 	for l.try(username, address, failed) == 0 {
@@ -164,7 +164,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// Memory is bounded, and a client can't get rid of its own count by filling it.
+// Memory is bounded, and a client can't evict its own counter by filling it.
 func TestLimitsUnderFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const bound = 1000
@@ -205,7 +205,7 @@ func TestLimitsUnderFlood(t *testing.T) {
 	})
 }
 
-// An attempt that is under way keeps its counter.
+// A counter with a pending attempt is not evicted.
 func TestPendingSurvivesFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const bound = 1000

@@ -3,6 +3,7 @@ package auth_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/internal/refusal"
 )
 
 func TestLoginRestrictedLogout(t *testing.T) {
@@ -50,7 +52,7 @@ func TestLoginRestrictedLogout(t *testing.T) {
 				t.Errorf("Cache-Control of a protected page: %q", res.Header["Cache-Control"])
 			}
 
-			// A failed login does not end the session of who is signed in.
+			// A failed login does not end the session of the signed-in user.
 			b.do("POST", "/login", badJSON, "Content-Type", typeJSON)
 			if res = b.do("GET", "/protected", ""); res.StatusCode != 200 {
 				t.Errorf("after another login failed: %d", res.StatusCode)
@@ -70,7 +72,7 @@ func TestLoginRestrictedLogout(t *testing.T) {
 	}
 }
 
-// A session id that was planted before the login is worth nothing after it.
+// A session id that was planted before the login is useless after it.
 func TestLoginRegenerates(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
@@ -103,8 +105,7 @@ func TestLoginRegenerates(t *testing.T) {
 	}
 }
 
-// A request that is under way when the user signs out does not bring the
-// session back.
+// A request that is running while the user signs out does not restore the session.
 func TestLogoutIsFinal(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
@@ -161,7 +162,7 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// What Express finds in the session.
+// The stored session has the form that Express expects.
 func TestStoredForm(t *testing.T) {
 	// The bubble's clock begins at 946684800.
 	for key, want := range map[string]string{
@@ -194,7 +195,7 @@ func TestStoredForm(t *testing.T) {
 	}
 }
 
-// What an Express app leaves in the session.
+// User understands the sessions of Express apps.
 func TestUserFromExpress(t *testing.T) {
 	for _, tt := range []struct {
 		name, key, data string
@@ -226,7 +227,7 @@ func TestUserFromExpress(t *testing.T) {
 			if err := store.Commit("id", []byte(record), time.Now().Add(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
-			ctx, err := m.Load(t.Context(), "id")
+			ctx, err := m.LoadID(t.Context(), "id")
 			if err != nil || m.Token(ctx) != "id" {
 				t.Fatalf("the record was not loaded: %v", err)
 			}
@@ -241,7 +242,7 @@ func TestUserFromExpress(t *testing.T) {
 	}
 }
 
-// Users that are no struct, as Passport's often are just an id.
+// A user need not be a struct: Passport's is often only an id.
 func TestUserTypes(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
@@ -492,7 +493,7 @@ func TestVerifierFailure(t *testing.T) {
 	a := newAuth(t, m, func(_ context.Context, username, pw string) (user, error) {
 		return user{}, fmt.Errorf("ldap bind of %s with %s: %w", username, pw, errDown)
 	}, auth.Options{Logger: l.logger(), LoginPage: "/login", Attempts: 2})
-	for range 5 { // none of them counts as a failed attempt
+	for range 5 { // more than Attempts: a Verifier's failure does not count
 		w := do(m, a.Login(), "POST", "/login", goodJSON, "Content-Type", typeJSON)
 		check(t, "a Verifier that fails", w.Code, w.Body.String(), 500, "Internal Server Error")
 	}
@@ -542,6 +543,13 @@ func TestNewRefuses(t *testing.T) {
 		if _, err := auth.New(m, verifyAda, tt.opts); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: error %v, want one that names %s", tt.opts, err, tt.want)
 		}
+		var r *refusal.Error
+		if err := tt.opts.Validate(); !errors.As(err, &r) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("Validate, %+v: error %v, want one that names %s", tt.opts, err, tt.want)
+		}
+	}
+	if err := (auth.Options{TrustedOrigins: []string{"https://ok.example"}, Unlimited: true}).Validate(); err != nil {
+		t.Errorf("Validate refuses good options: %v", err)
 	}
 	if _, err := auth.New(m, func(context.Context, string, string) (any, error) { return nil, nil }, auth.Options{}); err == nil {
 		t.Error("New took an interface for a user type")

@@ -14,32 +14,31 @@ import (
 	"unicode/utf8"
 )
 
-// credentials are what a login has sent.
+// credentials is the content of a login request.
 type credentials struct {
 	username, password string
-	returnTo           string // not checked yet
-	browser            bool   // a form, from someone who prefers pages
+	returnTo           string // not validated yet
+	browser            bool   // a form from a client that prefers HTML
 }
 
-// removedFrom is an error's text without the credentials, should a Verifier have
-// put them there after all.
+// removedFrom returns an error's text without the credentials, in case a Verifier
+// has put them there.
 func (c credentials) removedFrom(err error) string {
 	return strings.NewReplacer(c.password, "[password]", c.username, "[username]").Replace(err.Error())
 }
 
-// A refusal is the answer to a login that is not understood. The message never
-// has anything of the body in it.
-type refusal struct {
+// A badLogin is the answer to a malformed login. The message never quotes the body.
+type badLogin struct {
 	status  int
 	message string
 }
 
-func badRequest(format string, args ...any) *refusal {
-	return &refusal{http.StatusBadRequest, fmt.Sprintf(format, args...)}
+func badRequest(format string, args ...any) *badLogin {
+	return &badLogin{http.StatusBadRequest, fmt.Sprintf(format, args...)}
 }
 
 // readCredentials reads a login's body.
-func (a *Auth[U]) readCredentials(w http.ResponseWriter, r *http.Request) (c credentials, bad *refusal) {
+func (a *Auth[U]) readCredentials(w http.ResponseWriter, r *http.Request) (c credentials, bad *badLogin) {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
 		mediaType = ""
@@ -56,7 +55,7 @@ func (a *Auth[U]) readCredentials(w http.ResponseWriter, r *http.Request) (c cre
 		}
 	case "application/x-www-form-urlencoded":
 		form := r.PostForm
-		if form == nil { // else a middleware, such as one for tokens, has read the body
+		if form == nil { // otherwise a middleware, such as one for tokens, has read the body
 			body, bad := a.readBody(w, r)
 			if bad != nil {
 				return c, bad
@@ -74,10 +73,10 @@ func (a *Auth[U]) readCredentials(w http.ResponseWriter, r *http.Request) (c cre
 			c.returnTo = r.URL.Query().Get(returnToField)
 		}
 	default:
-		return c, &refusal{http.StatusUnsupportedMediaType, "Send application/json or application/x-www-form-urlencoded"}
+		return c, &badLogin{http.StatusUnsupportedMediaType, "Send application/json or application/x-www-form-urlencoded"}
 	}
 	for _, s := range []string{c.username, c.password} {
-		// Databases refuse such text, and libraries in C cut it short.
+		// Databases reject such text, and C libraries truncate it at a NUL.
 		if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 			return c, badRequest("The fields must be UTF-8 text")
 		}
@@ -85,21 +84,21 @@ func (a *Auth[U]) readCredentials(w http.ResponseWriter, r *http.Request) (c cre
 	return c, nil
 }
 
-func (a *Auth[U]) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
+func (a *Auth[U]) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *badLogin) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.opts.MaxBody))
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):
-		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("The body must be at most %d bytes long", a.opts.MaxBody)}
+		return nil, &badLogin{http.StatusRequestEntityTooLarge, fmt.Sprintf("The body must be at most %d bytes long", a.opts.MaxBody)}
 	case err != nil:
 		return nil, badRequest("The body could not be read")
 	}
 	return body, nil
 }
 
-// fromJSON reads an object with the two fields, each once. It goes token by token
-// because Unmarshal takes doubled fields and other spellings of their names.
-func (a *Auth[U]) fromJSON(body []byte) (c credentials, bad *refusal) {
+// fromJSON reads an object with the two fields, each once. It reads token by token
+// because Unmarshal accepts duplicate fields and ignores the case of their names.
+func (a *Auth[U]) fromJSON(body []byte) (c credentials, bad *badLogin) {
 	if !json.Valid(body) || !utf8.Valid(body) {
 		return c, badRequest("The body is not valid JSON")
 	}
@@ -134,7 +133,7 @@ func (a *Auth[U]) fromJSON(body []byte) (c credentials, bad *refusal) {
 }
 
 // fromForm reads the two fields, each once.
-func (a *Auth[U]) fromForm(form url.Values) (c credentials, bad *refusal) {
+func (a *Auth[U]) fromForm(form url.Values) (c credentials, bad *badLogin) {
 	username, password, returnTo := form[a.opts.UsernameField], form[a.opts.PasswordField], form[returnToField]
 	if len(username) != 1 || len(password) != 1 || len(returnTo) > 1 {
 		return c, badRequest("The form must have the fields %q and %q, each once", a.opts.UsernameField, a.opts.PasswordField)
@@ -146,8 +145,8 @@ func (a *Auth[U]) fromForm(form url.Values) (c credentials, bad *refusal) {
 	return c, nil
 }
 
-// clientAddr names the client whose attempts are counted together: its IPv4
-// address, or the /64 of its IPv6 address, all of which one client can have.
+// clientAddr returns the address by which attempts are counted: an IPv4 address,
+// or the /64 of an IPv6 address, as one client can have all of a /64.
 func (a *Auth[U]) clientAddr(r *http.Request) string {
 	addr := r.RemoteAddr
 	if a.opts.ClientAddr != nil {

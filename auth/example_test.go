@@ -15,12 +15,12 @@ import (
 	"github.com/samesid/samesid/auth"
 )
 
-// A User is what handlers need of one.
+// A User holds what handlers need to know about a user.
 type User struct {
 	Name string `json:"name"`
 }
 
-// A server with a login, a page for those who are signed in, and a logout.
+// A server with a login, a page for signed-in users, and a logout.
 func Example() {
 	hash, err := auth.HashPassword("correct horse battery staple")
 	if err != nil {
@@ -67,8 +67,8 @@ func Example() {
 	// 401 {"message":"Invalid Credentials"}
 }
 
-// Signing in a user whom someone else has verified, and keeping the cart that
-// they had before.
+// SignIn for a user whom an identity provider has verified, with the visitor's cart
+// carried over.
 func ExampleAuth_SignIn() {
 	sessions, users := exampleAuth()
 	mux := http.NewServeMux()
@@ -103,7 +103,7 @@ func ExampleAuth_SignIn() {
 	// 200 Ada orders apples
 }
 
-// A page that asks for the password again if that was a while ago.
+// A page that asks for the password again if the last login is too old.
 func ExampleAuth_Fresh() {
 	sessions, users := exampleAuth()
 	changePassword := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

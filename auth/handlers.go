@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// returnToField is the name of the page to go back to after the login, in a
-// query and in a form.
+// returnToField is the query parameter and form field that holds the page to
+// return to after the login.
 const returnToField = "returnTo"
 
-// What the handlers answer. Express apps send the first three.
+// The messages of the handlers. Express apps send the first three.
 const (
 	textLoggedIn  = "You are logged in"
 	textLoggedOut = "You are logged out"
@@ -31,24 +31,24 @@ const (
 //
 //	{"username":"…","password":"…"}
 //
-// or of an urlencoded form with fields of these names; other fields are an error
-// in JSON and ignored in a form. Credentials in the query are never looked at.
+// or of an urlencoded form with these fields. Other fields are an error in JSON
+// and ignored in a form. Credentials in the query are ignored.
 //
-// A program is answered with {"message":"…"} and the status: 200 signed in; 401
-// wrong, whether the user exists or not, and also if one of the two is empty;
-// 400 not understood; 403 from another origin; 405 not a POST; 413 longer than
+// A program gets {"message":"…"} and one of these statuses: 200 signed in; 400
+// malformed body; 401 wrong credentials, whether the user exists or not, or an
+// empty field; 403 cross-origin request; 405 not a POST; 413 longer than
 // Options.MaxBody; 415 neither JSON nor a form; 429 too many attempts, with
 // Retry-After; 500 the Verifier failed. When the store fails, the Manager's
 // ErrorFunc answers.
 //
-// A browser, by its form and its Accept header, that signed in is sent to the
-// returnTo of the form or else of the query, if that is a path on this server,
-// and otherwise to Options.AfterLogin. If the credentials are wrong, it is sent
-// back to Options.LoginPage with the query parameters error=1 and returnTo; after
-// too many attempts, there is also wait, in seconds.
+// A browser is a client that sends a form and prefers HTML. After a login it is
+// redirected to the returnTo of the form or else of the query, if that is a path
+// on this server, and otherwise to Options.AfterLogin. If the credentials are
+// wrong, it is redirected to Options.LoginPage with the query parameters error=1
+// and returnTo, and after too many attempts also wait, in seconds.
 //
-// A failed login leaves the session as it was. A successful one begins a new
-// session, as SignIn says.
+// A failed login leaves the session unchanged. A successful one begins a new
+// session, as SignIn does.
 func (a *Auth[U]) Login() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.needSession(r.Context())
@@ -66,8 +66,7 @@ func (a *Auth[U]) Login() http.Handler {
 			return
 		}
 		if c.username == "" || c.password == "" {
-			// Some verifiers take an empty password for an anonymous login,
-			// as LDAP does.
+			// Some verifiers, such as LDAP, treat an empty password as an anonymous login.
 			a.refuseLogin(w, r, c, 0)
 			return
 		}
@@ -100,8 +99,8 @@ func (a *Auth[U]) Login() http.Handler {
 	})
 }
 
-// check verifies credentials. With a wait, there are no attempts left and they
-// were not looked at.
+// check verifies credentials. A positive wait means that no attempts are left and
+// that the credentials were not verified.
 func (a *Auth[U]) check(r *http.Request, c credentials) (user U, wait time.Duration, err error) {
 	if a.limits == nil {
 		user, err = a.verify(r.Context(), c.username, c.password)
@@ -114,7 +113,7 @@ func (a *Auth[U]) check(r *http.Request, c credentials) (user U, wait time.Durat
 		a.opts.Logger.WarnContext(r.Context(), "auth: a login was refused: too many failed attempts", "client", addr)
 		return user, wait, nil
 	}
-	outcome := failed // a panic counts too
+	outcome := failed // a panic counts as a failure
 	defer func() { begun.end(outcome) }()
 	user, err = a.verify(r.Context(), c.username, c.password)
 	switch {
@@ -126,29 +125,29 @@ func (a *Auth[U]) check(r *http.Request, c credentials) (user U, wait time.Durat
 	return user, 0, err
 }
 
-// warnOfProxy says once that all clients count as one.
+// warnOfProxy logs once that all clients behind a proxy count as one.
 func (a *Auth[U]) warnOfProxy(r *http.Request) {
 	if a.opts.ClientAddr != nil || r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == "" {
 		return
 	}
 	if host, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && !host.Addr().IsLoopback() && !host.Addr().IsPrivate() {
-		return // a client's own header, as likely as not
+		return // a public address: the client may have sent the header itself
 	}
 	a.proxyWarning.Do(func() {
-		a.opts.Logger.WarnContext(r.Context(), "auth: logins come through a proxy, so that all clients share one limit of attempts (said once): set Options.ClientAddr")
+		a.opts.Logger.WarnContext(r.Context(), "auth: logins come through a proxy, so all clients share one limit of attempts: set Options.ClientAddr (logged once)")
 	})
 }
 
 func (a *Auth[U]) logFailure(r *http.Request, c credentials, err error) {
 	level := slog.LevelError
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		level = slog.LevelDebug // the client has gone; nobody waits for the answer
+		level = slog.LevelDebug // the client has gone
 	}
 	a.opts.Logger.Log(r.Context(), level, "auth: the credentials could not be verified", "error", c.removedFrom(err))
 }
 
-// refuseLogin answers a login with credentials that are wrong or, with a wait,
-// were not looked at.
+// refuseLogin answers a login whose credentials are wrong or, if wait is positive,
+// were not verified.
 func (a *Auth[U]) refuseLogin(w http.ResponseWriter, r *http.Request, c credentials, wait time.Duration) {
 	seconds := strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10)
 	if c.browser && a.opts.LoginPage != "" {
@@ -168,16 +167,17 @@ func (a *Auth[U]) refuseLogin(w http.ResponseWriter, r *http.Request, c credenti
 }
 
 // Logout returns the handler that signs the user out, as SignOut does. A program
-// gets {"message":"You are logged out"}, a browser is sent to Options.AfterLogout.
-// It answers the same if nobody was signed in. When the store fails, the
-// Manager's ErrorFunc answers, as the session may live on. The response has the
-// browser drop the pages that it keeps, so that its back button shows none of a
-// signed-in user (OWASP ASVS 14.3.1); browsers heed that on HTTPS and localhost.
+// gets {"message":"You are logged out"}; a browser is redirected to
+// Options.AfterLogout. The answer is the same if nobody was signed in. When the
+// store fails, the Manager's ErrorFunc answers, as the session may still exist.
+// The response has the browser clear its cache, so that the back button shows no
+// page of a signed-in user (OWASP ASVS 14.3.1). Browsers do so on HTTPS and
+// localhost only.
 //
 // It takes a POST, which another origin can't send, and a GET, so that a plain
 // link works. With GET, another site's link can sign a user out, which is a
-// nuisance but no more; an image or a script of another site, and a browser that
-// loads ahead of a click, can't. Route POST alone to it to rule this out.
+// nuisance but no more. Another site's images and scripts can't, nor can a
+// browser's prefetch. Route only POST to the handler to rule links out.
 func (a *Auth[U]) Logout() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.needSession(r.Context())
@@ -203,8 +203,8 @@ func (a *Auth[U]) Logout() http.Handler {
 	})
 }
 
-// mayLogout tells whether a logout is meant by the user, as far as a browser
-// says.
+// mayLogout reports whether the request's headers show a logout that the user
+// intended.
 func (a *Auth[U]) mayLogout(r *http.Request) bool {
 	h := r.Header
 	if strings.Contains(h.Get("Sec-Purpose"), "prefetch") {
@@ -214,7 +214,7 @@ func (a *Auth[U]) mayLogout(r *http.Request) bool {
 		if h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document" {
 			return true
 		}
-		// The protection takes a GET for harmless, which this one is not.
+		// CrossOriginProtection allows every GET as safe; this one has an effect.
 		post := *r
 		post.Method = http.MethodPost
 		r = &post
@@ -222,10 +222,10 @@ func (a *Auth[U]) mayLogout(r *http.Request) bool {
 	return a.origin.Check(r) == nil
 }
 
-// Restricted is the middleware that lets signed-in users pass. To anybody else
-// it answers 401 {"message":"Invalid Credentials"}, or sends a browser that wants
-// a page (a GET whose Accept header prefers text/html) to Options.LoginPage, with
-// the page's own path in the query parameter returnTo.
+// Restricted is the middleware that admits only signed-in users. It answers
+// anybody else with 401 {"message":"Invalid Credentials"}, or redirects a browser
+// that wants a page (a GET or HEAD that prefers text/html) to Options.LoginPage,
+// with the page's path in the query parameter returnTo.
 //
 // The handler's response gets "Cache-Control: no-store", which it may replace, so
 // that no cache keeps it (OWASP ASVS 14.3.2).
@@ -240,12 +240,11 @@ func (a *Auth[U]) Restricted(next http.Handler) http.Handler {
 	})
 }
 
-// Fresh returns a middleware that lets users pass who gave their credentials
-// within that time, for what deserves a second look, such as changing a password
-// (OWASP ASVS 7.5.1). Anybody else is answered as by Restricted, a program with
-// the message "Sign In Again" if it is signed in at all. A session from an Express
-// app counts as old unless the app sets auth_time. Fresh panics if within is not
-// positive.
+// Fresh returns a middleware that admits only users who gave their credentials
+// within that time. It protects sensitive operations, such as changing a password
+// (OWASP ASVS 7.5.1). It answers anybody else as Restricted does, with the message
+// "Sign In Again" for a signed-in user. A session from an Express app counts as
+// old unless the app sets auth_time. Fresh panics if within is not positive.
 func (a *Auth[U]) Fresh(within time.Duration) func(http.Handler) http.Handler {
 	if within <= 0 {
 		panic("auth: Fresh needs a positive duration")
@@ -253,7 +252,7 @@ func (a *Auth[U]) Fresh(within time.Duration) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return a.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			at := time.Unix(int64(a.m.GetFloat(r.Context(), timeKey)), 0)
-			// A time that far ahead is another server's wrong clock.
+			// A time that far in the future comes from another server's wrong clock.
 			if time.Since(at).Abs() > within {
 				a.refuse(w, r, textStale)
 				return
@@ -274,8 +273,8 @@ func (a *Auth[U]) refuse(w http.ResponseWriter, r *http.Request, message string)
 	respond(w, http.StatusUnauthorized, message)
 }
 
-// loginPage is the login page's address with these parameters, and with the page
-// to return to if that is on this server.
+// loginPage returns the login page's address with these parameters, and with
+// returnTo if that is a path on this server.
 func (a *Auth[U]) loginPage(query url.Values, returnTo string) string {
 	if isLocal(returnTo) {
 		query.Set(returnToField, returnTo)
@@ -290,7 +289,7 @@ func (a *Auth[U]) loginPage(query url.Values, returnTo string) string {
 	return a.opts.LoginPage + separator + query.Encode()
 }
 
-// requestURI is the path and query the client asked for, before any StripPrefix.
+// requestURI returns the path and query that the client sent, before any StripPrefix.
 func requestURI(r *http.Request) string {
 	if strings.HasPrefix(r.RequestURI, "/") {
 		return r.RequestURI
@@ -298,12 +297,12 @@ func requestURI(r *http.Request) string {
 	return r.URL.RequestURI()
 }
 
-// maxLocal bounds an address in a redirect: the longest that all browsers and
-// proxies take.
+// maxLocal is the maximum length of a redirect's address: all browsers and proxies
+// accept it.
 const maxLocal = 2000
 
-// isLocal tells whether a redirect to s stays on this server, in whatever way a
-// browser reads it. Browsers take "\" for "/", and drop tabs and line breaks.
+// isLocal reports whether a redirect to s stays on this server, however a browser
+// parses it. Browsers treat "\" as "/", and drop tabs and line breaks.
 func isLocal(s string) bool {
 	if len(s) > maxLocal || !strings.HasPrefix(s, "/") {
 		return false
@@ -315,7 +314,7 @@ func isLocal(s string) bool {
 	}
 	path, _, _ := strings.Cut(s, "?")
 	if strings.Contains(path, "//") {
-		return false // also where "/./" or "/../" before it would be removed
+		return false // anywhere, as browsers remove "/./" and "/../" before it
 	}
 	_, err := url.Parse(s)
 	return err == nil
@@ -332,13 +331,13 @@ func allowMethods(w http.ResponseWriter, r *http.Request, methods ...string) boo
 	return false
 }
 
-// setHeaders keeps caches away from an answer that is about one user.
+// setHeaders keeps caches from storing an answer that concerns one user.
 func setHeaders(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Add("Vary", "Accept")
 }
 
-// respond answers with a message. A program reads it, so it is JSON in any case.
+// respond answers with a message as JSON.
 func respond(w http.ResponseWriter, status int, message string) {
 	b, err := json.Marshal(struct {
 		Message string `json:"message"`
@@ -352,7 +351,7 @@ func respond(w http.ResponseWriter, status int, message string) {
 	_, _ = w.Write(b)
 }
 
-// redirect sends the browser on with a GET. The address is checked already;
+// redirect sends the browser to an address that the caller has validated.
 // http.Redirect would rewrite it.
 func redirect(w http.ResponseWriter, to string) {
 	w.Header().Set("Location", to)

@@ -101,7 +101,7 @@ func TestLoginBodies(t *testing.T) {
 	}
 }
 
-// An empty password never reaches the Verifier: LDAP would take it for an
+// An empty password never reaches the Verifier: LDAP would treat it as an
 // anonymous login.
 func TestEmptyCredentials(t *testing.T) {
 	m := newManager(t, adapter.Options{})
@@ -137,7 +137,7 @@ func TestFieldNames(t *testing.T) {
 	check(t, "the usual names", w.Code, w.Body.String(), 400, `The form must have the fields \"email\" and \"pass\", each once`)
 }
 
-// A middleware before it, such as one for tokens, may have read the form.
+// An earlier middleware, such as one for tokens, may have read the form.
 func TestFormReadBefore(t *testing.T) {
 	m := newManager(t, adapter.Options{})
 	a := newAuth(t, m, verifyAda, auth.Options{})
@@ -170,7 +170,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// clients are what real ones send.
+// clients are the headers that real clients send.
 var clients = []struct {
 	name, accept string
 	browser      bool
@@ -260,7 +260,7 @@ func TestBrowserWithoutLoginPage(t *testing.T) {
 	check(t, "login", w.Code, w.Body.String(), 401, "Invalid Credentials")
 }
 
-// The returnTo of a page behind StripPrefix is the one the client knows.
+// The returnTo of a page behind StripPrefix is the path that the client requested.
 func TestReturnToKeepsPrefix(t *testing.T) {
 	m := newManager(t, adapter.Options{})
 	a := newAuth(t, m, verifyAda, auth.Options{LoginPage: "/login"})
@@ -282,7 +282,7 @@ func TestOpenRedirect(t *testing.T) {
 		{"/a/b?c=d&e=/f", true},
 		{"/a?next=https://example.com//x", true},
 		{"/a%2Fb", true},
-		{"/%2f%2fexample.com", true}, // a path still
+		{"/%2f%2fexample.com", true}, // still a path
 		{"/%5cexample.com", true},
 		{"/@example.com", true},
 		{"/a:b", true},
@@ -412,7 +412,7 @@ func TestLogoutByGET(t *testing.T) {
 	}
 }
 
-// The handler may say itself how its page is cached.
+// The handler may set its own Cache-Control.
 func TestRestrictedCaching(t *testing.T) {
 	m := newManager(t, adapter.Options{})
 	a := newAuth(t, m, verifyAda, auth.Options{})

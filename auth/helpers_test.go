@@ -56,7 +56,7 @@ func verifyAda(_ context.Context, username, pw string) (user, error) {
 	return user{}, auth.ErrInvalid
 }
 
-// variants are the ways in which sessions are stored.
+// variants are the codecs and the keys with which users are stored.
 var variants = []struct {
 	name  string
 	codec scs.Codec
@@ -88,7 +88,7 @@ func newAuth[U any](t testing.TB, m *adapter.Manager, verify auth.Verifier[U], o
 	return a
 }
 
-// routes is an application with auth on it.
+// routes returns an application that uses auth.
 func routes(m *adapter.Manager, a *auth.Auth[user]) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("/login", a.Login())
@@ -132,7 +132,7 @@ func newBrowser(t testing.TB, base string) *browser {
 	}, base}
 }
 
-// response is one that has been read.
+// response is a response whose body has been read.
 type response struct {
 	*http.Response
 	body string
@@ -158,7 +158,7 @@ func (b *browser) do(method, path, body string, header ...string) response {
 	return response{res, string(all)}
 }
 
-// cookie is the session cookie that the browser has, "" for none.
+// cookie returns the browser's session cookie, "" for none.
 func (b *browser) cookie() string {
 	u, err := url.Parse(b.base)
 	if err != nil {
@@ -182,7 +182,7 @@ func do(m *adapter.Manager, h http.Handler, method, target, body string, header 
 	return w
 }
 
-// noteCookies notes the values of the cookies that a response sets.
+// noteCookies records the values of the cookies that a response sets.
 func noteCookies(res *http.Response) {
 	for _, c := range res.Cookies() {
 		leaktest.Note(c.Value)
@@ -211,10 +211,10 @@ func check(t testing.TB, what string, status int, body string, wantStatus int, w
 	}
 }
 
-// faultyStore is a store that can be made to fail.
+// faultyStore is a store whose operations can be made to fail.
 type faultyStore struct {
 	*memstore.MemStore
-	commit, delete atomic.Bool // that fails
+	commit, delete atomic.Bool // whether the operation fails
 }
 
 func (s *faultyStore) breaks(commit, delete bool) {
@@ -236,7 +236,7 @@ func (s *faultyStore) Delete(token string) error {
 	return s.MemStore.Delete(token)
 }
 
-// logs is a logger whose lines can be looked at.
+// logs records what its logger writes.
 type logs struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -53,7 +53,7 @@ func TestTooManyAttempts(t *testing.T) {
 	})
 }
 
-// Accounts that don't exist are limited alike, or the limit would tell.
+// Unknown accounts have the same limit; otherwise it would reveal which accounts exist.
 func TestLimitOfUnknownUser(t *testing.T) {
 	m := newManager(t, adapter.Options{})
 	a := newAuth(t, m, verifyAda, auth.Options{Attempts: 2, Logger: new(logs).logger()})
@@ -77,7 +77,7 @@ func TestUnlimited(t *testing.T) {
 	}
 }
 
-// Guesses that are sent all at once are no way round the limit.
+// Concurrent guesses can't exceed the limit.
 func TestAttemptsAtOnce(t *testing.T) {
 	m := newManager(t, adapter.Options{})
 	var verified atomic.Int32
@@ -159,7 +159,7 @@ func TestClientAddr(t *testing.T) {
 	}
 }
 
-// What a client may send is not believed.
+// Headers that a client can forge are ignored.
 func TestForwardedForIsNotBelieved(t *testing.T) {
 	l := new(logs)
 	m := newManager(t, adapter.Options{})

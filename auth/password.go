@@ -15,8 +15,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// argon2id's cost for new hashes: the first choice of OWASP's Password Storage
-// Cheat Sheet.
+// The argon2id parameters for new hashes are the first choice of OWASP's Password
+// Storage Cheat Sheet.
 const (
 	memoryKiB  = 19 * 1024
 	passes     = 2
@@ -25,13 +25,13 @@ const (
 	keyLength  = 32
 )
 
-// errHash never has the hash in it.
+// errHash never quotes the hash.
 var errHash = errors.New("auth: the stored hash is neither argon2id nor bcrypt, or is damaged")
 
 // HashPassword returns an argon2id hash of a password for storage, as a PHC
-// string: $argon2id$v=19$m=19456,t=2,p=1$salt$key (RFC 9106; the cost is
-// OWASP's). Node's argon2 package verifies it. An empty password is an error, as
-// Login refuses one. How good a password must be is the caller's to say.
+// string: $argon2id$v=19$m=19456,t=2,p=1$salt$key (RFC 9106, with OWASP's
+// parameters). Node's argon2 package verifies it. An empty password is an error,
+// as Login refuses one. The caller decides how strong a password must be.
 func HashPassword(password string) (string, error) {
 	if password == "" {
 		return "", errors.New("auth: hash: the password is empty")
@@ -51,19 +51,19 @@ func random(n int) []byte {
 	return b
 }
 
-// Passwords makes a Verifier that looks users up and compares the hashes of their
-// passwords: argon2id in PHC form, as HashPassword makes them, and bcrypt ($2a$,
-// $2b$, $2y$), as Express apps often have them. bcrypt reads no more than 72
-// bytes of a password.
+// Passwords returns a Verifier that looks users up and verifies their password
+// hashes: argon2id in PHC form, as HashPassword returns, and bcrypt ($2a$, $2b$,
+// $2y$), as Express apps often have. bcrypt reads at most 72 bytes of a password.
 //
 // lookup must return ErrInvalid, or wrap it, for an unknown user. An empty hash
-// is a user who has no password and signs in another way. Both are refused after
-// as much work as a wrong password takes: a hash of the kind and cost that lookup
-// returned last is computed, so the times are the same as long as all stored
-// hashes are alike. Another kind of hash is an error, and so a 500.
+// means that the user has no password and signs in another way. Both cases take as
+// much work as a wrong password: the Verifier computes a hash of the kind and cost
+// that lookup returned last. The times are therefore equal as long as all stored
+// hashes have the same kind and cost. Any other kind of hash is an error, and so a
+// 500.
 //
-// As each argon2id hash takes 19 MiB of memory, no more are computed at once than
-// there are processors to do so; the others wait, until their context ends.
+// As each argon2id hash takes 19 MiB of memory, at most GOMAXPROCS are computed at
+// once. Other calls wait until their context ends.
 func Passwords[U any](lookup func(ctx context.Context, username string) (user U, hash string, err error)) Verifier[U] {
 	return passwordsBy(lookup, compareHash)
 }
@@ -109,8 +109,8 @@ func passwordsBy[U any](
 	}
 }
 
-// compareHash tells whether a password has this hash, in a time that does not
-// depend on where they differ.
+// compareHash reports whether a password has this hash. The comparison takes
+// constant time.
 func compareHash(hash, password string) (bool, error) {
 	if strings.HasPrefix(hash, "$2a$") || strings.HasPrefix(hash, "$2b$") || strings.HasPrefix(hash, "$2y$") {
 		switch err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)); {
@@ -135,7 +135,7 @@ func compareHash(hash, password string) (bool, error) {
 	if _, err := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &memory, &time, &parallel); err != nil {
 		return false, errHash
 	}
-	// A damaged hash must not panic, nor take all memory.
+	// A damaged hash must neither panic nor exhaust memory.
 	const maxMemoryKiB, maxTime = 1 << 20, 100
 	if time < 1 || time > maxTime || parallel < 1 || memory > maxMemoryKiB {
 		return false, errHash

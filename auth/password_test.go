@@ -129,7 +129,7 @@ func TestPasswords(t *testing.T) {
 	}{
 		{"ada", "secret", "Ada", nil},
 		{"ada", "wrong", "", ErrInvalid},
-		{"nobody", "secret", "", ErrInvalid}, // though it is compared with Ada's hash
+		{"nobody", "secret", "", ErrInvalid}, // although the password matches Ada's hash
 		{"oauth", "secret", "", ErrInvalid},
 		{"oauth", "", "", ErrInvalid},
 		{"damaged", "plain", "", errHash},
@@ -187,7 +187,7 @@ func TestSameWork(t *testing.T) {
 	}
 }
 
-// The memory that hashes take is bounded.
+// The number of concurrent hashes is bounded, and so is their memory.
 func TestHashesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

@@ -1,6 +1,6 @@
-// Package backends opens a session store by its configuration: one of the stores
-// in the packages below this one. A program that knows its store when it is
-// written can use that package directly, and link no other.
+// Package backends opens the session store that a configuration describes, from one of
+// the packages below it. A program that always uses the same store can import that
+// store's package directly, so that it links no other.
 package backends
 
 import (
@@ -13,32 +13,34 @@ import (
 	"github.com/samesid/samesid/backends/redis"
 )
 
-// Store is what the stores have in common. Each of them also has the optional
-// methods that package adapter knows. It is safe for concurrent use.
+// Store has the methods that all stores have in common. Each store also implements the
+// interfaces of package contract that package adapter looks for. A Store is safe for
+// concurrent use.
 type Store interface {
 	scs.CtxStore
 
 	// Len counts the live sessions. Express: store.length.
 	Len(ctx context.Context) (int, error)
 
-	// Range calls fn for each live session, in no order and in pages, and ends
-	// with fn's first error. Express: store.all.
+	// Range calls fn for each live session, in no particular order. It reads the
+	// sessions in pages, and stops at fn's first error, which it returns. Express:
+	// store.all.
 	Range(ctx context.Context, fn func(token string, data []byte) error) error
 
-	// Clear deletes the sessions of this store and nothing else. Express:
+	// Clear deletes the sessions of this store, and nothing else. Express:
 	// store.clear.
 	Clear(ctx context.Context) error
 
-	// Close closes what Open opened.
+	// Close stops the store's background work and closes its connections.
 	Close() error
 }
 
-// Open opens the store that c describes. ctx limits the start alone: the way to
-// the server, and finding or making the table.
+// Open opens the store that c describes. ctx limits only the start: connecting to the
+// server, and finding or creating the table.
 //
-// What c.Check refuses is an error, and so is a server that is not there.
+// Open returns an error if c is invalid or the server can't be reached.
 func Open(ctx context.Context, c Config) (Store, error) {
-	if err := c.Check(); err != nil {
+	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	kind, _ := c.kind()
@@ -52,7 +54,7 @@ func Open(ctx context.Context, c Config) (Store, error) {
 	}
 }
 
-// opened keeps a nil pointer from becoming a Store that is not nil.
+// opened returns a nil Store, not one that holds a nil pointer, if there is an error.
 func opened[S Store](s S, err error) (Store, error) {
 	if err != nil {
 		return nil, err

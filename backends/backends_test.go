@@ -78,7 +78,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// What a Config says reaches the store that it is for.
+// The bounds in a Config reach the store.
 func TestOpenBounds(t *testing.T) {
 	s, err := backends.Open(t.Context(), backends.Config{MaxSessions: 1})
 	if err != nil {
@@ -110,11 +110,11 @@ func TestOpenFails(t *testing.T) {
 		}
 	}
 	if _, err := backends.Open(t.Context(), backends.Config{Prefix: "x"}); err == nil {
-		t.Error("a Config that Check refuses is opened")
+		t.Error("a Config that Validate refuses is opened")
 	}
 }
 
-func TestCheck(t *testing.T) {
+func TestValidate(t *testing.T) {
 	const (
 		redisURL    = "redis://u:hunter2@localhost"
 		postgresURL = "postgres://u:hunter2@localhost"
@@ -182,11 +182,14 @@ func TestCheck(t *testing.T) {
 		{backends.Config{URL: redisURL, TLS: backends.TLS{CAFile: "x"}}, "TLS.CAFile and Config.URL: a connection of redis:// has no TLS; make it rediss://, or drop the first"},
 		{backends.Config{URL: redisURL, TLS: backends.TLS{ServerName: "x"}}, "TLS.ServerName and Config.URL: a connection of redis:// has no TLS; make it rediss://, or drop the first"},
 
-		// All at once.
+		// The store's own package rejects these.
+		{backends.Config{URL: postgresURL, TableName: "\xff"}, "postgres: Options.TableName: not a name that Postgres can hold; use UTF-8 without NUL bytes"},
+
+		// Several errors are reported together.
 		{backends.Config{URL: redisURL, Timeout: -1, TableName: "x"}, unused("TableName", "redis", "postgres") + "\nbackends: Config.Timeout: is negative; 0 is the default"},
 	} {
 		got := ""
-		if err := test.config.Check(); err != nil {
+		if err := test.config.Validate(); err != nil {
 			got = strings.TrimPrefix(err.Error(), "backends: Config.")
 		}
 		if got != test.want {

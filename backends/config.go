@@ -1,7 +1,6 @@
 package backends
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -11,9 +10,10 @@ import (
 
 	"github.com/samesid/samesid/backends/postgres"
 	"github.com/samesid/samesid/backends/redis"
+	"github.com/samesid/samesid/internal/refusal"
 )
 
-// Type says which store it is.
+// Type is the kind of a store.
 type Type string
 
 // The types.
@@ -24,60 +24,60 @@ const (
 )
 
 // Config describes a store. The zero value is a memory store. A field that the
-// store has no use for must be left zero.
+// store does not use must be zero.
 type Config struct {
-	// Type of the store. Zero value: as the scheme of URL says, and Memory
-	// without a URL.
+	// Type is the kind of the store. Zero value: the scheme of URL decides, and
+	// without a URL it is Memory.
 	Type Type
 
-	// URL of the server, with user and password. Redis: as redis.Open takes it
-	// (redis, rediss, unix, and the same for Valkey). Postgres: as
-	// postgres.Open takes it; if Type is given it may be key=value pairs, or
-	// left out for the PG* variables of the environment. Memory: "memory://".
+	// URL is the address of the server, with user and password. Redis: the URL of
+	// redis.Open (redis, rediss, unix, and the same for Valkey). Postgres: the DSN
+	// of postgres.Open; if Type is given it may be key=value pairs, or empty for
+	// the PG* variables of the environment. Memory: "memory://".
 	URL string
 
-	// Layout of the records: "scs", "connect-redis", "connect-pg-simple" or
+	// Layout is the format of the records: "scs", "connect-redis", "connect-pg-simple" or
 	// "connect-session-knex". Zero value: "scs". Redis and Postgres.
 	Layout string
 
-	// Prefix of the keys. Zero value: the layout's own. Redis.
+	// Prefix is the beginning of each key. Zero value: the layout's own. Redis.
 	Prefix string
 
-	// ScanCount is about how many keys a listing asks for at a time. Zero
+	// ScanCount is the approximate number of keys per page of a listing. Zero
 	// value: 100. Redis.
 	ScanCount int
 
-	// SchemaName, TableName and SIDFieldName name the table and, with layout
-	// "connect-session-knex", the column of the id. Zero value: the layout's
-	// own, found through the search_path. Postgres.
+	// SchemaName, TableName and SIDFieldName name the table and, with the layout
+	// "connect-session-knex", the column of the session id. Zero value: the
+	// layout's own names, resolved through the search_path. Postgres.
 	SchemaName, TableName, SIDFieldName string
 
-	// CreateTable makes a table that is missing. Zero value: false, so that it
-	// is an error. Postgres.
+	// CreateTable creates the table if it is missing. Zero value: false; a missing
+	// table is an error. Postgres.
 	CreateTable bool
 
 	// MaxSessions bounds the number of sessions. Zero value: 1,000,000.
 	// Negative: no bound. Memory.
 	MaxSessions int
 
-	// CleanupInterval is the time between two removals of expired sessions.
-	// Zero value: a minute for Memory, 15 for Postgres. Negative: never. Memory
+	// CleanupInterval is the time between two deletions of expired sessions. Zero
+	// value: 1 minute for Memory, 15 minutes for Postgres. Negative: never. Memory
 	// and Postgres.
 	CleanupInterval time.Duration
 
-	// MaxConns limits the connections. Zero value: 64 for Redis, 20 for
+	// MaxConns is the maximum number of open connections. Zero value: 64 for Redis, 20 for
 	// Postgres. Redis and Postgres.
 	MaxConns int
 
-	// MaxIdleConns is how many connections stay open without work; it needs
-	// MaxConns. Zero value: as many as MaxConns. Redis and Postgres.
+	// MaxIdleConns is the maximum number of idle connections; it requires
+	// MaxConns. Zero value: MaxConns. Redis and Postgres.
 	MaxIdleConns int
 
-	// ConnMaxIdleTime closes a connection that had no work for this long. Zero
-	// value: 4 minutes for Redis, 5 for Postgres.
+	// ConnMaxIdleTime is the time after which an idle connection is closed. Zero
+	// value: 4 minutes for Redis, 5 minutes for Postgres.
 	ConnMaxIdleTime time.Duration
 
-	// ConnMaxLifetime closes a connection at this age. Zero value: 1 hour.
+	// ConnMaxLifetime is the age at which a connection is closed. Zero value: 1 hour.
 	// Postgres.
 	ConnMaxLifetime time.Duration
 
@@ -86,32 +86,33 @@ type Config struct {
 	ConnectTimeout time.Duration
 
 	// Timeout limits one call to the server. Zero value: 3 seconds for Redis, 5
-	// for Postgres. Redis and Postgres.
+	// seconds for Postgres. Redis and Postgres.
 	Timeout time.Duration
 
-	// SSLMode takes the place of the URL's sslmode. Postgres.
+	// SSLMode overrides the URL's sslmode. Zero value: the URL's. Postgres.
 	SSLMode string
 
-	// TLS is whom a TLS connection trusts, and who we are. Redis needs a
-	// rediss URL for it.
+	// TLS sets the CA for the server and the client certificate. With Redis it
+	// requires a rediss URL.
 	TLS TLS
 
-	// Logger gets what a store's background work has to say. Zero value:
-	// slog.Default(). Memory and Postgres; Redis has none.
+	// Logger receives the errors and warnings of a store's background work. Zero
+	// value: slog.Default(). Memory and Postgres; Redis has no background work.
 	Logger *slog.Logger
 }
 
-// TLS names PEM files. The zero value is the system's roots, and no certificate
-// of our own.
+// TLS names PEM files. The zero value trusts the system's CAs and presents no client
+// certificate.
 type TLS struct {
-	// CAFile holds the certificates that the server's must be signed by.
+	// CAFile holds the CA certificates that the server's certificate is verified
+	// against.
 	CAFile string
 
-	// CertFile and KeyFile are our own certificate and its key.
+	// CertFile and KeyFile hold the client certificate and its private key.
 	CertFile, KeyFile string
 
-	// ServerName that the server's certificate must be for. Zero value: the
-	// URL's host. Redis.
+	// ServerName is the name that the server's certificate must have. Zero value:
+	// the URL's host. Redis.
 	ServerName string
 }
 
@@ -121,7 +122,8 @@ var schemes = map[string]Type{
 	"postgres": Postgres, "postgresql": Postgres,
 }
 
-// layouts are those of each type, and which of them Express reads too.
+// layouts maps each type to its layouts; the value reports whether Express also reads
+// the records.
 var layouts = map[Type]map[string]bool{
 	Redis: {
 		string(redis.LayoutSCS):          false,
@@ -134,7 +136,7 @@ var layouts = map[Type]map[string]bool{
 	},
 }
 
-// kind returns the type, and the field that says so: "" for the default.
+// kind returns the type, and the name of the field that decides it: "" for the default.
 func (c Config) kind() (Type, string) {
 	if c.Type != "" {
 		return c.Type, "Type"
@@ -146,62 +148,70 @@ func (c Config) kind() (Type, string) {
 	return schemes[scheme], "URL"
 }
 
-// Format implements fmt.Formatter: a Config, printed, does not show the URL, which
-// may have a password in it.
+// Format implements fmt.Formatter. It hides the URL, as it may contain a password.
 func (c Config) Format(f fmt.State, verb rune) {
-	type plain Config // without this method
+	type plain Config // has no Format method
 	if c.URL != "" {
 		c.URL = "hidden"
 	}
 	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(c))
 }
 
-// JSONRecords reports whether Express reads the records of the layout too, as
-// the store itself will when it is open.
+// JSONRecords reports whether Express also reads the layout's records. The open store
+// has a method of the same name with the same result.
 func (c Config) JSONRecords() bool {
 	kind, _ := c.kind()
 	return layouts[kind][c.Layout]
 }
 
-// Check returns an error that names every field that can't be used as it is, and
-// the fix. It asks no server and reads no file.
+// Validate returns an error that names every field that Open would reject, and the
+// fix. It neither connects to a server nor reads a file. The store's own rules, those of
+// redis.Options and postgres.Options, apply only if the others find nothing.
 //
-// No error has any part of the URL in it.
-func (c Config) Check() error {
-	if err := c.checkServer(); err != nil {
-		return err // what store it is decides about all the rest
+// The error contains no part of the URL.
+func (c Config) Validate() error {
+	r := refusal.List{Package: "backends", Struct: "Config"}
+	c.refuseServer(&r)
+	if err := r.Err(); err != nil {
+		return err // the other rules depend on the type of the store
 	}
-	return errors.Join(append(c.checkUse(), c.checkValues()...)...)
+	c.refuseUnused(&r)
+	c.refuseValues(&r)
+	if err := r.Err(); err != nil {
+		return err
+	}
+	switch kind, _ := c.kind(); kind {
+	case Redis:
+		return c.redis().Validate()
+	case Postgres:
+		return c.postgres().Validate()
+	}
+	return nil
 }
 
-func refused(format string, args ...any) error {
-	return fmt.Errorf("backends: Config."+format, args...)
-}
-
-// checkServer checks Type and URL.
-func (c Config) checkServer() error {
+// refuseServer checks Type and URL.
+func (c Config) refuseServer(r *refusal.List) {
 	scheme, rest, isURL := strings.Cut(c.URL, "://")
 	ofURL, known := schemes[scheme]
 	known = known && isURL
 	switch {
 	case c.Type != "" && c.Type != Memory && layouts[c.Type] == nil:
-		return refused("Type: %q is not a store; use %s, %s or %s", c.Type, Memory, Redis, Postgres)
+		r.Add("Type", "%q is not a store; use %s, %s or %s", c.Type, Memory, Redis, Postgres)
 	case c.Type == "" && c.URL != "" && !known:
-		return refused("URL: does not begin with redis://, rediss://, unix://, postgres:// or memory://, so it names no store; mend it, or give Config.Type")
+		r.Add("URL", "does not begin with redis://, rediss://, unix://, postgres:// or memory://, so it names no store; mend it, or give Config.Type")
 	case c.Type != "" && known && ofURL != c.Type:
-		return refused("Type and Config.URL: the first says %s, the second %s; change one of the two", c.Type, ofURL)
+		r.Add("Type URL", "the first says %s, the second %s; change one of the two", c.Type, ofURL)
 	case c.Type == Memory && c.URL != "" && !known:
-		return refused("Type and Config.URL: a memory store has no server; drop the second, or say in the first which store it is for")
+		r.Add("Type URL", "a memory store has no server; drop the second, or say in the first which store it is for")
 	case ofURL == Memory && rest != "":
-		return refused("URL: nothing can follow memory://")
+		r.Add("URL", "nothing can follow memory://")
 	case c.Type == Redis && !known:
-		return refused("URL: a redis store needs one, such as redis://localhost:6379/0")
+		r.Add("URL", "a redis store needs one, such as redis://localhost:6379/0")
 	}
-	return nil
 }
 
-// checkUse checks that the store has a use for each field that is set.
-func (c Config) checkUse() (errs []error) {
+// refuseUnused rejects fields that are set but that this type of store does not use.
+func (c Config) refuseUnused(r *refusal.List) {
 	kind, said := c.kind()
 	for _, f := range []struct {
 		name string
@@ -232,20 +242,19 @@ func (c Config) checkUse() (errs []error) {
 		switch {
 		case !f.set || slices.Contains(f.of, kind):
 		case said == "":
-			errs = append(errs, refused("%s: the store is memory, as neither Config.Type nor Config.URL says otherwise, and has no use for it; "+
-				"drop it, or give the Config.URL of a %s server", f.name, either(f.of)))
+			r.Add(f.name, "the store is memory, as neither Config.Type nor Config.URL says otherwise, and has no use for it; "+
+				"drop it, or give the Config.URL of a %s server", either(f.of))
 		default:
-			errs = append(errs, refused("%s and Config.%s: a %s store has no use for the first; drop it, or use %s", f.name, said, kind, either(f.of)))
+			r.Add(f.name+" "+said, "a %s store has no use for the first; drop it, or use %s", kind, either(f.of))
 		}
 	}
-	return errs
 }
 
-// checkValues checks the fields that the store has a use for.
-func (c Config) checkValues() (errs []error) {
+// refuseValues checks the values of the fields that this type of store uses.
+func (c Config) refuseValues(r *refusal.List) {
 	kind, said := c.kind()
 	if kind == Memory {
-		return nil
+		return
 	}
 	if _, ok := layouts[kind][c.Layout]; !ok && c.Layout != "" {
 		has := either(slices.Sorted(maps.Keys(layouts[kind])))
@@ -254,13 +263,13 @@ func (c Config) checkValues() (errs []error) {
 			other = Postgres
 		}
 		if _, ok := layouts[other][c.Layout]; ok {
-			errs = append(errs, refused("Layout and Config.%s: %s is for %s and the store is %s, where it can be %s; change one of the two",
-				said, c.Layout, other, kind, has))
+			r.Add("Layout "+said, "%s is for %s and the store is %s, where it can be %s; change one of the two",
+				c.Layout, other, kind, has)
 		} else {
-			errs = append(errs, refused("Layout: %q is unknown; use %s", c.Layout, has))
+			r.Add("Layout", "%q is unknown; use %s", c.Layout, has)
 		}
 	} else if knex := string(postgres.LayoutConnectSessionKnex); c.SIDFieldName != "" && kind == Postgres && c.Layout != knex {
-		errs = append(errs, refused("SIDFieldName and Config.Layout: only %s lets its column be renamed; drop the first or change the second", knex))
+		r.Add("SIDFieldName Layout", "only %s lets its column be renamed; drop the first or change the second", knex)
 	}
 
 	for _, f := range []struct {
@@ -276,33 +285,32 @@ func (c Config) checkValues() (errs []error) {
 		{"Timeout", int64(c.Timeout)},
 	} {
 		if f.n < 0 {
-			errs = append(errs, refused("%s: is negative; 0 is the default", f.name))
+			r.Add(f.name, "is negative; 0 is the default")
 		}
 	}
 	switch {
 	case c.MaxIdleConns > 0 && c.MaxConns == 0:
-		errs = append(errs, refused("MaxIdleConns and Config.MaxConns: the first needs the second; give both"))
+		r.Add("MaxIdleConns MaxConns", "the first needs the second; give both")
 	case c.MaxIdleConns > c.MaxConns:
-		errs = append(errs, refused("MaxIdleConns and Config.MaxConns: no more connections can stay open (%d) than there may be (%d); "+
-			"lower the first or raise the second", c.MaxIdleConns, c.MaxConns))
+		r.Add("MaxIdleConns MaxConns", "no more connections can stay open (%d) than there may be (%d); "+
+			"lower the first or raise the second", c.MaxIdleConns, c.MaxConns)
 	}
 
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
-		errs = append(errs, refused("TLS.CertFile and Config.TLS.KeyFile: go together; give both or neither"))
+		r.Add("TLS.CertFile TLS.KeyFile", "go together; give both or neither")
 	}
 	if scheme, _, _ := strings.Cut(c.URL, "://"); kind == Redis && scheme != "rediss" && scheme != "valkeys" {
 		for _, f := range []struct{ name, value string }{
 			{"CAFile", c.TLS.CAFile}, {"CertFile", c.TLS.CertFile}, {"KeyFile", c.TLS.KeyFile}, {"ServerName", c.TLS.ServerName},
 		} {
 			if f.value != "" {
-				errs = append(errs, refused("TLS.%s and Config.URL: a connection of %s:// has no TLS; make it rediss://, or drop the first", f.name, scheme))
+				r.Add("TLS."+f.name+" URL", "a connection of %s:// has no TLS; make it rediss://, or drop the first", scheme)
 			}
 		}
 	}
-	return errs
 }
 
-// either lists what there is to choose from.
+// either joins the alternatives: "a, b or c".
 func either[S ~string](of []S) string {
 	var b strings.Builder
 	for i, s := range of {

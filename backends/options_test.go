@@ -10,8 +10,8 @@ import (
 	"github.com/samesid/samesid/backends/redis"
 )
 
-// Each field of a Config reaches the stores that have a use for it, and no field
-// of theirs is forgotten.
+// Each field of a Config reaches the stores that use it, and every field of their
+// options is set from one.
 func TestOptions(t *testing.T) {
 	c := Config{
 		Layout: "layout", Prefix: "prefix", ScanCount: 1,

@@ -12,23 +12,23 @@ import (
 )
 
 const (
-	// secret is what every peer that signs its cookies signs them with.
+	// secret is the signing secret of every peer that signs its cookies.
 	secret = "a secret for the benchmarks alone, of enough bytes"
 
 	// lifetime is how long a session lives after its last use.
 	lifetime = 24 * time.Hour
 
-	// touchAfter is how old a session's expiry may get with the peers that don't
-	// slide it on each request.
+	// touchAfter is the minimum time between two touches, for the peers that don't
+	// slide the expiry on each request.
 	touchAfter = time.Hour
 
-	// postgresPool and redisPool are the connections of each Go peer, and
-	// postgresPool those of Node's too; its Redis client has a single one.
+	// postgresPool and redisPool are the numbers of connections of each Go peer.
+	// Node's peers also have postgresPool connections; Node's Redis client has one.
 	postgresPool = 16
 	redisPool    = 64
 )
 
-// user is what a session holds.
+// user is the content of a session.
 type user struct {
 	ID    int      `json:"id"`
 	Name  string   `json:"name"`
@@ -41,7 +41,7 @@ func init() {
 	gob.Register(user{})
 }
 
-// newUser returns a user whose JSON has size bytes, or as few as are needed.
+// newUser returns a user whose JSON has size bytes, or more if size is too small.
 func newUser(id, size int) user {
 	name := userName(id)
 	u := user{ID: id, Name: name, Email: name + "@example.com", Roles: []string{"reader", "writer"}}
@@ -57,10 +57,10 @@ func userName(id int) string { return "user-" + strconv.Itoa(id) }
 type app struct {
 	serve func(net.Listener) error
 
-	filler *filler // nil for a peer without
+	filler *filler // nil for a peer without one
 }
 
-// sessions is what a peer on net/http does in each of the workloads.
+// sessions is what a peer on net/http implements for the workloads.
 type sessions interface {
 	// read returns the signed-in user.
 	read(w http.ResponseWriter, r *http.Request) (u user, ok bool, err error)
@@ -70,7 +70,7 @@ type sessions interface {
 	change(w http.ResponseWriter, r *http.Request) (u user, n int, err error)
 }
 
-// onHTTP serves s by net/http, within a middleware if there is one.
+// onHTTP serves s with net/http, inside a middleware if that is not nil.
 func onHTTP(s sessions, middleware func(http.Handler) http.Handler) *app {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {

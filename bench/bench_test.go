@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// The load generator must refuse a server that is fast because it does less.
+// The load generator must reject a server that is fast because it does less.
 func TestLoadRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name, workload       string
@@ -53,7 +53,7 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// One session's requests never overlap, and every session has its turn.
+// Requests of one session never overlap, and every session has its turn.
 func TestLoadSharesNoSession(t *testing.T) {
 	seen := make(chan string, 100)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -82,7 +82,7 @@ func TestLoadSharesNoSession(t *testing.T) {
 }
 
 func TestProxyCountsTurns(t *testing.T) {
-	// The store answers each dot, and tells what it has got.
+	// The store answers each dot, and reports each byte that it receives.
 	got := make(chan byte)
 	store, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -122,7 +122,7 @@ func TestProxyCountsTurns(t *testing.T) {
 			if _, err := io.WriteString(c, piece); err != nil {
 				t.Fatal(err)
 			}
-			for range piece { // so that the next piece comes apart
+			for range piece { // so that the next piece arrives separately
 				<-got
 			}
 			answers += strings.Count(piece, ".")
@@ -167,7 +167,7 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := testReport()
-	for range 2 { // the second time changes nothing
+	for range 2 { // writing is idempotent
 		if err := r.write(root); err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +195,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// Whatever was measured is in the documents.
+// The documents contain every measurement.
 func TestReportIsComplete(t *testing.T) {
 	r := testReport()
 	chart, summary, details := r.chart(read, ""), r.summary(), r.details()

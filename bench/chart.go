@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// The text takes the reader's colours, so that a chart can be read on a light
-// and on a dark page; the bars stand out on both.
+// chartStyle adapts the text to the reader's colour scheme, so that a chart is readable on
+// light and dark pages. The bars stand out on both.
 const chartStyle = `<style>
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600; font-size: 15px }
@@ -18,12 +18,12 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 </style>
 `
 
-// chart draws one workload's rates as bars: a panel for each store, with a scale
-// of its own, the fastest first.
+// chart draws one workload's rates as bars, the fastest first, in a panel for each store
+// with its own scale.
 func (r *report) chart(workload, title string) string {
 	const (
 		width   = 860
-		left    = 300 // of the labels
+		left    = 300 // the width of the labels
 		bar     = 18
 		step    = 26
 		longest = width - left - 160

@@ -19,7 +19,7 @@ import (
 	"syscall"
 )
 
-// What a child process is told by its environment.
+// The environment variables of a child process.
 const (
 	envServe  = "BENCH_SERVE" // the name of its role
 	envStore  = "BENCH_STORE" // the URL of its store
@@ -27,15 +27,15 @@ const (
 	envPool   = "BENCH_POOL"
 )
 
-// child is a server under test in a process of its own.
+// child is a server under test in a separate process.
 type child struct {
 	role
 	addr    string
-	control string // "" for one on Node
+	control string // the address of its controls; "" on Node
 	cmd     *exec.Cmd
 }
 
-// startChild runs this program again as the role's server, or Node.
+// startChild starts the role's server: Node, or this program as a child process.
 func startChild(ctx context.Context, r role, storeURL string) (*child, error) {
 	c := &child{role: r}
 	if r.open == nil {
@@ -71,14 +71,14 @@ func startChild(ctx context.Context, r role, storeURL string) (*child, error) {
 	return c, nil
 }
 
-// stop ends the process. Should this one be killed, the child ends by itself, as
-// its standard input does.
+// stop kills the process. If this process is killed, the child exits when its standard
+// input ends.
 func (c *child) stop() {
 	_ = c.cmd.Process.Kill()
 	_ = c.cmd.Wait()
 }
 
-// stats is what a Go server tells about itself.
+// stats holds the counters that a Go server reports.
 type stats struct {
 	Mallocs uint64
 }
@@ -87,8 +87,8 @@ func (c *child) stats(ctx context.Context) (s stats, err error) {
 	return s, c.ask(ctx, "/stats", &s)
 }
 
-// fill puts the sessions from number from up to to into the store, and returns
-// them.
+// fill puts the sessions with numbers in [from, to) into the store, and returns their
+// visitors.
 func (c *child) fill(ctx context.Context, from, to int) ([]*visitor, error) {
 	var cookies []string
 	if err := c.ask(ctx, fmt.Sprintf("/fill?from=%d&to=%d", from, to), &cookies); err != nil {
@@ -119,7 +119,7 @@ func (c *child) ask(ctx context.Context, path string, answer any) error {
 	return json.NewDecoder(resp.Body).Decode(answer)
 }
 
-// serveChild is the program as a child process. It returns only on an error.
+// serveChild runs this program as a child process. It returns only on an error.
 func serveChild(ctx context.Context, name string) error {
 	r, ok := roleNamed(name)
 	if !ok || r.open == nil {
@@ -148,7 +148,8 @@ func serveChild(ctx context.Context, name string) error {
 	return a.serve(service)
 }
 
-// controls are apart from the service, so that no middleware counts them.
+// controls returns the handler of the controls. They have a separate listener, so that no
+// middleware handles them.
 func (a *app) controls() http.Handler {
 	answer := func(w http.ResponseWriter, v any, err error) {
 		if err == nil {

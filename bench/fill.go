@@ -10,15 +10,15 @@ import (
 	"github.com/alexedwards/scs/v2"
 )
 
-// filler puts many sessions into a store without a request for each: it makes
-// one, and copies of its record, all of user 0.
+// filler puts many sessions into a store without a request for each: it creates one
+// session, of user 0, and copies its record.
 type filler struct {
 	cookie func(id string) string // the Cookie header's value
 	create func(ctx context.Context, u user) (id string, err error)
 	copies func(ctx context.Context, id string, from, to int) error
 }
 
-// fill makes the sessions from number from up to to and returns their cookies.
+// fill creates the sessions with numbers in [from, to), and returns their cookies.
 func (f filler) fill(ctx context.Context, from, to int) ([]string, error) {
 	id, err := f.create(ctx, newUser(0, defaultSize))
 	if err != nil {
@@ -34,11 +34,11 @@ func (f filler) fill(ctx context.Context, from, to int) ([]string, error) {
 	return cookies, nil
 }
 
-// filledID is the id of a session that fill makes, as long as a usual one. The
-// SQL of tableCopies makes the same.
+// filledID returns the id of a session that fill creates, as long as a real one. The SQL
+// of tableCopies builds the same ids.
 func filledID(i int) string { return fmt.Sprintf("bench%027d", i) }
 
-// storeCopies makes the copies through the store.
+// storeCopies returns a function that copies the record through the store.
 func storeCopies(store scs.Store) func(context.Context, string, int, int) error {
 	return func(_ context.Context, id string, from, to int) error {
 		data, found, err := store.Find(id)
@@ -66,8 +66,8 @@ func storeCopies(store scs.Store) func(context.Context, string, int, int) error 
 	}
 }
 
-// tableCopies makes the copies by one statement, which a commit for each would
-// take minutes for.
+// tableCopies returns a function that copies the record with one statement. A commit for
+// each copy would take minutes.
 func tableCopies(url, table, id, data, expiry string) func(context.Context, string, int, int) error {
 	query := fmt.Sprintf(`INSERT INTO %[1]s (%[2]s, %[3]s, %[4]s)
 		SELECT 'bench' || lpad(i::text, 27, '0'), %[3]s, %[4]s

@@ -10,11 +10,11 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// The floors are servers without sessions: what is left of a request when a
-// session costs nothing, or one command to the store and nothing else. They
-// verify no cookie and decode nothing.
+// The floors are servers without sessions. They show the cost of a request when a session
+// costs nothing, or only one command to the store. They verify no cookie and decode
+// nothing.
 
-// floor finds the user's name by the cookie's value.
+// floor is a server that finds the user's name by the cookie's value.
 type floor struct {
 	find func(ctx context.Context, id string) (name string, err error)
 	put  func(ctx context.Context, id string, data []byte) error
@@ -69,8 +69,8 @@ func redisFloor(_ context.Context, url string) (*app, error) {
 	}.app(), nil
 }
 
-// postgresFloor reads by a prepared statement, from a table as
-// connect-pg-simple makes it.
+// postgresFloor reads with a prepared statement from a table of connect-pg-simple's
+// layout.
 func postgresFloor(find string) opener {
 	return func(ctx context.Context, url string) (*app, error) {
 		db, err := openPostgres(url)
@@ -101,8 +101,8 @@ func postgresFloor(find string) opener {
 	}
 }
 
-// The updates round the expiry up to whole seconds, as samesid does in this
-// table, so that a row that was used in the same second needs no new index entry.
+// Like samesid in this table, the updates round the expiry up to whole seconds, so that a
+// row that was used in the same second needs no new index entry.
 const (
 	floorSelect = `SELECT sess FROM session WHERE sid = $1 AND expire > now()`
 	floorUpdate = `UPDATE session SET expire = date_trunc('second', now() + interval '1 day 1 second')
@@ -111,7 +111,7 @@ const (
 		WHERE sid = $1 AND expire > now() AND set_config('synchronous_commit', 'off', true) = 'off' RETURNING sess`
 )
 
-// nameIn cuts the user's name out of a record.
+// nameIn returns the user's name in a record, without decoding it.
 func nameIn(data []byte) string {
 	_, rest, _ := bytes.Cut(data, []byte(`"name":"`))
 	name, _, _ := bytes.Cut(rest, []byte(`"`))

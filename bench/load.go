@@ -19,7 +19,7 @@ type visitor struct {
 	user   int
 	name   string
 	cookie []byte // the Cookie header's value; nil before the first login
-	count  int    // what the counter is, -1 if that isn't known
+	count  int    // the value of the counter, -1 if unknown
 }
 
 func newVisitor(user int) *visitor {
@@ -34,19 +34,19 @@ func newVisitors(n int) []*visitor {
 	return s
 }
 
-// load is what one run of the generator does: connections that each send one
-// request after the other, over sessions that no two of them share.
+// load is one run of the generator. Each of its connections sends one request after the
+// other, and no two of them share a session.
 type load struct {
 	addr     string
 	workload string
-	size     int // of a user's JSON, at a login
+	size     int // the size of a user's JSON at a login
 	conns    int
 	visitors []*visitor
 	duration time.Duration // 0: one request for each session
 	noID     bool          // a login need not change the cookie
 }
 
-// sample is what one run measured.
+// sample is the measurement of one run.
 type sample struct {
 	requests int
 	seconds  float64
@@ -55,7 +55,7 @@ type sample struct {
 
 func (s sample) rps() float64 { return float64(s.requests) / s.seconds }
 
-// run returns an error at the first response that is not what it must be.
+// run stops with an error at the first wrong response.
 func (l load) run(ctx context.Context) (sample, error) {
 	conns := min(l.conns, len(l.visitors))
 	clients := make([]*client, conns)
@@ -88,7 +88,7 @@ func (l load) run(ctx context.Context) (sample, error) {
 		all = append(all, c.times...)
 	}
 	for _, err := range errs {
-		if err != nil { // one is enough to know
+		if err != nil { // the first error suffices
 			return sample{}, err
 		}
 	}
@@ -99,8 +99,8 @@ func (l load) run(ctx context.Context) (sample, error) {
 	}, nil
 }
 
-// client is one connection. It writes its requests itself, so that on a machine
-// that it shares with the server little time is its own.
+// client is one connection. It formats its requests itself, to leave most of the shared
+// machine's time to the server.
 type client struct {
 	load
 	conn     net.Conn
@@ -191,8 +191,8 @@ func (c *client) build(s *visitor) {
 	c.request = append(b, "\r\n"...)
 }
 
-// counted checks the response of a change: as nobody else uses the session, its
-// counter is one more than it was.
+// counted checks the response to a change. As nobody else uses the session, its counter
+// must be one more than before.
 func (s *visitor) counted(body []byte) error {
 	name, number, _ := bytes.Cut(body, []byte(" "))
 	n, err := strconv.Atoi(string(number))
@@ -203,7 +203,7 @@ func (s *visitor) counted(body []byte) error {
 	return nil
 }
 
-// takeCookie does what a browser does, and wants a new cookie after a login.
+// takeCookie keeps a cookie as a browser does, and requires a new one after a login.
 func (c *client) takeCookie(s *visitor) error {
 	var got []byte
 	for _, cookie := range c.response.Header.Cookies() {

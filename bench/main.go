@@ -1,5 +1,5 @@
-// Command bench runs samesid and what people use now side by side; README.md has
-// what is compared, and how.
+// Command bench compares samesid with other session libraries in one run. README.md
+// documents what is compared, and how.
 //
 //	make bench
 package main

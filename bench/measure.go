@@ -14,10 +14,11 @@ import (
 	"time"
 )
 
-// defaultSize is how many bytes of JSON the user in a session has.
+// defaultSize is the size of a session's user as JSON, in bytes.
 const defaultSize = 200
 
-// settings of a run. README.md says what each is, and its environment variable.
+// settings are the settings of a run. README.md documents each with its environment
+// variable.
 type settings struct {
 	Time     time.Duration `json:"-"`
 	Seconds  float64       // Time, in the report
@@ -64,7 +65,7 @@ func readSettings() (s settings, err error) {
 	return s, err
 }
 
-// bench is one run of everything.
+// bench is one run of all benchmarks.
 type bench struct {
 	settings
 	*backend
@@ -171,7 +172,7 @@ func stopAll(children []*child) {
 	}
 }
 
-// seed signs n users in.
+// seed signs n users in, and returns their visitors.
 func (b *bench) seed(ctx context.Context, c *child, n, size int) ([]*visitor, error) {
 	visitors := newVisitors(n)
 	l := b.load(c, login, visitors)
@@ -182,14 +183,14 @@ func (b *bench) seed(ctx context.Context, c *child, n, size int) ([]*visitor, er
 	return visitors, nil
 }
 
-// contender is a server and what is asked of it.
+// contender is a server with its load.
 type contender struct {
 	*child
 	load load
 }
 
-// compare lets the contenders take turns, so that what the machine does besides
-// hits them alike, and returns the median of each figure's rounds.
+// compare runs the contenders in turns, so that other work of the machine affects them
+// equally. It returns the median of each figure over the rounds.
 func (b *bench) compare(ctx context.Context, contenders []contender, d time.Duration) ([]result, error) {
 	measured := make([][]figures, len(contenders))
 	for round := -1; round < b.Rounds; round++ {
@@ -198,7 +199,7 @@ func (b *bench) compare(ctx context.Context, contenders []contender, d time.Dura
 			c := contenders[i]
 			c.load.duration = d
 			if round < 0 {
-				c.load.duration = d / 4 // to warm up
+				c.load.duration = d / 4 // the warm-up
 			}
 			f, err := b.measure(ctx, c)
 			if err != nil {
@@ -234,7 +235,7 @@ func (b *bench) compare(ctx context.Context, contenders []contender, d time.Dura
 	return results, nil
 }
 
-// figures are those of one round, per request.
+// figures are the figures of one round, per request.
 type figures struct {
 	sample
 	allocs, wal float64
@@ -278,9 +279,9 @@ func (b *bench) measure(ctx context.Context, c contender) (f figures, err error)
 	return f, nil
 }
 
-// countTurns counts the round trips to the store of a request of each workload,
-// by a server of its own that reaches its store through a proxy, with one
-// request at a time. It is empty for a server without a store outside.
+// countTurns returns the number of round trips to the store for a request of each
+// workload. It runs a separate server behind a counting proxy, with one request at a time.
+// The result is empty for a server with an in-process store.
 func (b *backend) countTurns(ctx context.Context, r role) (map[string]float64, error) {
 	turns := make(map[string]float64)
 	addr := b.addr(r)
@@ -308,7 +309,7 @@ func (b *backend) countTurns(ctx context.Context, r role) (map[string]float64, e
 			continue
 		}
 		l := load{addr: c.addr, workload: workload, size: defaultSize, conns: 1, visitors: visitors, noID: c.noID}
-		// The first time prepares statements and loads scripts.
+		// The first round prepares statements and loads scripts.
 		for range 2 {
 			before := p.turns.Load()
 			if _, err := l.run(ctx); err != nil {
@@ -322,8 +323,8 @@ func (b *backend) countTurns(ctx context.Context, r role) (map[string]float64, e
 	return turns, nil
 }
 
-// A sweep changes one thing, for the read workload of samesid and of scs. It
-// takes half the time for each point.
+// A sweep varies one parameter, for the read workload of samesid and of scs. Each point
+// takes half the usual time.
 
 func (b *bench) sweepConns(ctx context.Context, swept []role) error {
 	children, err := b.startAll(ctx, swept)
@@ -394,7 +395,7 @@ func (b *bench) sweepScale(ctx context.Context, swept []role) error {
 				return err
 			}
 			visitors[i] = append(visitors[i], more...)
-			// In no order that the store could have them in, but always the same.
+			// A random order, which the store can't exploit, but the same in each run.
 			order := rand.New(rand.NewPCG(1, 2))
 			order.Shuffle(n, func(a, b int) {
 				visitors[i][a], visitors[i][b] = visitors[i][b], visitors[i][a]

@@ -17,7 +17,8 @@ func fiberRedis(_ context.Context, url string) (*app, error) {
 	return onFiber(redis.New(redis.Config{URL: url, PoolSize: redisPool})), nil
 }
 
-// onFiber serves by Fiber's session middleware; no storage is its own in memory.
+// onFiber serves with Fiber's session middleware. A nil storage means Fiber's own one in
+// memory.
 func onFiber(storage fiber.Storage) *app {
 	middleware, store := session.NewWithStore(session.Config{Storage: storage, IdleTimeout: lifetime})
 	store.RegisterType(user{})

@@ -24,14 +24,14 @@ func gorillaRedis(_ context.Context, url string) (*app, error) {
 	return onHTTP(gorillaSessions{store, true}, nil), nil
 }
 
-// gorillaSessions slide by saving: gorilla/sessions has no touch.
+// gorillaSessions slides the expiry by saving, as gorilla/sessions has no touch.
 type gorillaSessions struct {
 	store  gorilla.Store
-	stored bool // the session is in a store, and not in the cookie
+	stored bool // the session is in a store, rather than in the cookie
 }
 
-// session returns the request's session. A cookie that does not verify is an
-// error beside a new, empty session: no sign-in.
+// session returns the request's session. For a cookie that does not verify, gorilla returns
+// an error with a new, empty session, so the user is not signed in.
 func (g gorillaSessions) session(r *http.Request) *gorilla.Session {
 	s, _ := g.store.Get(r, "session")
 	return s
@@ -46,8 +46,8 @@ func (g gorillaSessions) read(w http.ResponseWriter, r *http.Request) (user, boo
 	return u, true, s.Save(r, w)
 }
 
-// login deletes the stored session and begins another, as gorilla/sessions has
-// no regenerate.
+// login deletes the stored session and begins a new one, as gorilla/sessions has no
+// regenerate.
 func (g gorillaSessions) login(w http.ResponseWriter, r *http.Request, u user) error {
 	s := g.session(r)
 	if g.stored && !s.IsNew {

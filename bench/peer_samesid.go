@@ -18,7 +18,7 @@ import (
 
 func samesidMemory(codec scs.Codec) opener {
 	return func(context.Context, string) (*app, error) {
-		// Room for the largest sweep.
+		// This is enough for the largest sweep.
 		store := memory.New(memory.Options{MaxSessions: 2_000_000})
 		return samesid(store, adapter.Options{Codec: codec}, storeCopies(store))
 	}
@@ -46,7 +46,7 @@ func samesidPostgres(touchAfter time.Duration) opener {
 	}
 }
 
-// samesid serves by a Manager with every guarantee on.
+// samesid serves with a Manager that has every guarantee on.
 func samesid(store scs.Store, o adapter.Options, copies func(context.Context, string, int, int) error) (*app, error) {
 	o.Store = store
 	o.Secrets = []string{secret}
@@ -76,9 +76,8 @@ func samesid(store scs.Store, o adapter.Options, copies func(context.Context, st
 	return a, nil
 }
 
-// samesidSessions uses the session as a program that came from scs does, if the
-// records are gob, and as one that shares them with Express does, if they are
-// JSON.
+// samesidSessions uses the session as a program that came from scs does if the records are
+// gob, and as one that shares them with Express does if they are JSON.
 type samesidSessions struct {
 	m     *adapter.Manager
 	isGob bool

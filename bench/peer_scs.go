@@ -24,8 +24,8 @@ func scsRedis(_ context.Context, url string) (*app, error) {
 	return onSCS(store, lifetime, storeCopies(store)), nil
 }
 
-// newRedisPool returns a pool as samesid's own: no check of what is taken from
-// it, which would be one more round trip.
+// newRedisPool returns a pool like samesid's own, which does not PING a connection before
+// each use: that would be one more round trip.
 func newRedisPool(url string) *redigo.Pool {
 	return &redigo.Pool{
 		Dial:      func() (redigo.Conn, error) { return redigo.DialURL(url) },
@@ -58,7 +58,7 @@ func openPostgres(url string) (*sql.DB, error) {
 	return db, nil
 }
 
-// onSCS serves by scs as it ships. An idle of 0 is a fixed expiry.
+// onSCS serves with scs and its defaults. An idle of 0 means a fixed expiry.
 func onSCS(store scs.Store, idle time.Duration, copies func(context.Context, string, int, int) error) *app {
 	m := scs.New()
 	m.Store = store

@@ -6,10 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// proxy stands between a server and its store and counts round trips: each time
-// that the server sends something after the store has answered, or first on a
-// connection. A request that is sent in pieces, and several that are sent
-// together, are one round trip.
+// proxy is between a server and its store, and counts round trips. A round trip begins
+// when the server sends data first on a connection, or after the store has answered. A
+// request that is sent in pieces, or several that are sent together, count as one.
 type proxy struct {
 	listener net.Listener
 	store    string
@@ -36,7 +35,7 @@ func newProxy(store string) (*proxy, error) {
 
 func (p *proxy) addr() string { return p.listener.Addr().String() }
 
-// close stops accepting; connections end with their server.
+// close stops accepting. Connections close when their server exits.
 func (p *proxy) close() { p.listener.Close() }
 
 func (p *proxy) connect(server net.Conn) {
@@ -61,7 +60,7 @@ func (p *proxy) connect(server net.Conn) {
 	wg.Wait()
 }
 
-// forward copies until either side ends, and calls seen before each write.
+// forward copies until either side closes, and calls seen before each write.
 func forward(to, from net.Conn, seen func()) {
 	buf := make([]byte, 64<<10)
 	for {

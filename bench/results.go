@@ -15,7 +15,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// report is what results/latest.json holds.
+// report is the content of results/latest.json.
 type report struct {
 	Date     time.Time
 	Machine  machine
@@ -29,12 +29,12 @@ type machine struct {
 	CPU         string `json:",omitempty"`
 	OS, Arch    string
 	GOMAXPROCS  int
-	LoadAverage string `json:",omitempty"` // before the run: of 1, 5 and 15 minutes
+	LoadAverage string `json:",omitempty"` // before the run, over 1, 5 and 15 minutes
 }
 
-// result is one server under one load. Its figures are the median of the rounds.
+// result is one server under one load. Its figures are medians over the rounds.
 type result struct {
-	Sweep    string // what is varied
+	Sweep    string // the parameter that is varied
 	Store    string
 	Role     string
 	Label    string
@@ -42,18 +42,18 @@ type result struct {
 	Workload string
 
 	Conns    int
-	Size     int // bytes of JSON that the user in a session has
-	Sessions int // in rotation
+	Size     int // the size of a session's user as JSON, in bytes
+	Sessions int // the number of sessions in rotation
 
 	RPS        float64
 	P50, P99   float64  // milliseconds
 	Allocs     *float64 `json:",omitempty"` // per request, in the server; nil on Node
-	RoundTrips *float64 `json:",omitempty"` // per request, to the store; nil if that is in the process
-	WAL        *float64 `json:",omitempty"` // bytes per request that Postgres wrote to its log
+	RoundTrips *float64 `json:",omitempty"` // per request, to the store; nil for an in-process one
+	WAL        *float64 `json:",omitempty"` // bytes per request in Postgres's write-ahead log
 	Rounds     []float64
 }
 
-// What a result's Sweep says.
+// The values of a result's Sweep.
 const (
 	mainRun = "main"
 	byConns = "connections"
@@ -80,7 +80,7 @@ func newMachine() machine {
 	return m
 }
 
-// versions of the servers, the languages and the peers.
+// versions returns the versions of the servers, the languages and the peers.
 func (b *backend) versions(ctx context.Context) (map[string]string, error) {
 	v := map[string]string{"Go": strings.TrimPrefix(runtime.Version(), "go")}
 
@@ -164,7 +164,7 @@ func (r *report) find(role, workload string) (result, bool) {
 	return result{}, false
 }
 
-// servers returns those of a store in the main run, in order.
+// servers returns the results of a store's servers in the main run, in order.
 func (r *report) servers(store string) []result {
 	var servers []result
 	for _, one := range r.Results {

@@ -10,7 +10,7 @@ import (
 	"github.com/samesid/samesid/backends/redis"
 )
 
-// opener makes a server that keeps its sessions in the store at a URL.
+// opener returns a server that keeps its sessions in the store at a URL.
 type opener func(ctx context.Context, storeURL string) (*app, error)
 
 // The stores.
@@ -24,10 +24,10 @@ var stores = []string{inMemory, inRedis, inPostgres}
 
 // The workloads.
 const (
-	read   = "read"      // GET / by a user who is signed in
-	change = "change"    // POST /change: one more in the session's counter
+	read   = "read"      // GET / by a signed-in user
+	change = "change"    // POST /change increments the session's counter
 	visit  = "anonymous" // GET / without a cookie
-	login  = "login"     // POST /login in a session: a new id, and a save
+	login  = "login"     // POST /login in a session gives it a new id, and saves
 )
 
 var workloads = []string{read, change, visit, login}
@@ -38,13 +38,13 @@ type role struct {
 	label string // in tables and charts
 	store string
 	kind  string // product, peer or floor
-	open  opener // nil: it is on Node
+	open  opener // nil for a server on Node
 
-	only   []string // the workloads it has; nil for all
-	noID   bool     // a login need not change the cookie: it holds the session or the user
-	signed bool     // a cookie that was changed is not accepted
-	slides bool     // a read moves the store's expiry
-	sweep  bool     // in the sweeps too
+	only   []string // its workloads; nil for all
+	noID   bool     // a login need not change the cookie, which holds the session or the user
+	signed bool     // it rejects a cookie that was changed
+	slides bool     // a read slides the store's expiry
+	sweep  bool     // it takes part in the sweeps
 
 	// In Postgres.
 	table, expiry string

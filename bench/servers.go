@@ -21,11 +21,11 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// errMissing marks a program that is not on this machine.
+// errMissing marks a program that is not installed on this machine.
 var errMissing = errors.New("not on this machine")
 
-// server is a Redis or Postgres that was started for the benchmarks, with its
-// settings as they ship but for what keeps it apart from others.
+// server is a Redis or Postgres server that was started for the benchmarks, with default
+// settings except those that isolate it from others.
 type server struct {
 	addr  string
 	dir   string
@@ -33,8 +33,8 @@ type server struct {
 	leash io.Closer
 }
 
-// The shell ends the server and removes its folder once this process is gone,
-// however it went: that closes the pipe it reads from.
+// leashScript stops the server and removes its folder when standard input ends. That is
+// a pipe from this process, which closes however this process ends.
 const leashScript = `dir=$1; shift
 cd "$dir" || exit
 "$@" </dev/null >log 2>&1 & pid=$!
@@ -45,7 +45,7 @@ cd / && rm -rf "$dir"`
 
 func (s *server) start(cred *syscall.Credential, args ...string) error {
 	s.cmd = exec.Command("/bin/sh", append([]string{"-c", leashScript, "sh", s.dir}, args...)...)
-	// A group of its own: a Ctrl-C in the terminal is not for the server.
+	// A separate process group keeps a terminal's Ctrl-C from the server.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: cred}
 	var err error
 	if s.leash, err = s.cmd.StdinPipe(); err != nil {
@@ -149,8 +149,8 @@ func startPostgres(ctx context.Context) (*server, error) {
 	})
 }
 
-// launch gives start a server with a folder that belongs to cred, and stops the
-// server if start fails.
+// launch calls start for a new server whose folder belongs to cred, and stops the server
+// if start fails.
 func launch(name string, cred *syscall.Credential, start func(*server) error) (_ *server, err error) {
 	s := &server{}
 	defer func() {
@@ -173,8 +173,8 @@ func launch(name string, cred *syscall.Credential, start func(*server) error) (_
 	return s, start(s)
 }
 
-// postgresBin returns the folder of the server's programs: that of PATH, or the
-// newest of those that Debian keeps out of PATH.
+// postgresBin returns the folder of the server's programs: the one in PATH, or the newest
+// of those that Debian keeps out of PATH.
 func postgresBin() (string, error) {
 	if path, err := exec.LookPath("postgres"); err == nil {
 		path, err = filepath.EvalSymlinks(path)
@@ -194,8 +194,8 @@ func postgresBin() (string, error) {
 	return slices.MaxFunc(found, func(a, b string) int { return cmp.Compare(version(a), version(b)) }), nil
 }
 
-// postgresUser returns whom to run Postgres as, which refuses to run as root. It
-// is nil for the user that this program runs as.
+// postgresUser returns the user to run Postgres as, since Postgres refuses to run as root.
+// It returns nil for this program's own user.
 func postgresUser() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -222,10 +222,10 @@ func (s *server) postgresURL(database string) string {
 	return "postgres://postgres@" + s.addr + "/" + database + "?sslmode=disable"
 }
 
-// backend is the servers of one run.
+// backend holds the servers of one run.
 type backend struct {
 	redis, postgres *server
-	admin           *sql.DB // of Postgres
+	admin           *sql.DB // a superuser's pool on Postgres
 }
 
 func startBackend(ctx context.Context) (_ *backend, err error) {
@@ -256,7 +256,7 @@ func (b *backend) stop() {
 	}
 }
 
-// addr is that of the role's store, "" for memory.
+// addr returns the address of the role's store, or "" for memory.
 func (b *backend) addr(r role) string {
 	switch r.store {
 	case inRedis:
@@ -268,7 +268,7 @@ func (b *backend) addr(r role) string {
 	}
 }
 
-// empty gives the role an empty database of its own and returns its URL.
+// empty creates or empties the role's own database, and returns its URL.
 func (b *backend) empty(ctx context.Context, r role) (string, error) {
 	switch r.store {
 	case inRedis:
@@ -294,7 +294,7 @@ func (b *backend) empty(ctx context.Context, r role) (string, error) {
 	}
 }
 
-// walBytes is how much Postgres has written to its log so far.
+// walBytes returns how many bytes Postgres has written to its write-ahead log so far.
 func (b *backend) walBytes(ctx context.Context) (n int64, err error) {
 	err = b.admin.QueryRowContext(ctx, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").Scan(&n)
 	return n, err

@@ -17,8 +17,7 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// TestMain is the program as a child process too: a test binary runs itself
-// again.
+// TestMain also runs this test binary as a child process.
 func TestMain(m *testing.M) {
 	if name := os.Getenv(envServe); name != "" {
 		panic(serveChild(context.Background(), name))
@@ -26,17 +25,17 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// samesidTurns are the round trips that samesid promises, each request's.
+// samesidTurns are the round trips per request that samesid promises.
 var samesidTurns = map[string]map[string]float64{
-	"samesid-redis-connect":       {read: 1, change: 2, visit: 0, login: 3},
-	"samesid-redis-scs":           {read: 1, change: 2, visit: 0, login: 3},
-	"samesid-postgres-touchafter": {read: 1, change: 2, visit: 0, login: 3},
-	"samesid-postgres":            {read: 1, change: 2, visit: 0, login: 3},
+	"samesid-redis-connect":       {read: 1, change: 2, visit: 0, login: 2},
+	"samesid-redis-scs":           {read: 1, change: 2, visit: 0, login: 2},
+	"samesid-postgres-touchafter": {read: 1, change: 2, visit: 0, login: 2},
+	"samesid-postgres":            {read: 1, change: 2, visit: 0, login: 2},
 }
 
-// TestServers starts each server once and holds it to what the comparison says
-// of it: that it does the work, that it verifies its cookie and slides its
-// expiry if it is said to, and samesid to its round trips.
+// TestServers starts each server once and verifies what the comparison says about it: that
+// it does the work, that it verifies its cookie and slides its expiry if its role says so,
+// and, for samesid, the number of round trips.
 func TestServers(t *testing.T) {
 	if _, err := exec.LookPath("node"); err != nil {
 		testserver.Missing(t, "Node.js is not on this machine: install nodejs")
@@ -116,8 +115,8 @@ func testServer(t *testing.T, c *child, url string) {
 	}
 }
 
-// testSlide shortens what the sessions in the store have left, and looks whether
-// a read of each gives them their lifetime back.
+// testSlide shortens the time that the sessions in the store have left, and checks whether
+// a read of each restores their lifetime.
 func testSlide(t *testing.T, r role, url string, readAll func()) {
 	t.Helper()
 	var shorten func()
@@ -196,12 +195,12 @@ func get(t *testing.T, addr, cookie string) string {
 	return string(body)
 }
 
-// tamper changes one letter of a cookie's signature, which is at its end.
+// tamper changes one letter of a cookie's signature, which is at the cookie's end.
 func tamper(t *testing.T, cookie string) string {
 	t.Helper()
 	b := []byte(cookie)
 	for i := len(b) - 6; i > len(b)-30; i-- {
-		if b[i] >= 'a' && b[i] <= 'y' { // and so no digit of a %2B
+		if b[i] >= 'a' && b[i] <= 'y' { // lower case, so not part of a %2B
 			b[i]++
 			return string(b)
 		}

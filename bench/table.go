@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// grid is a table of text in Markdown, padded so that it reads well as it is.
+// grid is a table in Markdown, padded so that it is readable as plain text.
 type grid [][]string
 
 func (g grid) String() string {
@@ -86,7 +86,7 @@ func (r *report) table(store string) grid {
 	return g
 }
 
-// join makes one cell of the workloads' figures, in their order.
+// join returns one cell with the figures of the workloads, in order.
 func join(cells []string) string {
 	if !slices.ContainsFunc(cells, func(c string) bool { return c != "–" }) {
 		return ""
@@ -94,7 +94,7 @@ func join(cells []string) string {
 	return strings.Join(cells, " / ")
 }
 
-// sweepTable is how the read workload's rate goes with what is varied.
+// sweepTable returns the read workload's rate for each value of the varied parameter.
 func (r *report) sweepTable(sweep string) grid {
 	varied := func(one result) int {
 		switch sweep {
@@ -139,7 +139,7 @@ func (r *report) sweepTable(sweep string) grid {
 	return g
 }
 
-// thousands writes a number as 12,345.
+// thousands formats a number as 12,345.
 func thousands(f float64) string {
 	s := fmt.Sprintf("%.0f", f)
 	for i := len(s) - 3; i > 0; i -= 3 {
@@ -155,7 +155,7 @@ func milliseconds(f float64) string {
 	return fmt.Sprintf("%.0f ms", f)
 }
 
-// optional writes a figure with a decimal if it has one that matters.
+// optional formats a figure, with a decimal if that matters.
 func optional(f *float64) string {
 	switch {
 	case f == nil:
@@ -167,7 +167,7 @@ func optional(f *float64) string {
 	}
 }
 
-// String is the whole report as the terminal shows it.
+// String returns the whole report, as the terminal shows it.
 func (r *report) String() string {
 	var b strings.Builder
 	b.WriteString(r.about() + "\n")
@@ -194,7 +194,7 @@ var sweepTitles = map[string]string{
 	byScale: "Reads by the number of sessions in the store:",
 }
 
-// about says where and how the figures came to be.
+// about describes where and how the figures were measured.
 func (r *report) about() string {
 	cpu := r.Machine.CPU
 	if cpu != "" {

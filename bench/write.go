@@ -14,8 +14,8 @@ const (
 	endMark   = "<!-- bench:end -->"
 )
 
-// write puts the report into the documents of the project at root: the charts,
-// and what stands between the marks. A document that isn't there is left out.
+// write puts the report into the documents of the project at root: it writes the charts,
+// and replaces the text between the marks. It skips missing documents.
 func (r *report) write(root string) error {
 	for name, svg := range map[string]string{
 		"docs/bench-read.svg":   r.chart(read, "Read a signed-in session, and slide its expiry"),
@@ -53,7 +53,7 @@ func replaceBlock(path, block string) error {
 	return os.WriteFile(path, []byte(text), 0o644)
 }
 
-// summary is for the README: one chart, and the table of what most requests are.
+// summary returns the README's part: one chart, and the table of the usual requests.
 func (r *report) summary() string {
 	g := grid{{"requests per second (p99)", "read, expiry slides", "change", "round trips: read, change"}}
 	for _, store := range stores {
@@ -77,7 +77,7 @@ func (r *report) summary() string {
 	return "![Requests per second that read a signed-in session](docs/bench-read.svg)\n\n" + g.String() + "\n" + r.about() + "\n"
 }
 
-// details are for docs/performance.md: everything.
+// details returns the part of docs/performance.md: all results.
 func (r *report) details() string {
 	var b strings.Builder
 	b.WriteString("![Requests per second that read a signed-in session](bench-read.svg)\n\n")

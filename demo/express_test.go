@@ -18,7 +18,7 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// node is the program that runs the Express half.
+// node returns the path of Node, which runs the Express half.
 func node(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("node")
@@ -31,8 +31,8 @@ func node(t *testing.T) string {
 	return path
 }
 
-// leashed runs a program that ends with its standard input: with the test,
-// however that ends. Only the program has standard output then.
+// leashed is a shell script that kills its program when standard input ends, and so
+// with the test, however that ends. Only the program holds standard output.
 const leashed = `"$@" </dev/null & exec >&-; read _; kill -TERM $! 2>/dev/null; wait $!`
 
 // startExpress runs the Express half until the test ends, and returns its address.
@@ -75,14 +75,14 @@ func startExpress(t *testing.T, file string) string {
 // halves runs both halves of the demo on one of its files.
 func halves(t *testing.T, file string) (goHalf, expressHalf string) {
 	t.Helper()
-	t.Setenv("SESSION_SECRET", "") // the file's own
+	t.Setenv("SESSION_SECRET", "") // selects the file's own
 	expressHalf = startExpress(t, file)
 	goHalf, _, _ = strings.Cut(strings.TrimPrefix(start(t, "-config", file)[1], "Open "), " ")
 	return goHalf, expressHalf
 }
 
-// visitor is a client with the cookies of 127.0.0.1, which are the same on every
-// port.
+// visitor returns a client with a cookie jar. The cookies of 127.0.0.1 are the same on
+// every port.
 func visitor(t *testing.T) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -91,17 +91,17 @@ func visitor(t *testing.T) *http.Client {
 	}
 	return &http.Client{
 		Jar:           jar,
-		Transport:     &http.Transport{DisableKeepAlives: true}, // nothing to wait for at the end
+		Transport:     &http.Transport{DisableKeepAlives: true}, // so that the servers stop at once
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
 type answer struct {
 	status int
-	body   string // where it sends to, for a redirect
+	body   string // the target of a redirect
 }
 
-// ask sends what contentType says, if there is any.
+// ask sends a request, with body if contentType is not empty.
 func ask(t *testing.T, c *http.Client, accept, method, address, contentType, body string) answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -131,8 +131,8 @@ func ask(t *testing.T, c *http.Client, accept, method, address, contentType, bod
 
 const typeForm = "application/x-www-form-urlencoded"
 
-// TestExpressShares signs in on one half and is signed in on the other, signs out
-// on one and is out on both, with the files that the demo comes with.
+// TestExpressShares runs both halves with the demo's own files. Whoever signs in on one
+// half is signed in on the other, and signs out of both.
 func TestExpressShares(t *testing.T) {
 	for _, tt := range []struct {
 		file  string
@@ -167,7 +167,7 @@ func TestExpressShares(t *testing.T) {
 						out   = `{"message":"You are logged out"}`
 						whole = `{"signedIn":true,"user":{"username":"demo","name":"Demo User"},"count":2}`
 					)
-					steps([3]string{half.other, "POST /login", in}) // a session that the next login ends
+					steps([3]string{half.other, "POST /login", in}) // the next login ends it
 					address, err := url.Parse(half.own)
 					if err != nil {
 						t.Fatal(err)
@@ -197,7 +197,7 @@ func TestExpressShares(t *testing.T) {
 					if left := c.Jar.Cookies(address); len(left) != 0 {
 						t.Errorf("the logout leaves a cookie: %s", left[0].Name)
 					}
-					c.Jar.SetCookies(address, after) // who has kept it is out, too
+					c.Jar.SetCookies(address, after) // a cookie that was kept is useless, too
 					steps(
 						[3]string{half.own, "GET /protected", shut},
 						[3]string{half.other, "GET /protected", shut},
@@ -208,7 +208,7 @@ func TestExpressShares(t *testing.T) {
 	}
 }
 
-// TestExpressAnswers holds the answers of both halves side by side.
+// TestExpressAnswers compares the answers of both halves.
 func TestExpressAnswers(t *testing.T) {
 	t.Setenv("REDIS_URL", testserver.StartRedis(t).URL)
 	goHalf, expressHalf := halves(t, "redis.yaml")
@@ -254,7 +254,7 @@ func TestExpressAnswers(t *testing.T) {
 	}
 }
 
-// TestExpressPage walks through the page of the Express half.
+// TestExpressPage tests the page of the Express half.
 func TestExpressPage(t *testing.T) {
 	t.Setenv("REDIS_URL", testserver.StartRedis(t).URL)
 	t.Setenv("SESSION_SECRET", "")
@@ -288,7 +288,7 @@ func TestExpressPage(t *testing.T) {
 	}
 }
 
-// Another site's page may not sign a visitor in, on either half.
+// Another site's page can't sign a visitor in, on either half.
 func TestExpressCrossSite(t *testing.T) {
 	t.Setenv("REDIS_URL", testserver.StartRedis(t).URL)
 	goHalf, expressHalf := halves(t, "redis.yaml")

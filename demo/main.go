@@ -1,5 +1,5 @@
-// Command demo is a small app to try samesid with: a login, a protected route
-// and a logout, and a page that tells what happens to the session meanwhile.
+// Command demo is a small app for trying samesid: a login, a protected route, a
+// logout, and a page that shows what happens to the session.
 //
 //	go run ./demo [-addr 127.0.0.1:8080] [-config session.yaml]
 //
@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	return serve(ctx, listener, handler)
 }
 
-// reachable is an address that a browser on this machine can open.
+// reachable returns an address that a browser on this machine can open.
 func reachable(addr net.Addr) string {
 	host, port, err := net.SplitHostPort(addr.String())
 	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
@@ -88,7 +88,7 @@ func printWelcome(w io.Writer, url, note string) {
 	fmt.Fprintln(w)
 }
 
-// curlCommands log in, open the protected route and log out, in this order.
+// curlCommands returns commands that log in, open the protected route and log out.
 func curlCommands(url string) []string {
 	return []string{
 		fmt.Sprintf("curl -c cookies.txt -d username=%s -d password=%s %s/login", demoUser.Username, demoPassword, url),
@@ -97,8 +97,7 @@ func curlCommands(url string) []string {
 	}
 }
 
-// shutdownTimeout is how long requests in flight may take once the process is
-// told to end.
+// shutdownTimeout limits the requests in flight after a signal to stop.
 const shutdownTimeout = 10 * time.Second
 
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {

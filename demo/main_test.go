@@ -17,7 +17,7 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// start runs the demo until the test ends and returns the lines that it prints,
+// start runs the demo until the test ends. It returns the lines that the demo prints,
 // up to the last command.
 func start(t *testing.T, args ...string) (lines []string) {
 	t.Helper()
@@ -197,7 +197,7 @@ func TestShutdownFinishesRequests(t *testing.T) {
 	}()
 	<-inFlight
 	cancel()
-	// Once nobody can connect any more, the shutdown is under way.
+	// When connections are refused, the shutdown has begun.
 	for {
 		conn, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {

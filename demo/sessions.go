@@ -6,20 +6,23 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
+
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/adapter/config"
 	"github.com/samesid/samesid/backends/memory"
 )
 
-// sessions is a Manager with what the page tells of it.
+// sessions is a Manager with the details that the page shows.
 type sessions struct {
 	*adapter.Manager
-	secrets []string // the ones that the Manager signs and verifies with
-	note    string   // where the sessions are and how long they last
+	secrets []string // the Manager's own
+	backend scs.CtxStore
+	note    string // where the sessions are stored and how long they last
 	close   func() error
 }
 
-// maxAge is short, so that the page shows minutes and not weeks.
+// maxAge is short, so that the page shows minutes rather than weeks.
 const maxAge = 10 * time.Minute
 
 func openSessions(ctx context.Context, file string, logger *slog.Logger) (*sessions, error) {
@@ -32,7 +35,7 @@ func openSessions(ctx context.Context, file string, logger *slog.Logger) (*sessi
 		Secrets: secrets,
 		Store:   store,
 		Cookie:  adapter.Cookie{MaxAge: maxAge, SameSite: adapter.SameSiteLax},
-		Codec:   adapter.JSONCodec{}, // what an Express app would store
+		Codec:   adapter.JSONCodec{}, // as an Express app stores it
 		Logger:  logger,
 	})
 	if err != nil {
@@ -41,6 +44,7 @@ func openSessions(ctx context.Context, file string, logger *slog.Logger) (*sessi
 	return &sessions{
 		Manager: m,
 		secrets: secrets,
+		backend: store,
 		note:    "Sessions are kept in memory, signed with a random secret, and end with this process.",
 		close:   store.Close,
 	}, nil
@@ -59,6 +63,7 @@ func openConfigured(ctx context.Context, file string, logger *slog.Logger) (*ses
 	return &sessions{
 		Manager: s.Manager,
 		secrets: c.Options.Secrets,
+		backend: s.Backend,
 		note:    "Sessions are as " + file + " says.",
 		close:   s.Close,
 	}, nil

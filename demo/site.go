@@ -25,13 +25,13 @@ type user struct {
 	Name     string `json:"name"`
 }
 
-// The one user there is. The page and the first lines on the terminal show the
-// password: it keeps nothing safe.
+// demoUser is the only user. The password is no secret: the page and the terminal show
+// it.
 var demoUser = user{Username: "demo", Name: "Demo User"}
 
 const demoPassword = "same-session-everywhere"
 
-// shortAge is what a session is given by the button that lets it expire.
+// shortAge is the age that the page's button gives a session.
 const shortAge = 10 * time.Second
 
 //go:embed pages.html app.css favicon.svg
@@ -51,12 +51,12 @@ type site struct {
 }
 
 type asset struct {
-	Path        string // with a hash of the content, so that it may be cached for good
+	Path        string // contains a hash of the content, so that it can be cached forever
 	contentType string
 	content     []byte
 }
 
-// newSite returns the demo's handler; url is where it is reached.
+// newSite returns the demo's handler. url is its address.
 func newSite(s *sessions, url string, logger *slog.Logger) (http.Handler, error) {
 	x := &site{sessions: s, tracer: &tracer{m: s.Manager}, signer: wire.NewSigner(s.secrets), logger: logger, url: url}
 	var err error
@@ -99,7 +99,8 @@ func newSite(s *sessions, url string, logger *slog.Logger) (http.Handler, error)
 	return secured(mux), nil
 }
 
-// verifier checks the demo user's password and notes the outcome for the page.
+// verifier returns a Verifier that checks the demo user's password and records the
+// outcome for the page.
 func (x *site) verifier() auth.Verifier[user] {
 	verify := auth.Passwords(func(_ context.Context, username string) (user, string, error) {
 		if username != demoUser.Username {
@@ -132,8 +133,8 @@ func (x *site) protected() http.Handler {
 	})
 	restricted := x.auth.Restricted(open)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Restricted would send a browser to the login page. A demo is clearer
-		// with the 401 itself, which has the form in it.
+		// Restricted would redirect a browser to the login page. The demo is clearer
+		// if it shows the 401 itself, with the form.
 		if _, ok := x.auth.User(r.Context()); !ok && wantsPage(r) {
 			x.render(w, r, http.StatusUnauthorized, "unauthorized")
 			return
@@ -159,7 +160,7 @@ func (x *site) home(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, status)
 }
 
-// count changes the session, signed in or not.
+// count changes the session, whether signed in or not.
 func (x *site) count(w http.ResponseWriter, r *http.Request) {
 	n := x.GetInt(r.Context(), "count") + 1
 	x.Put(r.Context(), "count", n)
@@ -172,7 +173,7 @@ func (x *site) count(w http.ResponseWriter, r *http.Request) {
 	}{n})
 }
 
-// expire gives this one session a short age of its own.
+// expire gives the session a short age of its own.
 func (x *site) expire(w http.ResponseWriter, r *http.Request) {
 	if x.Token(r.Context()) != "" {
 		x.SetMaxAge(r.Context(), shortAge)
@@ -192,17 +193,17 @@ func (x *site) notFound(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusNotFound, message{"Not Found"})
 }
 
-// render sends the headers before it makes the page. The session is saved and
-// the cookie decided then, so the page can tell what is, not what will be.
+// render sends the headers before it executes the template. The session is then saved
+// and the cookie set, so the page shows what has happened.
 func (x *site) render(w http.ResponseWriter, r *http.Request, status int, name string) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	var body bytes.Buffer
 	if err := x.pages.ExecuteTemplate(&body, name, x.page(r)); err != nil {
-		x.logger.ErrorContext(r.Context(), "demo: the page can't be made", "error", err)
+		x.logger.ErrorContext(r.Context(), "demo: the page can't be rendered", "error", err)
 		return
 	}
-	_, _ = body.WriteTo(w) // a client that has gone
+	_, _ = body.WriteTo(w) // it fails only if the client has gone
 }
 
 type message struct {
@@ -212,18 +213,19 @@ type message struct {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // a client that has gone
+	_ = json.NewEncoder(w).Encode(v) // it fails only if the client has gone
 }
 
-// wantsPage tells a browser, which asks for HTML by name, from a program, which
-// does not or likes JSON better.
+// wantsPage reports whether the client is a browser: it accepts HTML by name, and does
+// not prefer JSON.
 func wantsPage(r *http.Request) bool {
 	accept := strings.Join(r.Header["Accept"], ",")
 	html := quality(accept, "text/html")
 	return html > 0 && html >= quality(accept, "application/json")
 }
 
-// quality is the weight that an Accept header gives to a type by its full name.
+// quality returns the weight that an Accept header gives to a media type by its full
+// name.
 func quality(accept, mediaType string) float64 {
 	for entry := range strings.SplitSeq(accept, ",") {
 		name, params, _ := strings.Cut(entry, ";")
@@ -244,8 +246,8 @@ func quality(accept, mediaType string) float64 {
 	return 0
 }
 
-// noStore keeps a page of a signed-in user out of every cache, so that it is not
-// shown again after the logout.
+// noStore keeps caches from storing a signed-in user's page, so that it is not shown
+// again after the logout.
 func noStore(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
@@ -254,9 +256,9 @@ func noStore(next http.Handler) http.Handler {
 	})
 }
 
-// secured sets the headers that every response has. Referrer-Policy is not
-// no-referrer: that would blank the Origin by which a posted form is known to
-// come from here.
+// secured sets the security headers of every response. Referrer-Policy is not
+// no-referrer, because that would blank the Origin header, which proves that a form was
+// posted from this site.
 func secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -283,10 +285,10 @@ func loadAsset(name, contentType string) (asset, error) {
 func (a asset) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", a.contentType)
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-	_, _ = w.Write(a.content) // a client that has gone
+	_, _ = w.Write(a.content) // it fails only if the client has gone
 }
 
-// clock is a time for people, with the date if that is not today's.
+// clock formats a time for people, with the date if it is not today.
 func clock(t time.Time) string {
 	t = t.UTC()
 	if y, m, d := time.Now().UTC().Date(); t.Truncate(24*time.Hour) != time.Date(y, m, d, 0, 0, 0, 0, time.UTC) {
@@ -295,7 +297,7 @@ func clock(t time.Time) string {
 	return t.Format("15:04:05 UTC")
 }
 
-// shortDuration is a duration for people: the two largest units of it.
+// shortDuration formats a duration for people, in its two largest units.
 func shortDuration(d time.Duration) string {
 	if d < 0 {
 		d = 0
@@ -315,7 +317,7 @@ func shortDuration(d time.Duration) string {
 	return fmt.Sprintf("%d ms", d.Milliseconds())
 }
 
-// shortened bounds what the journal keeps of a user name.
+// shortened truncates a user name for the journal.
 func shortened(s string) string {
 	const most = 40
 	if r := []rune(s); len(r) > most {

@@ -26,13 +26,13 @@ const (
 	asCurl    = "*/*"
 )
 
-// client is a browser or a program, and what it keeps of cookies.
+// client is a browser or a program, with the cookie that it keeps.
 type client struct {
 	t       *testing.T
 	handler http.Handler
 	*sessions
 	accept string
-	cookie string // as it goes into the Cookie header, or ""
+	cookie string // the Cookie header, or ""
 	log    *bytes.Buffer
 }
 
@@ -105,7 +105,7 @@ func credentials(password string) url.Values {
 	return url.Values{"username": {demoUser.Username}, "password": {password}}
 }
 
-// secretsOf are the texts by which a session's cookie could be known.
+// secretsOf returns the texts that would reveal the session's cookie.
 func (c *client) secretsOf() []string {
 	c.t.Helper()
 	_, raw, _ := strings.Cut(c.cookie, "=")
@@ -118,7 +118,7 @@ func (c *client) secretsOf() []string {
 	return []string{raw, value, id, signature, rawSignature}
 }
 
-// text is a page without its tags, in single spaces.
+// text returns a page without its tags, with white space collapsed.
 func text(w *httptest.ResponseRecorder) string {
 	s := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(w.Body.String(), " ")
 	return strings.Join(strings.Fields(html.UnescapeString(s)), " ")
@@ -344,7 +344,7 @@ func TestSecretsAreMasked(t *testing.T) {
 	}
 }
 
-// What is remembered of an exchange must be no use to whoever gets to read it.
+// The journal must contain nothing that helps an attacker who reads it.
 func TestJournalHasNoSecrets(t *testing.T) {
 	m, err := adapter.New(adapter.Options{Secrets: []string{strings.Repeat("x", 32)}, Cookie: adapter.Cookie{MaxAge: time.Hour}})
 	if err != nil {
@@ -393,7 +393,7 @@ func TestRecordIsTheStores(t *testing.T) {
 	c.signIn()
 	w := c.post("/count", nil)
 	id := c.secretsOf()[2]
-	b, found, err := c.Store.Find(id)
+	b, found, err := c.backend.Find(id)
 	if err != nil || !found {
 		t.Fatal(found, err)
 	}
@@ -406,8 +406,8 @@ func TestRecordIsTheStores(t *testing.T) {
 	}
 	says(t, w, fmt.Sprintf("%d bytes of JSON", len(b)), fingerprint(id))
 
-	// Another program changes the record: the page must show that, too.
-	if err := c.Store.Commit(id, bytes.Replace(b, []byte("Demo User"), []byte("Someone Else"), 1), time.Now().Add(2*time.Minute)); err != nil {
+	// The page must also show what another program has changed in the record.
+	if err := c.backend.Commit(id, bytes.Replace(b, []byte("Demo User"), []byte("Someone Else"), 1), time.Now().Add(2*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	says(t, c.get("/"), `"name": "Someone Else"`)
@@ -446,7 +446,7 @@ func TestCookies(t *testing.T) {
 }
 
 func TestExpiry(t *testing.T) {
-	// Made outside: the Manager has a goroutine that never ends.
+	// The demo is opened outside the bubble, where its clean-up runs.
 	c := newClient(t, asBrowser)
 	synctest.Test(t, func(t *testing.T) {
 		c.t = t
@@ -468,7 +468,7 @@ func TestExpiry(t *testing.T) {
 }
 
 func TestClock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // begins on 1 January 2000, at midnight
+	synctest.Test(t, func(t *testing.T) { // its clock begins at midnight, 1 January 2000
 		for after, want := range map[time.Duration]string{
 			0:                      "00:00:00 UTC",
 			24*time.Hour - 1:       "23:59:59 UTC",
@@ -519,7 +519,7 @@ func TestReturnTo(t *testing.T) {
 			t.Errorf("returnTo %q: %d to %q, want 303 to %s…", returnTo, w.Code, got, want)
 		}
 	}
-	// The 401 page asks to come back to where it was.
+	// The form of the 401 page returns to that page.
 	c := newClient(t, asBrowser)
 	if w := c.get("/protected"); !strings.Contains(w.Body.String(), `name="returnTo" value="/protected"`) {
 		t.Error("the form of the 401 page has no returnTo")
@@ -580,8 +580,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// The policy allows neither scripts nor styles in a page, and nothing from
-// elsewhere.
+// The Content-Security-Policy allows no inline scripts or styles, and nothing from
+// other origins.
 func TestPagesKeepToThePolicy(t *testing.T) {
 	c := newClient(t, asBrowser)
 	forbidden := regexp.MustCompile(`(?i)<script|<style|<iframe|\sstyle=|\son[a-z]+=|javascript:|(?:src|href|action)="(?:[a-z]+:|//)`)
@@ -614,7 +614,7 @@ func TestStoreDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sessions{Manager: m, secrets: secrets}
+	s := &sessions{Manager: m, secrets: secrets, backend: store}
 	handler, err := newSite(s, "", logger)
 	if err != nil {
 		t.Fatal(err)
@@ -635,7 +635,7 @@ func TestStoreDown(t *testing.T) {
 	}
 }
 
-// fickleStore fails when told to.
+// fickleStore is a store that can be made to fail.
 type fickleStore struct {
 	*memory.Store
 	failExpiry, failAll bool

@@ -9,14 +9,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alexedwards/scs/v2"
-
-	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/internal/wire"
 )
 
-// page is what the templates show: this request's session, as it is once the
-// response has begun.
+// page is the data of the templates: this request's session as it is once the response
+// has begun.
 type page struct {
 	URL, CSS, Icon string
 	Path           string
@@ -27,50 +25,50 @@ type page struct {
 	Note           string
 	ShortAge       time.Duration
 	Error          bool   // the last sign-in failed
-	Wait           int    // seconds until the next one is looked at; 0: none
+	Wait           int    // seconds until the next sign-in is allowed; 0: no wait
 	ReturnTo       string // where to go after signing in
 
 	User      *user // nil: not signed in
 	NextCount int
 
-	Show      bool // the secret values too
+	Show      bool // show the secret values too
 	This      *exchange
-	Last      *exchange // an earlier one that is worth telling of, or nil
+	Last      *exchange // an earlier one that explains this page, or nil
 	LastTitle string
-	SignIn    *attempt // nil: not seen by this process
+	SignIn    *attempt // nil: this process has not seen it
 	Record    *record  // nil: no session in the store
-	// StoreFailed is why there is no Record: reading it failed.
+	// StoreFailed is true if there is no Record because reading it failed.
 	StoreFailed bool
 	Received    *received // nil: no cookie
-	Hash        string    // how passwords are hashed, without salt and hash
+	Hash        string    // the parameters of the password hash, without salt and hash
 }
 
-// record is a session as it is in the store.
+// record is a session as the store holds it.
 type record struct {
 	Fingerprint string
 	Pretty      string
 	Bytes       int
 	Format      string
-	Expiry      time.Time // the store's own; zero if it does not tell
+	Expiry      time.Time // the store's own; zero if unknown
 	Left        time.Duration
-	Total       time.Duration // of which Left is what is left
+	Total       time.Duration // the whole age, of which Left remains
 	Percent     int
-	Stale       bool // the expiry inside the record is not the store's
+	Stale       bool // the expiry inside the record differs from the store's
 	Browser     bool // the cookie ends with the browser
-	Short       bool // it was told to expire soon
-	Renewed     bool // this request moved the expiry as far as it goes
+	Short       bool // it has the age of the page's button
+	Renewed     bool // this request has extended the expiry to the full age
 }
 
 // received is the cookie that the browser sent.
 type received struct {
 	Name      string
-	Value     string // as sent; it and the next two have dots in them unless they are to be shown
+	Value     string // as sent; dots hide it and the next two unless Show is set
 	ID        string
 	Signature string
 	IDLen     int
 	SigLen    int
 	Signed    bool // it has the form of a signed cookie
-	Valid     bool // and the signature is right
+	Valid     bool // its signature is valid
 	Known     bool // the store knew the session when the request came
 }
 
@@ -124,7 +122,7 @@ func (x *site) page(r *http.Request) *page {
 	return p
 }
 
-// readCookie takes the cookie apart as the Manager does, with its own secrets.
+// readCookie parses the cookie as the Manager does, with the Manager's secrets.
 func (x *site) readCookie(r *http.Request, raw string, show bool) *received {
 	c := &received{Name: x.Cookie.Name, Known: exchangeOf(r.Context()).Before != ""}
 	value, _ := wire.CookieValue(r.Header["Cookie"], c.Name)
@@ -148,7 +146,7 @@ func (x *site) readCookie(r *http.Request, raw string, show bool) *received {
 	return c
 }
 
-// readRecord reads the session past the Manager, straight from its store.
+// readRecord reads the session directly from the store.
 func (x *site) readRecord(ctx context.Context, id string) (*record, error) {
 	var (
 		b     []byte
@@ -156,13 +154,11 @@ func (x *site) readRecord(ctx context.Context, id string) (*record, error) {
 		err   error
 		rec   = &record{Fingerprint: fingerprint(id)}
 	)
-	switch store := x.Store.(type) {
-	case adapter.FindExpirer:
+	switch store := x.backend.(type) {
+	case contract.FindExpirer:
 		b, rec.Expiry, found, err = store.FindExpiry(ctx, id)
-	case scs.CtxStore:
-		b, found, err = store.FindCtx(ctx, id)
 	default:
-		b, found, err = store.Find(id)
+		b, found, err = store.FindCtx(ctx, id)
 	}
 	if err != nil || !found {
 		return nil, err
@@ -194,7 +190,7 @@ func (x *site) readRecord(ctx context.Context, id string) (*record, error) {
 	return rec, nil
 }
 
-// pretty shows a record as JSON, whatever its codec.
+// pretty formats a record as JSON, whatever its codec.
 func (x *site) pretty(b []byte) (text, format string, err error) {
 	var out bytes.Buffer
 	if json.Indent(&out, b, "", "  ") == nil {
@@ -208,7 +204,7 @@ func (x *site) pretty(b []byte) (text, format string, err error) {
 	return string(decoded), "gob, shown here as JSON", err
 }
 
-// hashParams is the part of a password's hash that says how it was made.
+// hashParams returns the parameters of a password hash, without salt and hash.
 func hashParams(hash string) string {
 	parts := strings.Split(hash, "$")
 	for i := len(parts) - 1; i > 0 && len(parts[i]) > 20; i-- {
@@ -217,7 +213,7 @@ func hashParams(hash string) string {
 	return strings.Join(parts, "$")
 }
 
-// The states of a step, which the page also says in words.
+// The states of a step. The page also shows them in words.
 const (
 	done    = "done"
 	waiting = "waiting"
@@ -285,8 +281,8 @@ func (p *page) StateAccess() string {
 	return waiting
 }
 
-// CookieLine is a Set-Cookie header as it was sent, its value shown only when
-// asked for and known.
+// CookieLine returns a Set-Cookie header as it was sent. It shows the value only if
+// that is wanted and known.
 func (p *page) CookieLine(c *setCookie) string {
 	value := dots
 	switch {
@@ -298,7 +294,7 @@ func (p *page) CookieLine(c *setCookie) string {
 	return strings.Join(append([]string{c.Name + "=" + value}, c.Attrs...), "; ")
 }
 
-// attribute is one attribute of a cookie in words.
+// attribute is one attribute of a cookie, with its meaning in words.
 type attribute struct{ Text, Meaning string }
 
 var meanings = map[string]string{
@@ -315,7 +311,7 @@ var meanings = map[string]string{
 	"samesite=strict": "sent only with requests from this site",
 }
 
-// Attributes explains those of a cookie.
+// Attributes returns the attributes of a cookie with their meanings.
 func (c *setCookie) Attributes() []attribute {
 	var list []attribute
 	for _, text := range c.Attrs {
@@ -333,7 +329,7 @@ func (c *setCookie) Attributes() []attribute {
 	return list
 }
 
-// Seconds is for the clock of the bar that runs out.
+// Seconds returns the duration of the progress bar's animation.
 func (r *record) Seconds() string { return strconv.Itoa(int(max(r.Left, time.Second) / time.Second)) }
 
 // response is an exchange under a heading.
@@ -343,7 +339,7 @@ type response struct {
 	Line  string // the Set-Cookie header's value; "" if there is none
 }
 
-// Responses are those that the page tells of, the earlier first.
+// Responses returns the responses that the page shows, the earlier one first.
 func (p *page) Responses() []response {
 	var list []response
 	if p.Last != nil {

@@ -16,17 +16,17 @@ import (
 	"github.com/samesid/samesid/internal/wire"
 )
 
-// exchange is what was seen of one request and its response. It holds no secret:
-// neither a cookie's value nor a session's id can be got back from it.
+// exchange describes one request and its response. It holds no secret: neither a
+// cookie's value nor a session's id can be recovered from it.
 type exchange struct {
 	Method, Path string
 	At           time.Time
 	Status       int
 
-	Before, After string // fingerprints of the sessions, "" where there was none
+	Before, After string // fingerprints of the sessions, "" for none
 	SetCookie     *setCookie
-	Why           string   // the reason for SetCookie being there, or not
-	SignIn        *attempt // what the verifier said, if it was asked
+	Why           string   // why the cookie was set or not
+	SignIn        *attempt // the verifier's result, if it was called
 }
 
 // setCookie is the session's Set-Cookie header without the cookie's value.
@@ -46,7 +46,7 @@ type attempt struct {
 	Took         time.Duration
 }
 
-// sighting is the session as a handler sees it at one moment.
+// sighting is a snapshot of the session as a handler sees it.
 type sighting struct {
 	id     string // "" if it is not in the store
 	values map[string]any
@@ -60,8 +60,8 @@ func see(ctx context.Context, m *adapter.Manager) sighting {
 	return s
 }
 
-// tracer sees what the Manager between its two middlewares does to a request's
-// session and to the response.
+// tracer observes what the Manager does to a request's session and to the response. It
+// wraps the Manager in one middleware, and runs another one inside it.
 type tracer struct {
 	m       *adapter.Manager
 	journal journal
@@ -69,14 +69,14 @@ type tracer struct {
 
 type exchangeKey struct{}
 
-// exchangeOf returns the exchange that this request is. Before the response has
-// begun it tells nothing of the response.
+// exchangeOf returns the exchange of this request. It holds nothing about the response
+// before that has begun.
 func exchangeOf(ctx context.Context) *exchange {
 	e, _ := ctx.Value(exchangeKey{}).(*exchange)
 	return e
 }
 
-// observe wraps handler in LoadAndSave, and that in a look at what it does.
+// observe wraps handler in LoadAndSave, and records what LoadAndSave does.
 func (t *tracer) observe(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e := &exchange{Method: r.Method, Path: r.URL.Path, At: time.Now().UTC()}
@@ -102,7 +102,7 @@ func (t *tracer) observe(handler http.Handler) http.Handler {
 			e.Why = facts{
 				before: before, after: after, cookie: c, lasting: lasting,
 				received: receivedCookie(r, t.m.Cookie.Name),
-				outside:  !strings.HasPrefix(r.URL.EscapedPath(), t.m.Cookie.Path),
+				outside:  !strings.HasPrefix(r.URL.EscapedPath()+"/", strings.TrimSuffix(t.m.Cookie.Path, "/")+"/"),
 			}.why()
 			t.journal.add(e, w.Header())
 		}
@@ -113,7 +113,7 @@ func (t *tracer) observe(handler http.Handler) http.Handler {
 	})
 }
 
-// sessionCookie returns the session's cookie among those that a response sets.
+// sessionCookie returns the session's cookie in a response's headers, or nil.
 func (t *tracer) sessionCookie(h http.Header) *http.Cookie {
 	for _, line := range h["Set-Cookie"] {
 		if c, err := http.ParseSetCookie(line); err == nil && c.Name == t.m.Cookie.Name {
@@ -136,14 +136,14 @@ func keepCookie(c *http.Cookie) *setCookie {
 	return kept
 }
 
-// facts are what was seen of a request, from which the rule that was at work
-// follows. The configuration is not asked: a reason must fit what happened.
+// facts are the observations of a request from which why infers the rule that applied.
+// It does not read the configuration, so that a reason must fit what happened.
 type facts struct {
 	before, after sighting
 	cookie        *http.Cookie // in the response
 	received      string       // in the request, as sent
 	lasting       bool         // the session's cookie has an expiry
-	outside       bool         // of cookie.path
+	outside       bool         // the path is outside cookie.path
 }
 
 func (f facts) why() string {
@@ -177,8 +177,8 @@ func (f facts) why() string {
 	return "The cookie is sent on every response (rolling is on)."
 }
 
-// tracingWriter calls begin when the headers are final: the Manager between it
-// and the handler has saved the session and set the cookie by then.
+// tracingWriter calls begin when the headers are final. The Manager, which is between
+// it and the handler, has then saved the session and set the cookie.
 type tracingWriter struct {
 	http.ResponseWriter
 	begin func(status int)
@@ -203,12 +203,12 @@ func (w *tracingWriter) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *tracingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// journalSize is how many exchanges are remembered.
+// journalSize is the number of exchanges that the journal keeps.
 const journalSize = 1024
 
-// journal remembers the exchanges that a later page tells of: the last one that
-// set a cookie, by the cookie; and one that redirects, by an id that it adds to
-// the address, since after a logout there is no cookie to find it by.
+// journal keeps the exchanges that a later page shows. The key of an exchange that set
+// a cookie is the cookie. The key of one that redirects is an id that it adds to the
+// address, since after a logout there is no cookie.
 type journal struct {
 	mu      sync.Mutex
 	entries map[string]*exchange
@@ -217,7 +217,7 @@ type journal struct {
 
 func (j *journal) add(e *exchange, h http.Header) {
 	if e.SetCookie != nil && !e.SetCookie.Cleared {
-		// The page also tells of the sign-in, which may be some cookies ago.
+		// The page also shows the sign-in, which an earlier cookie may have recorded.
 		kept := *e
 		if old := j.find(e.SetCookie.key); old != nil && kept.SignIn == nil {
 			kept.SignIn = old.SignIn
@@ -261,19 +261,19 @@ func (j *journal) find(key string) *exchange {
 	return j.entries[key]
 }
 
-// step finds the exchange that redirected to this request.
+// step returns the exchange that redirected to this request, or nil.
 func (j *journal) step(r *http.Request) *exchange {
 	return j.find("step " + r.URL.Query().Get("step"))
 }
 
-// cookieKey stands for a cookie's value in the journal.
+// cookieKey returns the journal's key for a cookie's value, which is a hash.
 func cookieKey(value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return "cookie " + string(sum[:])
 }
 
-// fingerprint names a session without giving its id away. The Manager's log
-// lines have the same one.
+// fingerprint identifies a session without revealing its id. The Manager's log lines
+// contain the same fingerprint.
 func fingerprint(id string) string {
 	if id == "" {
 		return ""

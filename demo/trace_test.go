@@ -10,12 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alexedwards/scs/v2/memstore"
+
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/internal/leaktest"
 )
 
-// Each reason that the page can give, brought about with a Manager that is set
-// up so: what is said must be what happened.
+// Each case configures a Manager so that a request has one of the page's reasons. The
+// reason must be what happened.
 func TestWhy(t *testing.T) {
 	secret := []string{strings.Repeat("x", 32)}
 	lasting := adapter.Cookie{MaxAge: time.Hour}
@@ -26,13 +28,14 @@ func TestWhy(t *testing.T) {
 		_ = m.Regenerate(ctx)
 		m.Put(ctx, "k", "v")
 	}
-	endElsewhere := func(m *adapter.Manager, ctx context.Context) { _ = m.Store.Delete(m.Token(ctx)) }
+	var store *memstore.MemStore // without FindTouch, so that a concurrent end is noticed
+	endElsewhere := func(m *adapter.Manager, ctx context.Context) { _ = store.Delete(m.Token(ctx)) }
 
 	for _, tt := range []struct {
 		name    string
 		opts    adapter.Options
 		stored  bool // the request comes with the cookie of a stored session
-		bare    bool // and that without its signature
+		bare    bool // the cookie has no signature
 		path    string
 		handler func(*adapter.Manager, context.Context)
 		set     bool
@@ -53,14 +56,16 @@ func TestWhy(t *testing.T) {
 			endElsewhere(m, ctx)
 			put(m, ctx)
 		}, why: "ended by another request"},
-		{name: "secure", opts: adapter.Options{Cookie: adapter.Cookie{Secure: adapter.True}}, handler: put, why: "cookie.secure"},
-		{name: "secure and changed", stored: true, opts: adapter.Options{Proxy: adapter.True, Cookie: adapter.Cookie{Secure: adapter.True, MaxAge: time.Hour}}, handler: put, why: "cookie.secure"},
+		{name: "secure", opts: adapter.Options{Cookie: adapter.Cookie{Secure: adapter.SecureAlways}}, handler: put, why: "cookie.secure"},
+		{name: "secure and changed", stored: true, opts: adapter.Options{Proxy: adapter.ProxyTrusted, Cookie: adapter.Cookie{Secure: adapter.SecureAlways, MaxAge: time.Hour}}, handler: put, why: "cookie.secure"},
 		{name: "outside", opts: adapter.Options{Cookie: adapter.Cookie{Path: "/app"}}, path: "/other", handler: put, why: "outside cookie.path"},
 		{name: "inside", opts: adapter.Options{Cookie: adapter.Cookie{Path: "/app"}}, path: "/app/x", handler: put, set: true, why: "is new and has data"},
-		{name: "migrated", stored: true, bare: true, opts: adapter.Options{Cookies: adapter.MigrateCookies}, handler: nothing, set: true, why: "without a signature"},
+		{name: "migrated", stored: true, bare: true, opts: adapter.Options{Signature: adapter.SignatureMigrating}, handler: nothing, set: true, why: "without a signature"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.opts.Secrets, tt.opts.Logger = secret, slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil))
+			store = memstore.NewWithCleanupInterval(0)
+			tt.opts.Store = store
 			m, err := adapter.New(tt.opts)
 			if err != nil {
 				t.Fatal(err)
@@ -103,7 +108,7 @@ func TestWhy(t *testing.T) {
 	}
 }
 
-// What the handler itself writes, and when, is seen as it was.
+// The tracer sees the handler's status, however the response begins.
 func TestObserveStatus(t *testing.T) {
 	m, err := adapter.New(adapter.Options{Secrets: []string{strings.Repeat("x", 32)}})
 	if err != nil {
@@ -135,7 +140,7 @@ func TestObserveStatus(t *testing.T) {
 				})).ServeHTTP(w, r)
 			}))
 			res, err := server.Client().Transport.RoundTrip(httptest.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil))
-			server.Close() // waits for the handler
+			server.Close() // this waits for the handler
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -11,8 +11,8 @@ const (
 	browser = `"cookie":{}`
 )
 
-// behaviours are what express-session's own tests hold it to, by option, and
-// what its documentation says.
+// behaviours are the behaviours that express-session tests itself or documents, by
+// option.
 var behaviours = []behaviour{
 	// The session itself.
 	{
@@ -122,6 +122,7 @@ var behaviours = []behaviour{
 	{
 		option: "secret", name: "of a list all verify", config: `"secret":["new new new new new new new new!","old old old old old old old old!"],` + minute,
 		script: script{run(set("a", 1)), {Forge: "last secret", Ops: []op{get("a"), id}}, {Forge: "last secret", Ops: []op{set("b", 1)}}},
+		shows:  "signature by an older secret",
 		want:   []string{"200 cookie 1", "200 - 1", "200 cookie 1"},
 	},
 
@@ -316,7 +317,9 @@ var behaviours = []behaviour{
 			{Path: "/foo/bar/baz", Ops: []op{get("a")}},
 			{Path: "/foo/barbaz", Ops: []op{get("a")}},
 		},
-		want: []string{"200 - 0", "200 - 0", "200 - 0", "200 - 0", "200 cookie 1", "200 - 1", "200 - 1"},
+		shows: "beside cookie.path",
+		want:  []string{"200 - 0", "200 - 0", "200 - 0", "200 - 0", "200 cookie 1", "200 - 1", "200 - 1"},
+		here:  []string{"200 - 0", "200 - 0", "200 - 0", "200 - 0", "200 cookie 1", "200 - 1", "200 - 0"},
 	},
 	{
 		option: "cookie", name: "outside the path nothing is loaded or saved", config: `"cookie":{"path":"/foo/bar","maxAge":60000}`,
@@ -626,7 +629,7 @@ var behaviours = []behaviour{
 		script: script{run(set("a", 1)), {Forge: "none", Age: 30, Ops: []op{keys}}}, want: []string{"200 cookie 1", "200 - 1"},
 	},
 
-	// What is done otherwise on purpose.
+	// The differences on purpose.
 	{
 		option: "difference", name: "resave and saveUninitialized left out", config: `{"secret":"parity parity parity parity pari","cookie":{"maxAge":60000}}`,
 		script: script{{Client: "b"}, {Clear: true, Ops: []op{set("a", 1)}}, {Meanwhile: true, Ops: []op{sleep(800)}}, {Client: "c", Clear: true, Ops: []op{unset}}},
@@ -777,7 +780,7 @@ var behaviours = []behaviour{
 	},
 }
 
-// staleRecord has a cookie that is not the configuration's.
+// staleRecord has a cookie that differs from the configuration's.
 const staleRecord = `{"cookie":{"originalMaxAge":600000,"expires":"2099-01-02T03:04:05.678Z","secure":false,"httpOnly":false,"path":"/","sameSite":"lax"},"a":2}`
 
 // large is a value of a megabyte.
@@ -789,11 +792,11 @@ var large = func() string {
 	return string(b)
 }()
 
-// Cookies that nobody should be let in with, and some that are merely odd.
+// Cookies that must not be accepted, and some that are merely odd.
 func init() {
 	for _, name := range slices.Sorted(maps.Keys(forgeries)) {
 		if name == "last secret" {
-			continue // it is about a list of them
+			continue // it needs a list of secrets
 		}
 		behaviours = append(behaviours, behaviour{
 			option: "signature", name: name, config: minute,

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// tolerance is how far apart two times may be: both sides take their time, and
-// cookies, connect-redis and connect-pg-simple count in whole seconds.
+// tolerance is how far apart two times may be: both sides are slow, and cookies,
+// connect-redis and connect-pg-simple use whole seconds.
 const tolerance = 5 * time.Second
 
-// ageTolerance is for an age that is set and not counted. Express finds it by
-// subtracting two readings of the clock.
+// ageTolerance is for an age that is set rather than measured. Express computes it from
+// two readings of the clock.
 const ageTolerance = 100 * time.Millisecond
 
-// difference is one thing that the two sides did not do alike.
+// difference is one difference between the two sides.
 type difference struct {
 	*comparison
 	field     string
@@ -31,7 +31,7 @@ func (d difference) String() string {
 	return fmt.Sprintf("step %d, %s: %s has %v, %s has %v", d.at+1, d.field, node, d.node, gos, d.gos)
 }
 
-// comparison is of what the two sides made of one step.
+// comparison compares the two sides' outcomes of one step.
 type comparison struct {
 	*pair
 	at    int
@@ -86,7 +86,7 @@ func (c *comparison) compare() {
 
 func (c *comparison) ageTolerance() time.Duration {
 	if c.options.Cookie.Expires != "" {
-		return tolerance // counted from the start of the session
+		return tolerance // measured from the start of the session
 	}
 	return ageTolerance
 }
@@ -165,10 +165,10 @@ func (c *comparison) record(name string, a, b record) {
 	}
 }
 
-// timeLeft is the field of a record's expiry; the record's name follows.
+// timeLeft is the prefix of the field for a record's expiry; the record's name follows.
 const timeLeft = "record: time left of "
 
-// plain is what an attribute stands for: none is said in more than one way.
+// plain returns the canonical form of an attribute.
 func plain(attr string, v any) any {
 	switch {
 	case v == false || v == "":
@@ -188,9 +188,9 @@ func milliseconds(date any) any {
 	return date
 }
 
-// undeclared has those differences that no entry of the table allows. shows
-// names the entry that this script is there to show, if any; it is a failure if
-// the script does not.
+// undeclared returns the differences that no entry of the table allows. shows names the
+// entry that the script demonstrates, if any. It is a failure if the script does not
+// demonstrate it.
 func undeclared(found []difference, shows string) (left []string) {
 	used := map[string]bool{"": true}
 	for _, d := range found {
@@ -206,7 +206,7 @@ func undeclared(found []difference, shows string) (left []string) {
 	return left
 }
 
-// declared is the name of the entry that allows the difference, "" if none does.
+// declared returns the name of the entry that allows the difference, or "".
 func (d difference) declared(shows string) string {
 	for i := range onPurpose {
 		e := &onPurpose[i]
@@ -218,7 +218,7 @@ func (d difference) declared(shows string) string {
 	return ""
 }
 
-// shown notes that a test of its own has shown a difference on purpose.
+// shown records that a dedicated test has demonstrated a difference on purpose.
 func shown(t *testing.T, name string) {
 	t.Helper()
 	for i := range onPurpose {
@@ -230,8 +230,7 @@ func shown(t *testing.T, name string) {
 	t.Errorf("%q is not in the table of differences", name)
 }
 
-// within tells whether the difference is in a field, or in one that is said in
-// more detail.
+// within reports whether the difference is in one of the fields, or in a part of one.
 func (d difference) within(fields ...string) bool {
 	return slices.ContainsFunc(fields, func(f string) bool { return strings.HasPrefix(d.field, f) })
 }

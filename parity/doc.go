@@ -1,4 +1,3 @@
-// Package parity holds samesid against Express: the same scripted server in Go
-// (goserver) and in Node (express), and the tests that run both. README.md has
-// the protocol.
+// Package parity compares samesid with Express: its tests run the same scripted server
+// in Go (goserver) and in Node (express). README.md documents the protocol.
 package parity

@@ -9,29 +9,28 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// A behaviour is one thing that Express does, and samesid too.
+// A behaviour is one behaviour of Express that samesid must have too.
 type behaviour struct {
-	option string // what it is about
+	option string // the option that it tests
 	name   string
-	config string // the options, but for the secret, resave and saveUninitialized
+	config string // the options, except the secret, resave and saveUninitialized
 	script script
-	want   []string // what Express makes of each step, as outcome.String says it
-	here   []string // what samesid does, if something else
-	shows  string   // the difference on purpose that it is there to show
-	not    []string // the stores for which it is not
+	want   []string // Express's outcome of each step, as by outcome.String
+	here   []string // samesid's outcomes, if they differ
+	shows  string   // the difference on purpose that it demonstrates
+	not    []string // the stores that it does not apply to
 }
 
-// onEachStore are the options that are about the store too. The rest is the same
-// on all of them, and is tested on one.
+// onEachStore are the options that involve the store. The others work the same on all
+// stores, and are tested on one.
 var onEachStore = []string{
 	"session", "resave", "saveUninitialized", "unset", "maxAge", "expires", "destroy", "regenerate", "reload", "save", "touch", "guarantee",
 }
 
-// oneStore is one whose records can be read.
+// oneStore is a store whose records can be read.
 const oneStore = "connect-redis"
 
-// complete adds what a configuration does not say. One that is in braces says
-// all there is.
+// complete adds the missing options to a configuration. One in braces is complete.
 func complete(config string) string {
 	if strings.HasPrefix(config, "{") {
 		return config
@@ -66,7 +65,7 @@ func TestExpress(t *testing.T) {
 	t.Run("store down", testStoreDown)
 	t.Run("secure cookie on plain HTTP", testSecureOnPlainHTTP)
 	if narrowed := flag.Lookup("test.run").Value.String(); strings.Contains(narrowed, "/") {
-		return // not all was run
+		return // not all tests have run
 	}
 	for i := range onPurpose {
 		if d := &onPurpose[i]; !d.seen.Load() {
@@ -75,11 +74,11 @@ func TestExpress(t *testing.T) {
 	}
 }
 
-// testBehaviours tests those that are to be tested here.
+// testBehaviours tests the behaviours for which here returns true.
 func testBehaviours(t *testing.T, store string, here func(*behaviour) bool) {
 	a := newArena(t, store)
 	done := make([]bool, len(behaviours))
-	// A pair of servers does all that is on one configuration.
+	// One pair of servers serves all behaviours of the same configuration.
 	for i := range behaviours {
 		if done[i] {
 			continue
@@ -127,7 +126,7 @@ func testBehaviour(t *testing.T, p *pair, b *behaviour) {
 	}
 }
 
-// send makes a request as one side's only client.
+// send sends a request as one side's only client.
 func send(t *testing.T, srv *server, o options, st step, cookie ...string) outcome {
 	t.Helper()
 	out, err := (&runner{server: srv, options: &o}).send(st, cookie)
@@ -137,7 +136,7 @@ func send(t *testing.T, srv *server, o options, st step, cookie ...string) outco
 	return out
 }
 
-// testRefused is about options that neither side starts with.
+// testRefused tests options with which neither side starts.
 func testRefused(t *testing.T) {
 	for name, config := range map[string]string{
 		"unset":  complete(`"unset":"bogus!"`),

@@ -11,12 +11,11 @@ import (
 	"testing"
 )
 
-// TestRandom runs scripts that are made up, on options that are made up.
+// TestRandom runs random scripts with random options.
 //
-// PARITY_CONFIGS is how many sets of options each store is tried with. With it,
-// the seed is another one each time, and PARITY_SEED repeats a run that failed;
-// without it, the scripts are always the same, so that a run that turns red
-// does so for what has changed.
+// PARITY_CONFIGS is the number of sets of options for each store. If it is set, each run
+// has a new seed, and PARITY_SEED repeats a failed run. Otherwise the scripts are always
+// the same, so that only a change of the code can make the test fail.
 func TestRandom(t *testing.T) {
 	configs := fromEnv(t, "PARITY_CONFIGS", 8)
 	seed := uint64(1)
@@ -64,13 +63,13 @@ func fromEnv(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// try returns the differences that are not declared.
+// try runs a script and returns the undeclared differences.
 func (p *pair) try(sc script) ([]string, error) {
 	_, found, err := p.compare(sc)
 	return undeclared(found, ""), err
 }
 
-// shrink leaves out of a script what it fails without.
+// shrink removes the parts of a script without which it still fails.
 func (p *pair) shrink(sc script, left []string) (script, []string) {
 	for again := true; again; {
 		again = false
@@ -87,8 +86,8 @@ func (p *pair) shrink(sc script, left []string) (script, []string) {
 	return sc, left
 }
 
-// fair tells whether a script stays clear of a change to maxAge alone, which is a
-// difference on purpose.
+// fair reports whether a script never changes only maxAge, which is a difference on
+// purpose.
 func (sc script) fair() bool {
 	for _, st := range sc {
 		for i, o := range st.Ops {
@@ -103,8 +102,8 @@ func (sc script) fair() bool {
 // withMaxAge is a key that is changed together with maxAge.
 const withMaxAge = "with maxAge"
 
-// shorter has the scripts that are shorter than this one by as little as can
-// be, the shortest first.
+// shorter returns the scripts that are minimally shorter than this one, the shortest
+// first.
 func shorter(sc script) (all []script) {
 	for i := range sc {
 		all = append(all, slices.Delete(slices.Clone(sc), i, i+1))
@@ -134,7 +133,7 @@ func shorter(sc script) (all []script) {
 	return all
 }
 
-// print writes a script so that it can be run again.
+// print returns a script as text, so that it can be run again.
 func (p *pair) print(sc script) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %s:\n", p.options.text, p.store)
@@ -144,12 +143,12 @@ func (p *pair) print(sc script) string {
 	return b.String()
 }
 
-// generator makes scripts and options up.
+// generator generates scripts and options.
 type generator struct{ *rand.Rand }
 
 func pick[T any](g generator, from ...T) T { return from[g.IntN(len(from))] }
 
-// config leaves out what Go refuses to start with.
+// config returns random options. It omits those with which Go refuses to start.
 func (g generator) config() string {
 	var options, cookie []string
 	add := func(to *[]string, values ...string) {
@@ -185,7 +184,7 @@ func (g generator) script() script {
 	for i := range sc {
 		sc[i] = step{
 			Client: pick(g, "a", "a", "b"),
-			Path:   pick(g, "/app", "/app", "/app", "/app/x", "/application", "", "/other/app"),
+			Path:   pick(g, "/app", "/app", "/app", "/app/x", "/app/x/y", "", "/other/app"),
 			Proto:  pick(g, "https", "https", "https", "", "http", "HTTPS, http", "http, https"),
 			Ops:    g.ops(),
 		}
@@ -196,12 +195,12 @@ func (g generator) script() script {
 			sc[i].Age = 30
 		}
 		if sc[i].did("unset") {
-			// The other side's touch may not be seen until steps later either.
+			// A touch of only one side may also remain invisible until later steps.
 			sc[i].Ops = slices.DeleteFunc(sc[i].Ops, func(o op) bool { return o[0] == "touch" })
 		}
 	}
 	if slices.ContainsFunc(sc, func(st step) bool { return st.did("unset") }) {
-		// Reading has slid the expiry, which may not be seen until steps later.
+		// Reading slides the expiry, which may remain invisible until later steps.
 		for i := range sc {
 			sc[i].Age = 0
 		}
@@ -218,8 +217,9 @@ var values = []any{
 	map[string]any{"cookie": 1},
 }
 
-// ops leaves out what is a difference on purpose: using a session after its end,
-// a change to maxAge alone or after the first byte, and keys in another order.
+// ops returns random operations. It omits the differences on purpose: using a session
+// after its end, changing only maxAge, changing it after the first byte, and the order
+// of keys.
 func (g generator) ops() []op {
 	var ops []op
 	deleted := map[string]bool{}

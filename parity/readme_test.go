@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The README's table of differences is the one that the tests hold.
+// The README's table of differences is the same as the tests'.
 func TestReadmeHasTheSameTable(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {

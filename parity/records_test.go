@@ -11,11 +11,11 @@ import (
 	_ "github.com/lib/pq" // the driver
 )
 
-// records reaches into a store's server behind the backs of both sides.
+// records accesses a store's server directly, bypassing both sides.
 type records interface {
 	// get returns a record and the time it has left.
 	get(id string) (body string, left time.Duration, err error)
-	// age leaves each record that is not over this much time.
+	// age sets the time left of each record that has not expired.
 	age(left time.Duration) error
 	// replace gives each record this body.
 	replace(body string) error
@@ -67,7 +67,7 @@ func (r redisRecords) age(left time.Duration) error {
 
 func (r redisRecords) replace(body string) error { return r.each("SET", body, "KEEPTTL") }
 
-// each does a command on each record.
+// each sends a command for each record.
 func (r redisRecords) each(command string, args ...any) error {
 	c := r.pool.Get()
 	defer c.Close()
@@ -100,7 +100,7 @@ func (r postgresRecords) get(id string) (body string, left time.Duration, err er
 	return body, time.Duration(seconds * float64(time.Second)), err
 }
 
-// zone is the expiry's type.
+// zone returns the type of the expiry's column.
 func (r postgresRecords) zone() string {
 	if r.expiry == "expire" {
 		return "timestamp"

@@ -22,23 +22,22 @@ import (
 	"github.com/samesid/samesid/internal/leaktest"
 )
 
-// script is what both sides are put through, and what they must answer alike.
+// script is a sequence of steps, of which both sides must have the same outcomes.
 type script []step
 
-// step is one request, and what is done before it. Its JSON is how a failing
-// script is printed.
+// step is one request, and what happens before it. A failing script is printed as JSON.
 type step struct {
-	Client string `json:",omitempty"` // each has a cookie jar of its own
-	Path   string `json:",omitempty"` // what goes before /run
+	Client string `json:",omitempty"` // each client has its own cookie jar
+	Path   string `json:",omitempty"` // the path before /run
 	Proto  string `json:",omitempty"` // X-Forwarded-Proto
 	Forge  string `json:",omitempty"` // the name of one of forgeries
 
-	Clear  bool    `json:",omitempty"` // empty the store before
-	Age    float64 `json:",omitempty"` // leave each record this many seconds before
-	Record string  `json:",omitempty"` // replace each record before
+	Clear  bool    `json:",omitempty"` // first empty the store
+	Age    float64 `json:",omitempty"` // first set each record's time left, in seconds
+	Record string  `json:",omitempty"` // first replace each record
 
-	// Meanwhile: the next steps run while this one sleeps, as its operations
-	// must make it.
+	// Meanwhile makes the next steps run while this one sleeps. Its operations
+	// must include the sleep.
 	Meanwhile bool `json:",omitempty"`
 
 	Ops []op `json:",omitempty"`
@@ -47,15 +46,15 @@ type step struct {
 // op is an operation and its arguments.
 type op = []any
 
-// did tells whether the step has the operation.
+// did reports whether the step has the operation.
 func (s step) did(name string) bool {
 	return slices.ContainsFunc(s.Ops, func(o op) bool { return o[0] == name })
 }
 
-// run is the request with these operations.
+// run returns a step with these operations.
 func run(ops ...op) step { return step{Ops: ops} }
 
-// Operations, for scripts written by hand.
+// The operations of scripts that are written by hand.
 var (
 	del        = func(key string) op { return op{"delete", key} }
 	get        = func(key string) op { return op{"get", key} }
@@ -75,7 +74,7 @@ var (
 	flush      = op{"flush"}
 )
 
-// outcome is what one side made of a step.
+// outcome is one side's outcome of a step.
 type outcome struct {
 	status  int
 	sid     any
@@ -84,11 +83,11 @@ type outcome struct {
 	vary    string
 	caching string
 	stored  map[string]any    // the data of each session
-	records map[string]record // what the store's server has of them
+	records map[string]record // their records on the store's server
 }
 
-// String is what a case written by hand says of an outcome: the status, whether
-// a cookie was set or cleared, and the number of sessions then.
+// String returns the outcome as hand-written cases expect it: the status, whether a
+// cookie was set or cleared, and the number of sessions afterwards.
 func (o outcome) String() string {
 	cookie := "-"
 	switch {
@@ -106,26 +105,26 @@ type setCookie struct {
 	id    string
 	form  string // what is wrong with the value, or wellFormed
 	attrs map[string]string
-	at    time.Time // when it came
+	at    time.Time // when it was received
 }
 
 const wellFormed = "signed by the first secret"
 
-// cleared tells whether the cookie has the browser forget it.
+// cleared reports whether the cookie tells the browser to delete it.
 func (c *setCookie) cleared() bool {
 	expires, err := http.ParseTime(c.attrs["Expires"])
-	// A cookie that ends at once is kept for the moments that it has left.
+	// A cookie that is merely about to expire does not count.
 	return err == nil && expires.Before(c.at.Add(-2*time.Second))
 }
 
-// expiresIn is how long the cookie lasts by its Expires.
+// expiresIn returns how long the cookie lasts according to its Expires.
 func (c *setCookie) expiresIn() (time.Duration, bool) {
 	expires, err := http.ParseTime(c.attrs["Expires"])
 	return expires.Sub(c.at), err == nil
 }
 
-// A value is as encodeURIComponent writes it, in which base64 has two characters
-// that it does not leave as they are. This is checked apart from samesid's code.
+// valueForm matches a value as encodeURIComponent encodes it, which escapes two
+// characters of base64. It is independent of samesid's code.
 var valueForm = regexp.MustCompile(`^s%3A([A-Za-z0-9_-]{32})\.((?:[A-Za-z0-9]|%2B|%2F)+)$`)
 
 func parseSetCookie(header string, o *options) (*setCookie, error) {
@@ -165,7 +164,7 @@ func sign(id, secret string) string {
 	return strings.TrimRight(base64.StdEncoding.EncodeToString(mac.Sum(nil)), "=")
 }
 
-// forgeries make a Cookie header of the one that a client should send.
+// forgeries make a forged Cookie header from a client's valid one.
 var forgeries = map[string]func(o *options, name, id string) []string{
 	"none":           func(*options, string, string) []string { return nil },
 	"empty":          func(_ *options, name, _ string) []string { return []string{name + "="} },
@@ -208,7 +207,7 @@ var forgeries = map[string]func(o *options, name, id string) []string{
 	},
 }
 
-// urlAlphabet writes a signature as base64url, which leaves some as they are.
+// urlAlphabet returns a signature in base64url. It alters one that would be unchanged.
 func urlAlphabet(sig string) string {
 	if other := strings.NewReplacer("+", "-", "/", "_").Replace(sig); other != sig {
 		return other
@@ -226,15 +225,15 @@ func one(forge func(id, sig string) string) func(*options, string, string) []str
 	}
 }
 
-// runner puts one side through a script.
+// runner runs a script on one side.
 type runner struct {
 	*server
 	options  *options
 	records  records
-	jar      map[string]string // by client, the id that its cookie has
-	names    map[string]string // of ids, by their order of appearance
+	jar      map[string]string // client → the id in its cookie
+	names    map[string]string // id → its name, by order of appearance
 	outcomes []outcome
-	slow     []func() error // wait for the requests that others run meanwhile of
+	slow     []func() error // each waits for a request that overlaps later steps
 }
 
 func (p *pair) runner(s side, sc script) *runner {
@@ -244,8 +243,8 @@ func (p *pair) runner(s side, sc script) *runner {
 	}
 }
 
-// do makes one step. The error is that of a request or of reading the store,
-// which no side can be blamed for.
+// do runs one step. It returns the error of a request or of reading the store, which is
+// not a difference between the sides.
 func (r *runner) do(i int, st step) error {
 	if err := r.prepare(st); err != nil {
 		return err
@@ -272,7 +271,7 @@ func (r *runner) do(i int, st step) error {
 		}
 		return err
 	})
-	// Until the other request has its session.
+	// This waits until the other request has loaded its session.
 	_, err := r.send(run(sleep(250)), nil)
 	return err
 }
@@ -312,8 +311,8 @@ func (r *runner) call(method, path string, into any) error {
 	return json.Unmarshal(body, into)
 }
 
-// client uses no connection twice: Express closes one under the next request
-// when it fails after it has answered.
+// client never reuses a connection: if Express fails after it has answered, it closes
+// the connection under the next request.
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 
 func (r *runner) prepare(st step) error {
@@ -329,7 +328,7 @@ func (r *runner) prepare(st step) error {
 	return err
 }
 
-// cookie is the Cookie header that the step's client sends.
+// cookie returns the Cookie header that the step's client sends.
 func (r *runner) cookie(st step) []string {
 	id := r.jar[st.Client]
 	switch {
@@ -341,7 +340,7 @@ func (r *runner) cookie(st step) []string {
 	return []string{r.options.Name + "=" + escaped(r.options, id)}
 }
 
-// send makes the step's request.
+// send sends the step's request and reads the answer.
 func (r *runner) send(st step, cookie []string) (outcome, error) {
 	resp, err := r.begin(st, cookie)
 	if err != nil {
@@ -350,7 +349,7 @@ func (r *runner) send(st step, cookie []string) (outcome, error) {
 	return r.read(resp)
 }
 
-// begin makes the step's request and waits for the first byte of the answer.
+// begin sends the step's request and waits for the header of the answer.
 func (r *runner) begin(st step, cookie []string) (*http.Response, error) {
 	ops := st.Ops
 	if ops == nil {
@@ -404,14 +403,14 @@ func (r *runner) read(resp *http.Response) (outcome, error) {
 	return out, nil
 }
 
-// observe completes an outcome by what the store then holds, keeps the cookie,
-// and gives the ids their names.
+// observe adds the content of the store to an outcome, keeps the cookie, and replaces
+// ids by their names.
 func (r *runner) observe(st step, out outcome) (outcome, error) {
 	if c := out.cookie; c != nil {
 		switch {
 		case !c.cleared():
 			r.jar[st.Client] = c.id
-		case st.Forge == "": // a forged cookie is not the jar's
+		case st.Forge == "": // a forged cookie is not in the jar
 			delete(r.jar, st.Client)
 		}
 		c.id = r.name(c.id)
@@ -447,7 +446,7 @@ func (r *runner) observe(st step, out outcome) (outcome, error) {
 			out.results[i] = r.named(result)
 		}
 		if m, ok := result.(map[string]any); ok && m["error"] != nil && len(m) == 1 {
-			out.results[i] = "error" // in each side's own words
+			out.results[i] = "error" // the texts differ
 		}
 	}
 	return out, nil
@@ -463,7 +462,7 @@ func (r *runner) name(id string) string {
 	return r.names[id]
 }
 
-// named is the name of an id that was seen in a cookie or in the store.
+// named returns the name of an id that was seen in a cookie or in the store.
 func (r *runner) named(id any) any {
 	s, ok := id.(string)
 	if !ok {
@@ -480,8 +479,8 @@ func text(v any) string {
 	return string(b)
 }
 
-// compare runs a script on both sides, step by step, so that neither is ahead of
-// the other for long. It returns what each made of it, and the differences.
+// compare runs a script on both sides, step by step, so that they stay in sync. It
+// returns both sides' outcomes, and the differences.
 func (p *pair) compare(sc script) (map[side][]outcome, []difference, error) {
 	runners := map[side]*runner{node: p.runner(node, sc), gos: p.runner(gos, sc)}
 	err := both(runners, (*runner).clear)
@@ -506,7 +505,7 @@ func (p *pair) compare(sc script) (map[side][]outcome, []difference, error) {
 	return all, found, nil
 }
 
-// both does the same on both sides at once.
+// both calls do for both sides concurrently.
 func both(runners map[side]*runner, do func(*runner) error) error {
 	errs := make(chan error)
 	for s, r := range runners {

@@ -27,7 +27,7 @@ const (
 	gos  side = "samesid"
 )
 
-// need ends the test if this machine has no Node.
+// need skips or fails the test if this machine has no Node.
 func need(tb testing.TB) {
 	tb.Helper()
 	for _, program := range programs {
@@ -41,7 +41,7 @@ func need(tb testing.TB) {
 	}
 }
 
-// programs make what is to be run, once.
+// programs build or install each side's program once, and return its command.
 var programs = map[side]func() ([]string, error){
 	gos: sync.OnceValues(func() ([]string, error) {
 		path := filepath.Join(scratch, "goserver")
@@ -60,8 +60,8 @@ var programs = map[side]func() ([]string, error){
 	}),
 }
 
-// installPackages installs Node's packages, as the lock file has them, if they
-// are missing or of an older lock file.
+// installPackages installs the Node packages of the lock file, if they are missing or
+// from an older lock file.
 func installPackages() error {
 	lock, err := os.Stat("express/package-lock.json")
 	if err != nil {
@@ -80,7 +80,7 @@ func installPackages() error {
 	return nil
 }
 
-// scratch is a folder for what the tests make.
+// scratch is a folder for the tests' files.
 var scratch string
 
 func TestMain(m *testing.M) {
@@ -91,7 +91,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		scratch = dir
-		// The servers do the work here, and many scripts wait.
+		// The scripts mostly wait for the servers, so many can run in parallel.
 		flag.Parse()
 		if err := flag.Set("test.parallel", "8"); err != nil {
 			panic(err)
@@ -104,16 +104,16 @@ func TestMain(m *testing.M) {
 type server struct {
 	side side
 	url  string
-	log  *bytes.Buffer // what it wrote to standard error; to be read once it has ended
+	log  *bytes.Buffer // its standard error; read it only after the server has exited
 	stop func()
 }
 
-// leashed runs a program that ends with its standard input: with this process,
-// however that ends. Only the program has standard output then.
+// leashed is a shell script that kills its program when standard input ends, and so
+// with this process, however that ends. Only the program holds standard output.
 const leashed = `"$@" </dev/null & exec >&-; read _; kill -TERM $! 2>/dev/null; wait $!`
 
-// start runs one side's server on a configuration file's text. The error is
-// that of a server that ended before it listened.
+// start runs one side's server with the text of a configuration file. It returns an error
+// if the server exits before it listens.
 func start(tb testing.TB, s side, config string, env ...string) (*server, error) {
 	command, err := programs[s]()
 	if err != nil {
@@ -132,7 +132,7 @@ func start(tb testing.TB, s side, config string, env ...string) (*server, error)
 	srv := &server{side: s, log: new(bytes.Buffer)}
 	cmd.Stderr = srv.log
 	if s == gos {
-		cmd.Stderr = leaktest.Copy(srv.log) // what Express logs is not ours
+		cmd.Stderr = leaktest.Copy(srv.log) // only samesid's log must be free of secrets
 	}
 	cmd.Env = append(os.Environ(), "NO_DEPRECATION=express-session")
 	cmd.Env = append(cmd.Env, env...)
@@ -150,7 +150,7 @@ func start(tb testing.TB, s side, config string, env ...string) (*server, error)
 	srv.stop = sync.OnceFunc(func() {
 		leash.Close()
 		_, _ = io.Copy(io.Discard, stdout)
-		_ = cmd.Wait() // whether it ended well is not this test's matter
+		_ = cmd.Wait() // the exit status does not matter
 	})
 	tb.Cleanup(srv.stop)
 	line, err := bufio.NewReader(stdout).ReadString('\n')
@@ -163,13 +163,13 @@ func start(tb testing.TB, s side, config string, env ...string) (*server, error)
 	return srv, nil
 }
 
-// place is where one side's sessions are, apart from all others.
+// place is where one side's sessions are stored, separate from all others.
 type place struct {
 	store   string  // the configuration's store block
-	records records // nil for a store that only its own process sees
+	records records // nil for a store in the server's memory
 }
 
-// stores are those that Express and samesid both have, by the name of Express's.
+// stores are the stores that both Express and samesid have, by Express's names.
 var stores = map[string]func(testing.TB) place{
 	"memory": func(testing.TB) place { return place{store: `{"type":"memory"}`} },
 	"connect-redis": func(tb testing.TB) place {
@@ -204,7 +204,7 @@ func block(store map[string]any) string {
 	return string(b)
 }
 
-// arena is where scripts run on both sides, each with a place of its own.
+// arena holds a separate place for each side, on which scripts run.
 type arena struct {
 	tb     testing.TB
 	store  string
@@ -217,16 +217,16 @@ func newArena(tb testing.TB, store string) *arena {
 	return &arena{tb: tb, store: store, places: map[side]place{node: stores[store](tb), gos: stores[store](tb)}}
 }
 
-// pair is the two servers on one configuration.
+// pair is both sides' servers with one configuration.
 type pair struct {
 	*arena
 	options options
 	servers map[side]*server
 }
 
-// options are those parts of a configuration that comparing needs.
+// options are the parts of a configuration that the comparison needs.
 type options struct {
-	text   string // all of it, but for the store
+	text   string // the whole configuration, except the store
 	Name   string
 	Secret any
 	Unset  string
@@ -236,7 +236,7 @@ type options struct {
 	}
 }
 
-// secrets are the configuration's, the one that signs first.
+// secrets returns the configuration's secrets, the signing one first.
 func (o *options) secrets() (all []string) {
 	switch s := o.Secret.(type) {
 	case string:
@@ -261,14 +261,14 @@ func parseOptions(text string) options {
 	return o
 }
 
-// config is the text of a side's configuration file.
+// config returns the text of a side's configuration file.
 func (a *arena) config(s side, o options) string {
-	// Values of all kinds need JSON, which is the default only where Express
-	// reads the records too.
+	// The scripts' values require the JSON codec, which is the default only if
+	// Express can also read the records.
 	return strings.TrimSuffix(o.text, "}") + `,"codec":"json","store":` + a.places[s].store + "}"
 }
 
-// start runs both servers on a configuration, until the arena's test ends.
+// start runs both servers with one configuration, until the arena's test ends.
 func (a *arena) start(o options) (*pair, error) {
 	p := &pair{arena: a, options: o, servers: map[side]*server{}}
 	var wg sync.WaitGroup

@@ -24,18 +24,18 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// shared is one store and a server of each side on it. Its method start makes a
-// server anew.
+// shared is one store with a server of each side on it. Its method start restarts a
+// server.
 type shared struct {
 	*arena
 	at map[side]*runner
 }
 
-// sharedStores are those that both sides can be at.
+// sharedStores are the stores that both sides can share.
 var sharedStores = []string{"connect-redis", "connect-pg-simple", "connect-session-knex"}
 
-// share starts both servers on one store, one after the other: the first makes
-// the table.
+// share starts both servers on one store, one after the other. The first one creates the
+// table.
 func share(tb testing.TB, store string, first side, options string) *shared {
 	tb.Helper()
 	return shareAt(tb, store, stores[store](tb), first, options, nil)
@@ -73,7 +73,7 @@ func (sh *shared) start(s side, config string, env ...string) {
 	sh.at[s] = &runner{server: srv, options: &o, records: sh.places[s].records}
 }
 
-// open is samesid on the same store in this process.
+// open returns samesid's sessions on the same store, in this process.
 func (sh *shared) open(options string) *config.Sessions {
 	sh.tb.Helper()
 	file := filepath.Join(sh.tb.TempDir(), "session.json")
@@ -92,14 +92,14 @@ func (sh *shared) open(options string) *config.Sessions {
 	return sessions
 }
 
-// stored is what a side lists: the data of each session by its id.
+// stored returns the sessions that a side lists: their data by id.
 func (sh *shared) stored(s side) (map[string]any, error) {
 	var listing struct{ Sessions map[string]any }
 	err := sh.at[s].call(http.MethodGet, "/store", &listing)
 	return listing.Sessions, err
 }
 
-// agree fails the test if either side's store is not as it should be.
+// agree fails the test unless both sides list the wanted sessions.
 func (sh *shared) agree(t *testing.T, want map[string]any) {
 	t.Helper()
 	for s := range sh.at {
@@ -121,7 +121,7 @@ func (sh *shared) clear(t *testing.T) {
 	}
 }
 
-// left is the time that the store's server gives a session.
+// left returns the time that a session has left on the store's server.
 func (sh *shared) left(t *testing.T, id string) time.Duration {
 	t.Helper()
 	_, left, err := sh.places[gos].records.get(id)
@@ -131,7 +131,7 @@ func (sh *shared) left(t *testing.T, id string) time.Duration {
 	return left
 }
 
-// age leaves each session this much time.
+// age sets the time that each session has left.
 func (sh *shared) age(t *testing.T, left time.Duration) {
 	t.Helper()
 	if err := sh.places[gos].records.age(left); err != nil {
@@ -139,19 +139,19 @@ func (sh *shared) age(t *testing.T, left time.Duration) {
 	}
 }
 
-// visitor is a client that goes to either side with one cookie.
+// visitor is a client that uses both sides with one cookie.
 type visitor struct {
 	*shared
 	id     string
 	cookie []string
-	set    *setCookie // the last that it was sent
-	when   time.Time  // it had its last answer
+	set    *setCookie // the last cookie that it was sent
+	when   time.Time  // the time of its last answer
 }
 
 func (sh *shared) visitor() *visitor { return &visitor{shared: sh} }
 
-// ask makes a request. The error is also that of an answer that is not a 200,
-// or of a cookie that is not signed as it should be.
+// ask sends a request. It also returns an error for an answer other than 200, and for a
+// cookie that is not signed correctly.
 func (b *visitor) ask(s side, ops ...op) ([]any, error) {
 	out, err := b.at[s].send(run(ops...), b.cookie)
 	if err != nil {
@@ -179,7 +179,7 @@ func (b *visitor) take(s side, out outcome) error {
 	return nil
 }
 
-// run is ask in a test that can't go on without.
+// run calls ask, and ends the test if that fails.
 func (b *visitor) run(t *testing.T, s side, ops ...op) []any {
 	t.Helper()
 	results, err := b.ask(s, ops...)
@@ -198,15 +198,15 @@ func forEachShared(t *testing.T, test func(t *testing.T, store string)) {
 	}
 }
 
-// handOvers are what the one side does with a session that was born on the
-// other, with data {"n":1,"user":"bob"} and a minute to live.
+// handOvers are what one side does with a session that began on the other, with the data
+// {"n":1,"user":"bob"} and an age of a minute.
 var handOvers = []struct {
 	name    string
 	ops     []op
 	results []any
-	want    map[string]any // what both sides have then; nil: the session is gone
+	want    map[string]any // the data afterwards on both sides; nil: the session is gone
 	id      bool           // it has a new id
-	left    time.Duration  // what the store gives it then, after it had 20 seconds
+	left    time.Duration  // the time left afterwards; it was 20 seconds before
 }{
 	{
 		name: "read", ops: []op{get("user"), keys, original},
@@ -248,7 +248,7 @@ var handOvers = []struct {
 	{name: "end it by its maxAge", ops: []op{set("n", 2), setMaxAge(-1000)}, results: []any{true, true}},
 }
 
-// A session that was born on one side goes on, changes and ends on the other.
+// A session that began on one side continues, changes and ends on the other.
 func TestSharingOperations(t *testing.T) {
 	forEachShared(t, func(t *testing.T, store string) {
 		sh := share(t, store, node, `"unset":"destroy",`+minute)
@@ -280,7 +280,7 @@ func TestSharingOperations(t *testing.T) {
 						}
 					}
 
-					// Where it was born, and where it was used.
+					// Both on the side where it began and on the side that has used it.
 					for s := range sh.at {
 						if results := b.run(t, s, get("user")); h.want != nil && results[0] != h.want["user"] {
 							t.Errorf("%s has the user %v, want %v", s, results[0], h.want["user"])
@@ -310,10 +310,10 @@ func TestSharingOperations(t *testing.T) {
 	})
 }
 
-// TestSharingHandOvers goes from one side to the other at random.
+// TestSharingHandOvers sends random requests to random sides.
 //
-// PARITY_HANDOVERS is how many steps each store is tried with, and PARITY_SEED
-// repeats a run that failed.
+// PARITY_HANDOVERS is the number of steps on each store, and PARITY_SEED repeats a failed
+// run.
 func TestSharingHandOvers(t *testing.T) {
 	steps := fromEnv(t, "PARITY_HANDOVERS", 1000)
 	seed := fromEnv(t, "PARITY_SEED", rand.Uint64())
@@ -321,7 +321,7 @@ func TestSharingHandOvers(t *testing.T) {
 	forEachShared(t, func(t *testing.T, store string) {
 		g := generator{rand.New(rand.NewPCG(seed, 0))}
 		sh := share(t, store, pick(g, node, gos), tenMinutes)
-		// What the store should hold, by visitor.
+		// The expected content of the store, by visitor.
 		models := []*model{{visitor: sh.visitor()}, {visitor: sh.visitor()}, {visitor: sh.visitor()}}
 		for i := range steps {
 			m := pick(g, models...)
@@ -343,8 +343,8 @@ func TestSharingHandOvers(t *testing.T) {
 				}
 			}
 			sh.agree(t, all)
-			// Two differences on purpose: connect-session-knex touches no session
-			// without a maxAge, and samesid has slid the expiry when it is unset.
+			// There are two differences on purpose: connect-session-knex does not touch a
+			// session without a maxAge, and samesid slides the expiry before an unset.
 			if m.stored != nil && ops[len(ops)-1][0] != "unset" && (store != "connect-session-knex" || m.stored.age != nil) {
 				if left := sh.left(t, m.visitor.id); (left - m.stored.left()).Abs() > time.Minute {
 					t.Errorf("%v left, want %v", left, m.stored.left())
@@ -359,7 +359,7 @@ func TestSharingHandOvers(t *testing.T) {
 
 const tenMinutes = `"cookie":{"maxAge":600000}`
 
-// model is a visitor, and the session that it should have.
+// model is a visitor with its expected session.
 type model struct {
 	visitor *visitor
 	stored  *state // nil: none in the store
@@ -381,9 +381,9 @@ func (s *state) left() time.Duration {
 	return 24 * time.Hour
 }
 
-// step makes up the operations of one request and does them on the model. It
-// leaves out what TestRandom leaves out, and saving a new session without data or
-// to be emptied or unset, whose cookie is not sent.
+// step generates the operations of one request and applies them to the model. It omits
+// what TestRandom omits, and also saving a new session that has no data, or that is then
+// emptied or unset, because its cookie is not sent.
 func (m *model) step(g generator) (ops []op, want []any) {
 	do := func(o op, result any) {
 		ops, want = append(ops, o), append(want, result)
@@ -424,7 +424,7 @@ func (m *model) step(g generator) (ops []op, want []any) {
 		case 8:
 			do(touch, true)
 		case 9, 10:
-			// A maxAge is changed together with data.
+			// This changes data together with maxAge.
 			m.count++
 			do(set(withMaxAge, m.count), true)
 			now.data[withMaxAge] = float64(m.count)
@@ -455,8 +455,8 @@ func (m *model) step(g generator) (ops []op, want []any) {
 	return ops, want
 }
 
-// sameResults compares the results of operations, but for what Express finds by
-// subtracting two readings of the clock.
+// sameResults compares the results of operations. It allows a small difference where
+// Express subtracts two readings of the clock.
 func sameResults(ops []op, results, want []any) bool {
 	if len(results) != len(want) {
 		return false
@@ -475,7 +475,7 @@ func sameResults(ops []op, results, want []any) bool {
 	return true
 }
 
-// plainJSON is a value as it comes back from JSON.
+// plainJSON returns a value after a round trip through JSON.
 func plainJSON(v any) (plain any) {
 	if err := json.Unmarshal([]byte(text(v)), &plain); err != nil {
 		panic(err)
@@ -483,7 +483,7 @@ func plainJSON(v any) (plain any) {
 	return plain
 }
 
-// oddities are values that have gone wrong between languages elsewhere.
+// oddities are values that are known to cause errors between languages.
 var oddities = map[string]string{
 	"date":           `"2026-01-02T03:04:05.678Z"`,
 	"negative":       `-12345678`,
@@ -519,7 +519,7 @@ var oddities = map[string]string{
 	"large":          text(large),
 }
 
-// Odd data goes both ways, and survives the other side's save.
+// Odd data works in both directions, and survives the other side's save.
 func TestSharingOddData(t *testing.T) {
 	forEachShared(t, func(t *testing.T, store string) {
 		sh := share(t, store, gos, minute)
@@ -544,7 +544,7 @@ func TestSharingOddData(t *testing.T) {
 						t.Errorf("after %d saves %s has %d keys, want %d", i, s, keys, len(names)+min(i, 1))
 					}
 				}
-				// Half a surrogate pair is no text in Go, and stays what it is.
+				// Half a surrogate pair is not valid text in Go, and remains unchanged.
 				body, _, err := sh.places[gos].records.get(v.id)
 				if err != nil {
 					t.Fatal(err)
@@ -564,7 +564,7 @@ func TestSharingOddData(t *testing.T) {
 	})
 }
 
-// testTypes is about what Go has types for and JSON has not.
+// testTypes tests types that Go has and JSON lacks.
 func testTypes(t *testing.T, sh *shared) {
 	sessions := sh.open(minute)
 	type user struct {
@@ -574,12 +574,12 @@ func testTypes(t *testing.T, sh *shared) {
 	when := time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC)
 	raw := func(text string) any { return json.RawMessage(text) }
 
-	// What Express has set.
+	// Go reads what Express has set.
 	v := sh.visitor()
 	v.run(t, node,
 		set("date", "2026-01-02T03:04:05.678Z"), set("safe", raw(`9007199254740991`)), set("exponent", raw(`1e21`)),
 		set("bytes", raw(`{"type":"Buffer","data":[0,255]}`)), set("user", user{"bob", []string{"a"}}))
-	ctx, err := sessions.Load(t.Context(), v.id)
+	ctx, err := sessions.LoadID(t.Context(), v.id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -599,7 +599,7 @@ func testTypes(t *testing.T, sh *shared) {
 		t.Errorf("user: %v, %v", got, err)
 	}
 
-	// What Go sets.
+	// Express reads what Go has set.
 	sessions.Put(ctx, "date", when)
 	sessions.Put(ctx, "unsafe", int64(1<<53+1))
 	sessions.Put(ctx, "bytes", []byte{0, 255})
@@ -617,8 +617,8 @@ func testTypes(t *testing.T, sh *shared) {
 		t.Errorf("%s has %s, want %s", node, text(got), text(want))
 	}
 
-	// Express has saved them meanwhile.
-	if ctx, err = sessions.Load(t.Context(), v.id); err != nil {
+	// Express has saved the values meanwhile.
+	if ctx, err = sessions.LoadID(t.Context(), v.id); err != nil {
 		t.Fatal(err)
 	}
 	if got := sessions.GetTime(ctx, "date"); !got.Equal(when) {
@@ -627,14 +627,14 @@ func testTypes(t *testing.T, sh *shared) {
 	if got := sessions.GetBytes(ctx, "bytes"); !slices.Equal(got, []byte{0, 255}) {
 		t.Errorf("bytes: %v", got)
 	}
-	// What cannot be: JavaScript has no such number.
+	// This can't work: JavaScript has no such number.
 	if got := sessions.GetInt64(ctx, "unsafe"); got != 1<<53 {
 		t.Errorf("unsafe: %v", got)
 	}
 }
 
-// testNamesOfSession is about the keys that Express has itself. It does not load
-// them, finds the session changed by that, and saves it without.
+// testNamesOfSession tests keys that are names of Express's own. Express does not load
+// them, regards the session as changed, and saves it without them.
 func testNamesOfSession(t *testing.T, sh *shared) {
 	names := []string{
 		"id", "req", "save", "touch", "reload", "destroy", "regenerate", "resetMaxAge",
@@ -654,14 +654,14 @@ func testNamesOfSession(t *testing.T, sh *shared) {
 	}
 	sh.agree(t, map[string]any{v.id: map[string]any{"user": "bob"}})
 
-	// The record's own key is refused where it would be overwritten.
+	// A key that would overwrite the record's own one is rejected.
 	if _, err := v.ask(gos, set("cookie", 1)); err == nil {
 		t.Errorf("%s accepts the key cookie", gos)
 	}
 	sh.agree(t, map[string]any{v.id: map[string]any{"user": "bob"}})
 }
 
-// Both sides are busy with the same sessions.
+// Both sides use the same sessions under load.
 func TestSharingUnderLoad(t *testing.T) {
 	forEachShared(t, func(t *testing.T, store string) {
 		sh := share(t, store, node, tenMinutes)
@@ -673,9 +673,10 @@ func TestSharingUnderLoad(t *testing.T) {
 		for s, r := range sh.at {
 			r.stop()
 			log := r.log.String()
-			if s == gos { // that a session was ended meanwhile is told, by design
+			if s == gos { // by design, the log tells that a session was ended meanwhile
 				log = strings.Join(slices.DeleteFunc(strings.Split(log, "\n"), func(line string) bool {
-					return strings.Contains(line, "the session was ended while this request ran")
+					return strings.Contains(line, "the session was ended while this request ran") ||
+						strings.Contains(line, "the store does not have its session (said once")
 				}), "\n")
 			}
 			if log != "" {
@@ -687,10 +688,10 @@ func TestSharingUnderLoad(t *testing.T) {
 
 const workers, requests = 8, 40
 
-// testLoad has workers, half of them at each side, do all there is with so many
-// sessions. With few, they change them; with many, they end them too.
+// testLoad runs workers, half of them on each side, on the given number of sessions. With
+// few sessions they only change them; with many they also end them.
 func testLoad(t *testing.T, sh *shared, seed uint64, sessions int) {
-	var mu sync.Mutex // of pool
+	var mu sync.Mutex // guards pool
 	pool := make([]visitor, sessions)
 	for i := range pool {
 		v := sh.visitor()
@@ -733,7 +734,7 @@ func testLoad(t *testing.T, sh *shared, seed uint64, sessions int) {
 					t.Error(err)
 					return
 				}
-				// Saving and reloading what was ended meanwhile fails.
+				// Saving or reloading a session that was ended meanwhile fails.
 				if failed := slices.ContainsFunc(results, isError); failed && sessions <= workers {
 					t.Errorf("%s on %s: %s", text(ops), s, text(results))
 				}
@@ -752,7 +753,7 @@ func testLoad(t *testing.T, sh *shared, seed uint64, sessions int) {
 	if len(byNode) == 0 || sessions <= workers && len(byNode) != sessions {
 		t.Errorf("%d sessions are left of %d", len(byNode), sessions)
 	}
-	sh.agree(t, byNode) // each of them can be read by both
+	sh.agree(t, byNode) // both sides can read every session
 	for i := range pool {
 		for s := range sh.at {
 			pool[i].run(t, s, get("i"))
@@ -766,8 +767,7 @@ func isError(result any) bool {
 	return ok && m["error"] != nil
 }
 
-// testLoadOfReads is about what Go guarantees alone, which a Node that only
-// reads does not disturb: each change stays.
+// testLoadOfReads tests that no change in Go is lost while Node only reads.
 func testLoadOfReads(t *testing.T, sh *shared) {
 	v := sh.visitor()
 	v.run(t, node, set("user", "bob"))
@@ -797,21 +797,21 @@ func testLoadOfReads(t *testing.T, sh *shared) {
 	sh.agree(t, map[string]any{v.id: want})
 }
 
-// interleavings are what becomes of a session, with data {"a":1}, when one side
-// has loaded it, the other side uses it, and then the first goes on.
+// interleavings are the outcomes for a session, with the data {"a":1}, that one side has
+// loaded when the other side uses it, before the first side continues.
 //
-// What Go does holds whoever else writes. What Express does cannot be made to
-// hold from here: these are here so that what the page says of it stays true.
+// Go's guarantees hold whoever else writes. samesid can't guarantee anything for
+// Express's writes; those cases verify what the page says about them.
 var interleavings = []struct {
 	name    string
 	holds   bool
 	resave  bool // Express's resave, which is false otherwise
-	slow    side // what it does in the end
+	slow    side // the side that loads first and does ops
 	ops     []op
 	quick   []op   // what the other side does meanwhile
-	want    string // the data under the session's id then, or gone
+	want    string // the data under the session's id afterwards, or gone
 	renewed string // the data under the id that the other side has given it
-	fails   bool   // the last of ops has an error as its result
+	fails   bool   // the result of the last of ops is an error
 }{
 	{
 		name: "a change in Go does not bring back what Express destroyed", holds: true,
@@ -909,7 +909,7 @@ const gone = "gone"
 // inFlight is how long a request runs while the other side does something.
 const inFlight = 1000
 
-// TestSharingMeanwhile is about requests that run at the same time.
+// TestSharingMeanwhile tests concurrent requests.
 func TestSharingMeanwhile(t *testing.T) {
 	forEachShared(t, func(t *testing.T, store string) {
 		sh := share(t, store, node, minute)
@@ -969,7 +969,7 @@ func TestSharingMeanwhile(t *testing.T) {
 	})
 }
 
-// data is what is stored under an id.
+// data returns the data stored under an id, or gone.
 func data(stored map[string]any, id string) string {
 	if d, ok := stored[id]; ok {
 		return text(d)
@@ -977,20 +977,21 @@ func data(stored map[string]any, id string) string {
 	return gone
 }
 
-// answer is that of a request that was begun.
+// answer is the answer to a request that begin has sent.
 type answer struct {
 	outcome
 	err  error
 	when time.Time
 }
 
-// begin makes a request that goes on for a while once it has its session, which
-// it has when begin returns.
+// begin sends a request that runs for a while after it has loaded its session, and
+// returns once it has.
 func (v *visitor) begin(t *testing.T, s side, ops ...op) (<-chan answer, error) {
 	r, answered := v.at[s], make(chan answer, 1)
 	ops = append([]op{sleep(inFlight)}, ops...)
 	if s == node {
-		// Express can answer before it has done anything with its session.
+		// In Express, a flush in the handler does not affect the session, so the
+		// header shows that the session is loaded.
 		begun := make(chan error, 1)
 		go func() {
 			resp, err := r.begin(run(append([]op{flush}, ops...)...), v.cookie)
@@ -1016,13 +1017,13 @@ func (v *visitor) begin(t *testing.T, s side, ops ...op) (<-chan answer, error) 
 	return answered, nil
 }
 
-// What a client has seen the other side has too, if Go has shown it.
+// A change that Go has shown to a client is already stored for the other side.
 func TestSharingSavedBeforeSeen(t *testing.T) {
 	forEachShared(t, func(t *testing.T, store string) {
 		sh := share(t, store, gos, minute)
 		for s, want := range map[side]string{
 			gos:  `{"a":1}`,
-			node: gone, // what cannot hold: Express saves when it ends its response
+			node: gone, // not guaranteed: Express saves at the end of its response
 		} {
 			r := sh.at[s]
 			resp, err := r.begin(run(set("a", 1), flush, sleep(inFlight/2)), nil)
@@ -1048,8 +1049,7 @@ func TestSharingSavedBeforeSeen(t *testing.T) {
 	})
 }
 
-// The signature's secret is changed without a logout, in the order that the page
-// has.
+// The signing secret is rotated without a logout, in the order that the page describes.
 func TestSharingSecrets(t *testing.T) {
 	const before, after = "old old old old old old old old!", "new new new new new new new new!"
 	options := func(secrets ...string) string { return `"secret":` + text(secrets) + "," + minute }
@@ -1057,8 +1057,10 @@ func TestSharingSecrets(t *testing.T) {
 	t.Run("one side at a time", func(t *testing.T) {
 		t.Parallel()
 		sh := share(t, oneStore, gos, options(before))
-		away := sh.visitor() // it does not come often
+		away := sh.visitor() // it only reads
 		away.run(t, node, set("user", "away"))
+		gone := sh.visitor() // it keeps its first cookie
+		gone.run(t, node, set("user", "gone"))
 		var visitors []*visitor
 		for i, phase := range []struct {
 			side    side
@@ -1085,7 +1087,7 @@ func TestSharingSecrets(t *testing.T) {
 				v.run(t, s, set("user", "bob"))
 				visitors = append(visitors, v)
 			}
-			// A change has the cookie sent again, signed by the side's first secret.
+			// A change sends the cookie again, signed with the side's first secret.
 			for j, v := range visitors {
 				s := []side{node, gos}[(i+j)%2]
 				v.run(t, s, set("phase", i))
@@ -1093,18 +1095,25 @@ func TestSharingSecrets(t *testing.T) {
 					t.Errorf("phase %d: %s has the user %v of a cookie that %s has just sent", i, s.other(), user, s)
 				}
 			}
+			// Who only reads is not logged out either: Go signs a cookie of the old secret anew.
+			for _, s := range []side{node, gos} {
+				if user := away.run(t, s, get("user"))[0]; user != "away" {
+					t.Errorf("phase %d: %s has the user %v of one who only reads", i, s, user)
+				}
+			}
 			// What cannot hold: a cookie of the old secret does not outlast it.
 			for s, r := range sh.at {
 				want := slices.Contains(r.options.secrets(), before)
-				if user := away.run(t, s, get("user"))[0]; (user == "away") != want {
+				old := *gone // which is not sent another
+				if user := old.run(t, s, get("user"))[0]; (user == "gone") != want {
 					t.Errorf("phase %d: %s has the user %v of a cookie with the old signature", i, s, user)
 				}
 			}
 		}
 	})
 
-	// What cannot hold: with the new one first on one side while the other side
-	// does not know it, those who get a cookie meanwhile are strangers there.
+	// This is not guaranteed: if the new secret is first on one side before the other
+	// side knows it, the other side rejects the cookies that are signed meanwhile.
 	t.Run("the new one first too early", func(t *testing.T) {
 		t.Parallel()
 		sh := share(t, oneStore, gos, options(before))
@@ -1115,11 +1124,10 @@ func TestSharingSecrets(t *testing.T) {
 		sh.start(gos, options(after, before))
 		reads.run(t, gos, get("user"))
 		changes.run(t, gos, set("n", 1))
-		if user := reads.run(t, node, get("user"))[0]; user != "bob" {
-			t.Errorf("%s has the user %v of a cookie with the old signature", node, user)
-		}
-		if user := changes.run(t, node, get("user"))[0]; user != nil {
-			t.Errorf("%s has the user %v of a cookie with the new signature", node, user)
+		for _, v := range []*visitor{reads, changes} {
+			if user := v.run(t, node, get("user"))[0]; user != nil {
+				t.Errorf("%s has the user %v of a cookie with the new signature", node, user)
+			}
 		}
 		sh.start(node, options(after, before))
 		if user := changes.run(t, node, get("user"))[0]; user != "bob" {
@@ -1134,7 +1142,7 @@ func TestSharingSecrets(t *testing.T) {
 	})
 }
 
-// The two processes are in different time zones, and Postgres in a third.
+// The two processes run in different time zones, and Postgres in a third.
 func TestSharingTimeZones(t *testing.T) {
 	need(t)
 	db := testserver.StartPostgres(t, "timezone=Asia/Kathmandu")
@@ -1178,8 +1186,8 @@ func TestSharingTimeZones(t *testing.T) {
 				sh.agree(t, map[string]any{})
 			}
 
-			// What cannot hold: connect-pg-simple's column has no zone, so a zone
-			// that only one side's connections have is a different time there.
+			// This is not guaranteed: connect-pg-simple's column has no zone, so a
+			// zone that only one side's connections set changes the time.
 			if store != "connect-pg-simple" {
 				return
 			}
@@ -1198,7 +1206,7 @@ func TestSharingTimeZones(t *testing.T) {
 	}
 }
 
-// publicPlace is on a server that the test has for itself.
+// publicPlace returns a place on a server that the test owns.
 func publicPlace(tb testing.TB, url, layout, table, expiry string) place {
 	return place{
 		store:   block(map[string]any{"type": "postgres", "layout": layout, "url": url, "createTable": true}),
@@ -1206,7 +1214,7 @@ func publicPlace(tb testing.TB, url, layout, table, expiry string) place {
 	}
 }
 
-// A login through Passport is one in Go, and the reverse.
+// A login through Passport is valid in Go, and vice versa.
 func TestSharingPassport(t *testing.T) {
 	forEachShared(t, func(t *testing.T, store string) {
 		sh := share(t, store, node, minute)
@@ -1229,7 +1237,7 @@ func testPassport[U comparable](t *testing.T, sh *shared, sessions *config.Sessi
 	if err != nil {
 		t.Fatal(err)
 	}
-	// do is a request to Go that this process serves.
+	// do sends a request that this process serves with samesid.
 	do := func(v *visitor, serve func(w http.ResponseWriter, r *http.Request)) int {
 		t.Helper()
 		req := httptest.NewRequest(http.MethodPost, "/", nil)
@@ -1253,7 +1261,7 @@ func testPassport[U comparable](t *testing.T, sh *shared, sessions *config.Sessi
 		}
 	}))
 
-	// As Passport does it: a new session, the user in it, then save.
+	// Passport's login begins a new session, puts the user into it, and saves.
 	v := sh.visitor()
 	v.run(t, node, set("messages", []any{}))
 	if code := do(v, page.ServeHTTP); code != http.StatusUnauthorized {
@@ -1264,7 +1272,7 @@ func testPassport[U comparable](t *testing.T, sh *shared, sessions *config.Sessi
 		t.Errorf("%s answers %d after the login", gos, code)
 	}
 
-	// A login in Go, in the same browser.
+	// The same browser logs in on Go.
 	first := v.id
 	do(v, func(_ http.ResponseWriter, r *http.Request) {
 		if err := a.SignIn(r.Context(), eve); err != nil {
@@ -1278,7 +1286,7 @@ func testPassport[U comparable](t *testing.T, sh *shared, sessions *config.Sessi
 		t.Errorf("after the login in Go the session before is %s, %v", data(stored, first), err)
 	}
 
-	// Passport's logout takes the user out, saves, and begins a new session.
+	// Passport's logout removes the user, saves, and begins a new session.
 	out := *v
 	v.run(t, node, set("passport", map[string]any{}), save, regenerate)
 	for _, v := range []*visitor{v, &out} {
@@ -1287,7 +1295,7 @@ func testPassport[U comparable](t *testing.T, sh *shared, sessions *config.Sessi
 		}
 	}
 
-	// A logout in Go.
+	// The browser logs out on Go.
 	v.run(t, node, set("passport", map[string]any{"user": bob}))
 	out = *v
 	do(v, func(_ http.ResponseWriter, r *http.Request) {
@@ -1301,7 +1309,7 @@ func testPassport[U comparable](t *testing.T, sh *shared, sessions *config.Sessi
 	sh.agree(t, map[string]any{})
 }
 
-// The page has each thing that is tested, and each test that it names is there.
+// The page describes every tested case, and every test that it names exists.
 func TestSharingPage(t *testing.T) {
 	page, err := os.ReadFile("../docs/sharing.md")
 	if err != nil {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command on the Go packages of every module: the root's, or those that
-# GOPKGS names, then each nested module's. tools is left out: it has no packages.
-# A failure does not keep the others from running.
+# GOPKGS names, and then those of each nested module, except tools, which has none.
+# After a failure, the command still runs in the other modules.
 #
 #   scripts/each-module.sh go vet
 set -euo pipefail

@@ -3,17 +3,17 @@
 #
 #   scripts/fuzz.sh fuzztime [seconds]
 #
-# With seconds, no further target is begun after that many; go test runs the
-# seeds of all of them in any case. A fuzztime in runs (100000x) is the one to use
-# where a false alarm hurts: until Go 1.27 a fuzztime in seconds can end in a bare
-# "context deadline exceeded" with nothing found (go.dev/issue/75804).
+# With seconds, no further target is started after that time; go test runs the
+# seeds of all targets anyway. To avoid false alarms, give fuzztime as a number of
+# runs (100000x): until Go 1.27, a fuzztime in seconds can fail with only
+# "context deadline exceeded", although nothing was found (go.dev/issue/75804).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 fuzztime=$1
 budget=${2:-0}
 
-# Only what may have a target is built to be asked for its list.
+# Only packages that may have a target are built to list their targets.
 # shellcheck disable=SC2086
 packages=$(go list -f '{{$p := .}}{{range .TestGoFiles}}{{$p.ImportPath}} {{$p.Dir}}/{{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$p.ImportPath}} {{$p.Dir}}/{{.}}{{"\n"}}{{end}}' ${GOPKGS:-./...} |
 	while read -r package file; do

@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
-# Runs the tests of every module; the last line is the count. Fails when a test
-# fails, is skipped, or when a package's tests did not run; and when a secret, cookie,
-# session id or password that a test has noted (internal/leaktest) is in what the
-# tests have written.
+# Runs the tests of every module; the last line is the count. Fails if a test fails
+# or is skipped, if a package's tests did not run, or if the tests' output contains a
+# secret, cookie, session id or password that a test has noted (internal/leaktest).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What the tests have written, and the secrets that they have used.
+# Holds the tests' output and the secrets that they have used.
 export TEST_NOTED=$PWD/.build/noted
 rm -rf "$TEST_NOTED"
 mkdir -p "$TEST_NOTED"
 
-# Some of the tests alone note less than all of them do.
+# A selection of the tests notes fewer secrets than all of them.
 whole=
 narrowed=' --?(run|skip|short)'
 if [ "${GOPKGS:-./...}" = ./... ] && ! [[ " ${GOTESTFLAGS:-}" =~ $narrowed ]]; then

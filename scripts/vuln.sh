@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs govulncheck on every module. A vulnerability that the code can reach fails;
-# a database that can't be reached is said and is no failure.
+# Runs govulncheck on every module. Fails if the code can reach a vulnerability. An
+# unreachable database is reported, but is not a failure.
 #
 #   scripts/vuln.sh path/to/govulncheck
 set -euo pipefail

@@ -1,6 +1,6 @@
-// Package config makes a session Manager and its store from a file, in YAML or
-// JSON, and from the environment. Its keys are those of express-session and of
-// its stores, and their meaning is the same.
+// Package config creates a session Manager and its store from a file, in YAML or
+// JSON, and from the environment. The keys have the same names and meanings as in
+// express-session and its stores.
 //
 //	name: sid
 //	secret: ${SESSION_SECRET}
@@ -14,19 +14,19 @@
 //
 // # The environment
 //
-// ${VAR} in a value stands for an environment variable, which must be set;
-// ${VAR:-text} for text if the variable is not set, or empty; and $$ for a
-// dollar sign. What is put in is not looked at again.
+// ${VAR} in a value is replaced by an environment variable, which must be set;
+// ${VAR:-text} by text if the variable is unset or empty; and $$ by a dollar sign.
+// The result is not expanded again.
 //
-// A variable named after a key overrides the file: SAMESID_ and the key in
+// A variable named after a key overrides the file. Its name is SAMESID_ and the key in
 // capitals, with _ for the dot, such as SAMESID_SECRET, SAMESID_COOKIE_MAXAGE
-// or SAMESID_STORE_URL. Its value is what the file would have without quotes;
+// or SAMESID_STORE_URL. Its value is that of the file, without quotes;
 // several secrets are a JSON list. An empty variable counts as not set.
 //
 // # Errors
 //
-// The error of Load has every problem of the file: where it is, the line, and
-// what would be right. No secret, password or URL is shown.
+// The error of Load lists every problem of the file, with its line and column, the text
+// of the line, and the fix. It contains no secret, password or URL.
 package config
 
 //go:generate go test -run "Generated|TestErrors|TestLoad$" -update
@@ -41,23 +41,23 @@ import (
 	"github.com/samesid/samesid/backends"
 )
 
-// Config is what a file and the environment say. What only code can say can be
-// added before Open: Options.Logger, GenID, CookieFunc.
+// Config holds the settings of a file and the environment. Those that only code can set
+// can be added before Open: Options.Logger, GenID, CookieFunc.
 type Config struct {
-	// Options for adapter.New, without the Store.
+	// Options are those for adapter.New. Store must be nil: Open sets it.
 	Options adapter.Options
 
-	// Store describes the store. Its Logger is that of Options if it has none.
+	// Store describes the store. If its Logger is nil, Open uses that of Options.
 	Store backends.Config
 
 	production bool
 	source     *source
 }
 
-// Load reads the file at path and the environment. Without a path, the
-// environment alone is read. It does not connect to the store.
+// Load reads the file at path, and the environment. If path is empty, it reads only the
+// environment. It validates the settings, and does not connect to the store.
 //
-// The file must be UTF-8. It is JSON if its name ends in .json, and YAML if not.
+// The file must be UTF-8. It is JSON if its name ends in .json, and YAML otherwise.
 func Load(path string) (*Config, error) {
 	var data []byte
 	if path != "" {
@@ -76,7 +76,7 @@ func load(path string, data []byte, environ []string) (*Config, error) {
 		s.override()
 		s.alternatives()
 		s.fill(c)
-		s.check(c)
+		s.validate(c)
 	}
 	if err := s.err(); err != nil {
 		return nil, err
@@ -89,11 +89,11 @@ func load(path string, data []byte, environ []string) (*Config, error) {
 type Sessions struct {
 	*adapter.Manager
 
-	// Backend is the store, to list, count and clear the sessions in it.
+	// Backend is the store. It can list, count and clear the sessions.
 	Backend backends.Store
 }
 
-// Open is Load, and then Open of what it read.
+// Open calls Load, and then Open of the Config.
 func Open(ctx context.Context, path string) (*Sessions, error) {
 	c, err := Load(path)
 	if err != nil {
@@ -102,10 +102,10 @@ func Open(ctx context.Context, path string) (*Sessions, error) {
 	return c.Open(ctx)
 }
 
-// Open opens the store and makes the Manager. ctx limits the start alone.
+// Open opens the store and creates the Manager. ctx limits only the start.
 //
-// With NODE_ENV or APP_ENV set to "production" it warns in the log about what is
-// fit for development only.
+// If NODE_ENV or APP_ENV is "production", Open logs warnings about settings that are only
+// for development.
 func (c *Config) Open(ctx context.Context) (*Sessions, error) {
 	opts, store := c.Options, c.Store
 	if opts.Store != nil {
@@ -129,5 +129,5 @@ func (c *Config) Open(ctx context.Context) (*Sessions, error) {
 	return &Sessions{m, backend}, nil
 }
 
-// Close closes the store. Requests that come later fail.
+// Close closes the store. Later requests fail.
 func (s *Sessions) Close() error { return s.Backend.Close() }

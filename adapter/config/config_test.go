@@ -25,7 +25,7 @@ import (
 
 const secret32 = "0123456789abcdef0123456789abcdef"
 
-// Each good file has what is made of it beside it.
+// Each valid file has its resulting Config beside it.
 func TestLoad(t *testing.T) {
 	t.Chdir("testdata/valid")
 	for _, file := range samples(t, ".") {
@@ -108,7 +108,7 @@ Options.Secrets = ["` + secret32 + `"]
 Options.Rolling = true
 Options.Unset = "destroy"
 Options.Cookie.MaxAge = 1m0s
-Options.Cookie.Secure = 3
+Options.Cookie.Secure = "auto"
 Options.Cookie.SameSite = "lax"
 Options.TTL = 1m0s
 Store.URL = "redis://:pa$$word@localhost/0"
@@ -236,8 +236,7 @@ environment: SAMESID_SECRETFILE: open b: no such file or directory`,
 	}
 }
 
-// What was put into a session is there again after everything was closed, where
-// the store outlives the process.
+// A session's values survive Close if the store outlives the process.
 func TestOpen(t *testing.T) {
 	for name, test := range map[string]struct {
 		store func(t *testing.T) string
@@ -302,7 +301,7 @@ func serve(s *Sessions, cookies []*http.Cookie, do func(*http.Request)) *httptes
 	return w
 }
 
-// A server that can't be used is an error with the place of its URL.
+// The error about an unusable server has the place of its URL.
 func TestOpenFails(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -388,7 +387,7 @@ func TestOpenWithoutTable(t *testing.T) {
 	}
 }
 
-// A Config of the caller's own has no file to point at.
+// The errors of a Config that was not loaded from a file have no place.
 func TestOpenConfig(t *testing.T) {
 	c := Config{Store: backends.Config{Prefix: "x"}}
 	if _, err := c.Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "backends: Config.Prefix") {
@@ -477,7 +476,7 @@ func TestLogger(t *testing.T) {
 	}
 }
 
-// An error with two causes is one error.
+// An error with two causes is still one error.
 func TestEach(t *testing.T) {
 	a, b := errors.New("a"), errors.New("b")
 	two := fmt.Errorf("redis: open: %w: %w", a, b)
@@ -525,10 +524,10 @@ func FuzzLoad(f *testing.F) {
 			name = "x.json"
 		}
 		if bytes.Contains(data, []byte("File")) {
-			return // it may name one to read
+			return // the file may name a secret file to read
 		}
 		c, err := load(name, data, []string{"A=1"})
-		if err == nil && len(c.Options.Secrets) == 0 && c.Options.Cookies == 0 {
+		if err == nil && len(c.Options.Secrets) == 0 && c.Options.Signature == "" {
 			t.Error("a configuration without a secret")
 		}
 	})

@@ -10,8 +10,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files, schema.json and docs/configuration.md")
 
-// Each bad file has its exact message beside it. A first line "# NAME=value" sets
-// an environment variable.
+// Each invalid file has its exact message beside it. A first line "# NAME=value" sets an
+// environment variable.
 func TestErrors(t *testing.T) {
 	t.Chdir("testdata/errors")
 	for _, file := range samples(t, ".") {
@@ -33,7 +33,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// environ is the environment that the first line of a sample asks for.
+// environ returns the environment that the first line of a sample sets.
 func environ(data []byte) []string {
 	first, _, _ := strings.Cut(string(data), "\n")
 	if variable, ok := strings.CutPrefix(first, "# "); ok {

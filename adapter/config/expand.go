@@ -9,7 +9,7 @@ import (
 
 var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// expand replaces the variables in a text, and reports if there were any. Its
+// expand replaces the variables in a text, and reports whether there were any. Its
 // errors don't quote the text, which may be a secret.
 func expand(text string, env map[string]string) (expanded string, variables bool, err error) {
 	var b strings.Builder

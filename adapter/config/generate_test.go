@@ -19,7 +19,7 @@ import (
 func TestSchemaIsGenerated(t *testing.T) { golden(t, "schema.json", schema(t)) }
 func TestDocsAreGenerated(t *testing.T)  { golden(t, "../../docs/configuration.md", docs(t)) }
 
-// schema makes a JSON Schema of the table of keys.
+// schema returns a JSON Schema from the table of keys.
 func schema(t *testing.T) string {
 	t.Helper()
 	type object = map[string]any
@@ -73,10 +73,10 @@ func anyOf(a, b map[string]any) map[string]any {
 	return map[string]any{"anyOf": []any{a, b}}
 }
 
-// docs makes a page of the table of keys.
+// docs returns a page from the table of keys.
 func docs(t *testing.T) string {
 	t.Helper()
-	// Examples are samples, so they load; the first line is for the test alone.
+	// Examples are samples, so they load. The first line is only for the test.
 	example := func(name string) string {
 		text, err := os.ReadFile("testdata/valid/docs-" + name + ".yaml")
 		if err != nil {
@@ -146,14 +146,14 @@ To try such a file with the demo: ` + "`go run ./demo -config session.yaml`" + `
 		}
 	}
 	b.WriteString("\n## Not in a file\n\nThese options of Express's are errors:\n\n")
-	for _, path := range slices.Sorted(maps.Keys(refusals)) {
-		fmt.Fprintf(&b, "- `%s` %s.\n", path, refusals[path])
+	for _, path := range slices.Sorted(maps.Keys(unavailable)) {
+		fmt.Fprintf(&b, "- `%s` %s.\n", path, unavailable[path])
 	}
 	return b.String()
 }
 
-// A good sample is good to an editor too, and an unknown key or a wrong type is
-// bad to both.
+// A valid sample is valid in an editor too, and both reject an unknown key or a wrong
+// type.
 func TestSchemaAgreesOnSamples(t *testing.T) {
 	editor := compile(t)
 	for _, file := range samples(t, "testdata/valid") {
@@ -175,7 +175,7 @@ func TestSchemaAgreesOnSamples(t *testing.T) {
 	}
 }
 
-// Each key, with each sort of value.
+// The schema and the loader agree on each key with each type of value.
 func TestSchemaAgreesOnKeys(t *testing.T) {
 	values := []string{
 		`null`, `true`, `false`, `0`, `1`, `1.5`, `-1`, `60000`, `""`, `"text"`, `"true"`, `"auto"`, `"Auto"`, `"Lax"`, `"lax"`, `"LAX"`, `"Low"`, `"keep"`, `"Keep"`,
@@ -183,7 +183,7 @@ func TestSchemaAgreesOnKeys(t *testing.T) {
 		`"2099-01-01"`, `"2099-01-01T00:00:00Z"`, `"2099-01-01T00:00:00"`, `"2099"`, `[]`, `["a"]`, `["a", "b"]`, `["a", 1]`, `[""]`, `[["a"]]`, `{}`, `{"a": 1}`,
 	}
 	editor := compile(t)
-	// secretFile reads what it is given.
+	// secretFile reads its value as a path.
 	t.Chdir(t.TempDir())
 	for _, value := range values {
 		var name string
@@ -239,7 +239,7 @@ func compile(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
-// document is a sample as an editor's schema support sees it.
+// document returns a sample as an editor's schema support sees it.
 func document(t *testing.T, file string) any {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -266,7 +266,7 @@ func document(t *testing.T, file string) any {
 	return doc
 }
 
-// untime makes dates the texts that they are in YAML 1.2.
+// untime turns dates into texts, which they are in YAML 1.2.
 func untime(n *yaml.Node) {
 	if n.ShortTag() == "!!timestamp" {
 		n.Tag = "!!str"

@@ -10,38 +10,38 @@ import (
 	"github.com/samesid/samesid/backends"
 )
 
-// key is one thing that a file can say. The table of them is the only place
-// that knows them: the loader, the names of environment variables, schema.json
-// and docs/configuration.md are made of it.
+// key is one setting of a file. The table of keys is their only definition: the loader,
+// the names of environment variables, schema.json and docs/configuration.md are derived
+// from it.
 type key struct {
 	path string // section.name
 	kind kind
 	also []string // other spellings
-	// or is a key that says the same in another way. Where both are given in a
-	// file the last one counts if lastWins, and else it is an error.
+	// or is the path of an alternative to this key. If a file has both, the last one
+	// counts if lastWins; otherwise it is an error.
 	or       string
 	lastWins bool
-	field    string // of adapter's Options or backends' Config, as their errors name it
+	field    string // the field it sets, as refusals name it: of adapter.Options or backends.Config
 	doc      string
 }
 
-// env is the name of the environment variable.
+// env returns the name of the environment variable.
 func (k *key) env() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(k.path, ".", "_"))
 }
 
 const envPrefix = "SAMESID_"
 
-// sections are the keys that hold keys, and what is said of them.
+// sections maps the keys that contain other keys to their docs.
 var sections = map[string]string{
 	"cookie": "The session cookie.",
 	"store":  "Where the sessions are: these keys, or the url alone. Without it, in memory.",
 }
 
-// schemaKey is where a JSON file names its schema, for editors.
+// schemaKey is the key with which a JSON file names its schema, for editors.
 const schemaKey = "$schema"
 
-// keys is in the order in which values are read.
+// keys is the table, in the order in which values are read.
 var keys = []*key{
 	{
 		path: "name", also: []string{"key"}, field: "Options.Name",
@@ -51,12 +51,12 @@ var keys = []*key{
 	{
 		path: "secret", or: "secretFile", field: "Options.Secrets",
 		kind: secrets(),
-		doc:  "Signs the cookie: 32 random bytes or more. Of a list the first signs and all verify, so a new one goes in front. Required, unless cookies is unsigned.",
+		doc:  "Signs the cookie: 32 random bytes or more. In a list, the first signs and all verify. To rotate: append the new one on every instance, then put it first, and drop the old one when its last cookie has expired. Required, unless signature is none.",
 	},
 	{
 		path: "secretFile", or: "secret",
 		kind: secretFiles(),
-		doc:  "A file that holds the secret, or a list of files with one each; a line break at the end does not count. Relative to the configuration file.",
+		doc:  "A file that holds the secret, or a list of files with one each; a line break at the end is ignored. Relative to the configuration file.",
 	},
 	{
 		path: "resave", field: "Options.Resave",
@@ -74,14 +74,21 @@ var keys = []*key{
 		doc:  "Send the cookie on every response. Default: false.",
 	},
 	{
+		path: "resendAfter", field: "Options.ResendAfter",
+		kind: duration{}.kind(func(c *Config) *time.Duration { return &c.Options.ResendAfter }),
+		doc:  "Send a lasting cookie again, its maxAge begun anew, once this much time has passed since it was last sent. Default: only when the session changes, so that a user who changes nothing is logged out maxAge after the login.",
+	},
+	{
 		path: "unset", field: "Options.Unset",
 		kind: word(func(c *Config) *adapter.UnsetMode { return &c.Options.Unset }, "keep", "destroy"),
 		doc:  "What unsetting a session does to the stored one. Default: keep.",
 	},
 	{
 		path: "proxy", field: "Options.Proxy",
-		kind: choice(func(c *Config, v any) { c.Options.Proxy = toBool(v) }, true, false),
-		doc:  "Whether X-Forwarded-Proto says if the connection is secure. Default: as the connection or a proxy-header middleware says.",
+		kind: choice(func(c *Config, v any) {
+			c.Options.Proxy = map[any]adapter.Proxy{true: adapter.ProxyTrusted, false: adapter.ProxyIgnored}[v]
+		}, true, false),
+		doc: "Whether X-Forwarded-Proto says if the connection is secure. Default: as the connection or a proxy-header middleware says.",
 	},
 	{
 		path: "codec", field: "Options.Codec",
@@ -91,54 +98,48 @@ var keys = []*key{
 		doc: "How a session is stored: json is Express's record, gob keeps Go's types. Default: json with the connect-* layouts, gob with the others.",
 	},
 	{
-		path: "cookies", field: "Options.Cookies",
-		kind: choice(func(c *Config, v any) {
-			c.Options.Cookies = map[any]adapter.CookieForm{
-				"signed": adapter.SignedCookies, "migrate": adapter.MigrateCookies, "unsigned": adapter.UnsignedCookies,
-			}[v]
-		}, "signed", "migrate", "unsigned"),
-		doc: "The form of the cookie: signed as Express's, unsigned as plain scs's, or migrate, which accepts both and sends signed ones. Default: signed.",
+		path: "signature", field: "Options.Signature",
+		kind: named(func(c *Config) *adapter.Signature { return &c.Options.Signature }, "required", adapter.SignatureRequired, adapter.SignatureMigrating, adapter.SignatureNone),
+		doc:  "Whether cookies are signed: required as Express's are, none as plain scs's, or migrating, which accepts both and sends signed ones. Default: required.",
 	},
 	{
-		path: "ids", field: "Options.IDs",
-		kind: choice(func(c *Config, v any) {
-			c.Options.IDs = map[any]adapter.IDForm{
-				"plain": adapter.PlainIDs, "migrate": adapter.MigrateIDs, "hashed": adapter.HashedIDs,
-			}[v]
-		}, "plain", "migrate", "hashed"),
-		doc: "By what the store knows a session: its id, or a hash of it; migrate moves those that are stored under their id as their users come back. Not plain: only with the layout scs. Default: plain.",
+		path: "storeKey", field: "Options.StoreKey",
+		kind: named(func(c *Config) *adapter.StoreKey { return &c.Options.StoreKey }, "id", adapter.StoreKeyID, adapter.StoreKeyMigrating, adapter.StoreKeyHash),
+		doc:  "The store key of a session: its id, or a hash of it; migrating moves those that are stored under their id as their users come back. Not id: only with the layout scs. Default: id.",
 	},
 	{
 		path: "maxRecordSize", field: "Options.MaxRecordSize",
 		kind: count(func(c *Config) *int { return &c.Options.MaxRecordSize }),
-		doc:  "How many bytes a stored session may have; to save a larger one is an error. Default: 4194304.",
+		doc:  "The maximum size of a stored session, in bytes; saving a larger one is an error. Default: 4194304.",
 	},
 	{
 		path: "absoluteLifetime", field: "Options.AbsoluteLifetime",
-		kind: duration{}.kind(func(c *Config) *time.Duration { return &c.Options.AbsoluteLifetime }),
-		doc:  "Ends a session this long after it began, however much it is used. Default: no such limit.",
+		kind: duration{least: time.Second}.kind(func(c *Config) *time.Duration { return &c.Options.AbsoluteLifetime }),
+		doc:  "The time after which a session ends, even if it is in use. Default: no limit.",
 	},
 
 	{
 		path: "cookie.maxAge", or: "cookie.expires", lastWins: true, field: "Options.Cookie.MaxAge",
-		kind: duration{unit: time.Millisecond, null: true, zero: "; null is a cookie that ends with the browser"}.
+		kind: duration{unit: time.Millisecond, least: time.Second, null: true, zero: "; null is a cookie that ends with the browser"}.
 			kind(func(c *Config) *time.Duration { return &c.Options.Cookie.MaxAge }),
-		doc: "How long a session lives after its last use. Default: null, a cookie that ends with the browser. Of maxAge and expires the last one counts.",
+		doc: "The time for which the store keeps a session after its last use, and the browser the cookie after it was last sent: see resendAfter. Default: null, a cookie that ends with the browser. If maxAge and expires are both given, the last one counts.",
 	},
 	{
 		path: "cookie.expires", or: "cookie.maxAge", lastWins: true, field: "Options.Cookie.Expires",
 		kind: date(func(c *Config) *time.Time { return &c.Options.Cookie.Expires }),
-		doc:  "A date in place of maxAge. A session lives as long as it had left when it began, and each use starts this time again.",
+		doc:  "A date in place of maxAge. The time from a session's beginning to the date is its maxAge; each use restarts it.",
 	},
 	{
-		path: "cookie.httpOnly", field: "Options.Cookie.HTTPOnly",
-		kind: choice(func(c *Config, v any) { c.Options.Cookie.HTTPOnly = toBool(v) }, true, false),
+		path: "cookie.httpOnly", field: "Options.Cookie.ScriptAccess",
+		kind: choice(func(c *Config, v any) { c.Options.Cookie.ScriptAccess = v == false }, true, false),
 		doc:  "Keep scripts from reading the cookie. Default: true.",
 	},
 	{
 		path: "cookie.secure", field: "Options.Cookie.Secure",
-		kind: choice(func(c *Config, v any) { c.Options.Cookie.Secure = toBool(v) }, true, false, "auto"),
-		doc:  "Send the cookie on secure connections alone; auto: if the session began on one. Default: false.",
+		kind: choice(func(c *Config, v any) {
+			c.Options.Cookie.Secure = map[any]adapter.Secure{true: adapter.SecureAlways, "auto": adapter.SecureAuto}[v]
+		}, true, false, "auto"),
+		doc: "Send the cookie on secure connections alone; auto: if the session began on one. Default: false.",
 	},
 	{
 		path: "cookie.sameSite", field: "Options.Cookie.SameSite",
@@ -161,12 +162,12 @@ var keys = []*key{
 	{
 		path: "cookie.domain", field: "Options.Cookie.Domain",
 		kind: text(func(c *Config) *string { return &c.Options.Cookie.Domain }),
-		doc:  "The hosts that get the cookie. Default: the one that set it.",
+		doc:  "The cookie is sent to this host and its subdomains. Default: only to the host that set it.",
 	},
 	{
 		path: "cookie.partitioned", field: "Options.Cookie.Partitioned",
 		kind: boolean(func(c *Config) *bool { return &c.Options.Cookie.Partitioned }),
-		doc:  "Keep the cookie apart for each top-level site. Default: false.",
+		doc:  "Give the cookie separate storage for each top-level site (CHIPS). Default: false.",
 	},
 	{
 		path: "cookie.priority", field: "Options.Cookie.Priority",
@@ -177,122 +178,122 @@ var keys = []*key{
 	{
 		path: "store.type", field: "Config.Type",
 		kind: word(func(c *Config) *backends.Type { return &c.Store.Type }, string(backends.Memory), string(backends.Redis), string(backends.Postgres)),
-		doc:  "Default: as the url says, and memory without one.",
+		doc:  "The kind of the store. Default: the url's scheme decides; without a url, memory.",
 	},
 	{
 		path: "store.url", also: []string{"conString"}, field: "Config.URL",
 		kind: text(func(c *Config) *string { return &c.Store.URL }),
-		doc:  "The server: redis://, rediss://, unix://, postgres:// or memory://. With type postgres also key=value pairs, or nothing for the PG* variables.",
+		doc:  "The server: redis://, rediss://, unix://, postgres:// or memory://. With type postgres it may also be key=value pairs, or be left out for the PG* variables.",
 	},
 	{
 		path: "store.layout", field: "Config.Layout",
 		kind: word(func(c *Config) *string { return &c.Store.Layout }, layoutSCS, layoutConnectRedis, layoutConnectPgSimple, layoutConnectSessionKnex),
-		doc:  "Whose records these are, names and format. Redis: scs or connect-redis; Postgres: scs, connect-pg-simple or connect-session-knex. Default: scs.",
+		doc:  "The names and the format of the records. Redis: scs or connect-redis; Postgres: scs, connect-pg-simple or connect-session-knex. Default: scs.",
 	},
 	{
 		path: "store.prefix", field: "Config.Prefix",
 		kind: text(func(c *Config) *string { return &c.Store.Prefix }),
-		doc:  "Redis: the beginning of each key. Default: scs:session: or sess:, by the layout.",
+		doc:  "Redis: the beginning of each key. Default: the layout's own, scs:session: or sess:.",
 	},
 	{
 		path: "store.schemaName", field: "Config.SchemaName",
 		kind: text(func(c *Config) *string { return &c.Store.SchemaName }),
-		doc:  "Postgres: the table's schema. Default: found through the search_path.",
+		doc:  "Postgres: the table's schema. Default: the table is resolved through the search_path.",
 	},
 	{
 		path: "store.tableName", also: []string{"tablename"}, field: "Config.TableName",
 		kind: text(func(c *Config) *string { return &c.Store.TableName }),
-		doc:  "Postgres: the table. Default: sessions, with connect-pg-simple session.",
+		doc:  "Postgres: the table. Default: sessions; with connect-pg-simple, session.",
 	},
 	{
 		path: "store.sidFieldName", also: []string{"sidfieldname"}, field: "Config.SIDFieldName",
 		kind: text(func(c *Config) *string { return &c.Store.SIDFieldName }),
-		doc:  "Postgres, layout connect-session-knex: the column of the id. Default: sid.",
+		doc:  "Postgres with the layout connect-session-knex: the column of the session id. Default: sid.",
 	},
 	{
 		path: "store.createTable", also: []string{"createtable", "createTableIfMissing"}, field: "Config.CreateTable",
 		kind: boolean(func(c *Config) *bool { return &c.Store.CreateTable }),
-		doc:  "Postgres: make the table and its index if they are missing. Default: false; the error then has the SQL to run.",
+		doc:  "Postgres: create the table and its index if they are missing. Default: false; the error then has the SQL to run.",
 	},
 	{
 		path: "store.ttl", field: "Options.TTL",
-		kind: duration{unitBy: ttlUnit}.kind(func(c *Config) *time.Duration { return &c.Options.TTL }),
-		doc:  "How long a session is kept whose cookie ends with the browser. As a number: seconds with connect-redis and connect-pg-simple, milliseconds with connect-session-knex. Default: 24h.",
+		kind: duration{unitBy: ttlUnit, least: time.Second}.kind(func(c *Config) *time.Duration { return &c.Options.TTL }),
+		doc:  "How long the store keeps a session whose cookie ends with the browser. A bare number counts seconds with connect-redis and connect-pg-simple, milliseconds with connect-session-knex. Default: 24h.",
 	},
 	{
 		path: "store.touchAfter", field: "Options.TouchAfter",
 		kind: duration{}.kind(func(c *Config) *time.Duration { return &c.Options.TouchAfter }),
-		doc:  "Move the expiry of a session in use at most this often. Default: on each request.",
+		doc:  "The minimum time between two updates of a session's expiry. Default: each request updates it.",
 	},
 	{
 		path: "store.cleanupInterval", also: []string{"clearInterval"}, or: "store.pruneSessionInterval", field: "Config.CleanupInterval",
 		kind: duration{unit: time.Millisecond, off: []any{0, false}}.kind(func(c *Config) *time.Duration { return &c.Store.CleanupInterval }),
-		doc:  "Memory and Postgres: the time between two removals of expired sessions. Default: 1m and 15m.",
+		doc:  "Memory and Postgres: the time between two deletions of expired sessions. Default: 1m and 15m.",
 	},
 	{
 		path: "store.pruneSessionInterval", or: "store.cleanupInterval",
 		kind: duration{unit: time.Second, off: []any{false}, zero: "; false is never"}.kind(func(c *Config) *time.Duration { return &c.Store.CleanupInterval }),
-		doc:  "The same, as connect-pg-simple says it.",
+		doc:  "The name of cleanupInterval in connect-pg-simple.",
 	},
 	{
 		path: "store.scanCount", field: "Config.ScanCount",
 		kind: count(func(c *Config) *int { return &c.Store.ScanCount }),
-		doc:  "Redis: how many keys a listing asks for at a time. Default: 100.",
+		doc:  "Redis: the approximate number of keys per page of a listing. Default: 100.",
 	},
 	{
 		path: "store.maxSessions", field: "Config.MaxSessions",
 		kind: count(func(c *Config) *int { return &c.Store.MaxSessions }),
-		doc:  "Memory: how many sessions there may be. Default: 1000000.",
+		doc:  "Memory: the maximum number of sessions. Default: 1000000.",
 	},
 	{
 		path: "store.maxConnections", field: "Config.MaxConns",
 		kind: count(func(c *Config) *int { return &c.Store.MaxConns }),
-		doc:  "Redis and Postgres: how many connections may be open. Default: 64 and 20.",
+		doc:  "Redis and Postgres: the maximum number of open connections. Default: 64 and 20.",
 	},
 	{
 		path: "store.maxIdleConnections", field: "Config.MaxIdleConns",
 		kind: count(func(c *Config) *int { return &c.Store.MaxIdleConns }),
-		doc:  "Redis and Postgres: how many connections stay open without work. Default: maxConnections, which it needs.",
+		doc:  "Redis and Postgres: the maximum number of idle connections; it requires maxConnections. Default: maxConnections.",
 	},
 	{
 		path: "store.connectionMaxIdleTime", field: "Config.ConnMaxIdleTime",
 		kind: duration{}.kind(func(c *Config) *time.Duration { return &c.Store.ConnMaxIdleTime }),
-		doc:  "Redis and Postgres: closes a connection that had no work for this long. Default: 4m and 5m.",
+		doc:  "Redis and Postgres: the time after which an idle connection is closed. Default: 4m and 5m.",
 	},
 	{
 		path: "store.connectionMaxLifetime", field: "Config.ConnMaxLifetime",
 		kind: duration{}.kind(func(c *Config) *time.Duration { return &c.Store.ConnMaxLifetime }),
-		doc:  "Postgres: closes a connection at this age. Default: 1h.",
+		doc:  "Postgres: the age at which a connection is closed. Default: 1h.",
 	},
 	{
 		path: "store.connectTimeout", field: "Config.ConnectTimeout",
 		kind: duration{}.kind(func(c *Config) *time.Duration { return &c.Store.ConnectTimeout }),
-		doc:  "Redis and Postgres: the longest wait for a connection. Default: 5s.",
+		doc:  "Redis and Postgres: limits the wait for a connection. Default: 5s.",
 	},
 	{
 		path: "store.timeout", field: "Config.Timeout",
 		kind: duration{}.kind(func(c *Config) *time.Duration { return &c.Store.Timeout }),
-		doc:  "Redis and Postgres: the longest wait for an answer. Default: 3s and 5s.",
+		doc:  "Redis and Postgres: limits the wait for an answer. Default: 3s and 5s.",
 	},
 	{
 		path: "store.sslMode", field: "Config.SSLMode",
 		kind: word(func(c *Config) *string { return &c.Store.SSLMode }, "disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
-		doc:  "Postgres: in place of the url's sslmode. Default: as the url says, and else require.",
+		doc:  "Postgres: overrides the url's sslmode. Default: the url's, or require.",
 	},
 	{
 		path: "store.caFile", field: "Config.TLS.CAFile",
 		kind: path(func(c *Config) *string { return &c.Store.TLS.CAFile }),
-		doc:  "Redis (rediss://) and Postgres: a PEM file of the certificates to trust. Default: the system's.",
+		doc:  "Redis (rediss://) and Postgres: a PEM file with the CA certificates that the server's certificate is verified against. Default: the system's CAs.",
 	},
 	{
 		path: "store.certFile", field: "Config.TLS.CertFile",
 		kind: path(func(c *Config) *string { return &c.Store.TLS.CertFile }),
-		doc:  "Redis and Postgres: a PEM file of the client's certificate.",
+		doc:  "Redis and Postgres: a PEM file with the client certificate.",
 	},
 	{
 		path: "store.keyFile", field: "Config.TLS.KeyFile",
 		kind: path(func(c *Config) *string { return &c.Store.TLS.KeyFile }),
-		doc:  "Redis and Postgres: a PEM file of that certificate's key.",
+		doc:  "Redis and Postgres: a PEM file with the private key of the client certificate.",
 	},
 	{
 		path: "store.serverName", field: "Config.TLS.ServerName",
@@ -301,8 +302,31 @@ var keys = []*key{
 	},
 }
 
-// refusals are keys of Express's that can't be had in a file, and why.
-var refusals = map[string]string{
+// storeFields maps the fields of redis.Options and postgres.Options to those of
+// backends.Config, where the names differ.
+var storeFields = map[string]string{
+	"redis.Options.DialTimeout":     "Config.ConnectTimeout",
+	"redis.Options.ReadTimeout":     "Config.Timeout",
+	"redis.Options.WriteTimeout":    "Config.Timeout",
+	"redis.Options.MaxActive":       "Config.MaxConns",
+	"redis.Options.MaxIdle":         "Config.MaxIdleConns",
+	"redis.Options.IdleTimeout":     "Config.ConnMaxIdleTime",
+	"postgres.Options.MaxOpenConns": "Config.MaxConns",
+	"postgres.Options.SSLRootCert":  "Config.TLS.CAFile",
+	"postgres.Options.SSLCert":      "Config.TLS.CertFile",
+	"postgres.Options.SSLKey":       "Config.TLS.KeyFile",
+}
+
+// goWords maps the names of values in refusals to those in a file.
+var goWords = map[string]string{
+	"SignatureRequired": "required", "SignatureMigrating": "migrating", "SignatureNone": "none",
+	"StoreKeyID": "id", "StoreKeyMigrating": "migrating", "StoreKeyHash": "hash",
+	"SecureAlways": "true", "SecureAuto": "auto", "SecureNever": "false",
+	"scs.GobCodec": "gob", "JSONCodec": "json",
+}
+
+// unavailable maps Express's options that a file can't set to the reason.
+var unavailable = map[string]string{
 	"genid":                                "is a function; set Options.GenID in code",
 	"store.client":                         connectsItself,
 	"store.pool":                           connectsItself,
@@ -326,7 +350,7 @@ const (
 	layoutConnectSessionKnex = "connect-session-knex"
 )
 
-// ttlUnit is what the store that the layout is from counts its ttl in.
+// ttlUnit returns the unit of ttl in the Express store that has the layout; 0 if none has.
 func ttlUnit(c *Config) time.Duration {
 	switch c.Store.Layout {
 	case layoutConnectRedis, layoutConnectPgSimple:
@@ -337,17 +361,7 @@ func ttlUnit(c *Config) time.Duration {
 	return 0
 }
 
-func toBool(v any) adapter.Bool {
-	switch v {
-	case true:
-		return adapter.True
-	case false:
-		return adapter.False
-	}
-	return adapter.Auto
-}
-
-// byPath has the keys by their paths in all spellings.
+// byPath maps paths, in all spellings, to their keys.
 var byPath = func() map[string]*key {
 	m := make(map[string]*key)
 	for _, k := range keys {
@@ -360,7 +374,7 @@ var byPath = func() map[string]*key {
 	return m
 }()
 
-// near returns the path that an unknown one is most likely meant to be, or "".
+// near returns the known path that is most similar to an unknown one, or "".
 func near(section, name string) string {
 	best, least := "", limit(name)+1
 	consider := func(path string, k *key) {
@@ -388,7 +402,7 @@ func near(section, name string) string {
 	return best
 }
 
-// nearEnv is near for the name of an environment variable.
+// nearEnv does the same for the name of an environment variable.
 func nearEnv(name string) string {
 	if name == envPrefix+"STORE" {
 		return byPath["store.url"].env()
@@ -416,15 +430,15 @@ func join(section, name string) string {
 	return section + "." + name
 }
 
-// limit is how many letters of a name may be wrong.
+// limit returns the largest distance at which names count as similar.
 func limit(name string) int { return (len(name) + 2) / 3 }
 
-// plain leaves of a name what a typing error seldom is in.
+// plain returns a name in lower case and without separators.
 func plain(name string) string { return strings.ToLower(separators.Replace(name)) }
 
 var separators = strings.NewReplacer("_", "", "-", "", ".", "")
 
-// distance is Levenshtein's: how many letters to add, drop or change.
+// distance returns the Levenshtein distance.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -14,31 +14,31 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// scalar is one value as it is given.
+// scalar is one value as the file or the environment gives it.
 type scalar struct {
 	text string
-	// tag is YAML's: !!str, !!int, …; "" if the text has come out of the
-	// environment, where there are no quotes to make a text of a number.
+	// tag is YAML's: !!str, !!int, …; "" if the text is from the environment, where
+	// no quotes can mark a number as text.
 	tag  string
-	dir  string     // that a path is relative to
-	node *yaml.Node // nil if not of the file
+	dir  string     // the directory to which a path is relative
+	node *yaml.Node // nil if not from the file
 }
 
 func (v scalar) is(tag string) bool { return v.tag == tag || v.tag == "" }
 
-// kind is what a key takes: what is said of it to the reader of an error, to an
-// editor and to the loader. The errors of read don't quote the value.
+// kind is the type of a key's value, as an error describes it, as an editor's schema
+// does, and as the loader reads it. The errors of read don't quote the value.
 type kind struct {
 	want   string
 	schema map[string]any
-	list   bool // one, or a list of them
-	null   bool // null is as good as leaving it out
+	list   bool // a list of values is allowed too
+	null   bool // null means the same as leaving the key out
 	read   func(c *Config, v scalar) error
 }
 
 func (k kind) wrong() error { return errors.New("must be " + k.want) }
 
-// text is any text but an empty one, which would silently be the default.
+// text is any text except an empty one, which would silently mean the default.
 func text[T ~string](to func(*Config) *T) kind {
 	return textKind("text", func(c *Config, v scalar) error {
 		*to(c) = T(v.text)
@@ -85,7 +85,7 @@ func secrets() kind {
 	return k
 }
 
-// secretFiles are the paths of one or more files with a secret each.
+// secretFiles are the paths of one or more files that hold a secret each.
 func secretFiles() kind {
 	k := textKind("the path of a file", func(c *Config, v scalar) error {
 		data, err := os.ReadFile(v.path())
@@ -103,7 +103,7 @@ func secretFiles() kind {
 	return k
 }
 
-// choice is one of some words, texts and booleans, that set is called with.
+// choice is one of several texts and booleans. set is called with the chosen one.
 func choice(set func(*Config, any), of ...any) kind {
 	k := kind{schema: map[string]any{"enum": of}}
 	for i, word := range of {
@@ -143,7 +143,23 @@ func word[T ~string](to func(*Config) *T, of ...any) kind {
 	return choice(func(c *Config, v any) { *to(c) = T(v.(string)) }, of...)
 }
 
-// orCapital adds the texts with a capital: Express takes Lax for lax.
+// named is choice for a string type. zero is the file's name for the empty value.
+func named[T ~string](to func(*Config) *T, zero string, of ...T) kind {
+	words := []any{zero}
+	for _, w := range of {
+		if w != "" {
+			words = append(words, string(w))
+		}
+	}
+	return choice(func(c *Config, v any) {
+		if v == zero {
+			v = ""
+		}
+		*to(c) = T(v.(string))
+	}, words...)
+}
+
+// orCapital adds the capitalized texts, as Express accepts Lax for lax.
 func orCapital(k kind) kind {
 	read, words := k.read, k.schema["enum"].([]any)
 	plain := make(map[string]string)
@@ -164,8 +180,8 @@ func orCapital(k kind) kind {
 	return k
 }
 
-// decimal is a number of JSON: YAML's 010, 0x10 and 1_000 are refused, since
-// readers of YAML don't agree about them.
+// decimal matches a number of JSON. It rejects YAML's 010, 0x10 and 1_000, because
+// YAML parsers disagree about them.
 var decimal = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 
 func (v scalar) number() (float64, bool) {
@@ -176,7 +192,7 @@ func (v scalar) number() (float64, bool) {
 	return n, err == nil
 }
 
-// count is a whole number from 1 up.
+// count is a positive whole number.
 func count(to func(*Config) *int) kind {
 	k := kind{
 		want:   "a whole number from 1 up",
@@ -193,7 +209,7 @@ func count(to func(*Config) *int) kind {
 	return k
 }
 
-// units are what a duration as text is made of.
+// units are the units of a duration as text.
 var units = map[string]time.Duration{
 	"ms": time.Millisecond,
 	"s":  time.Second,
@@ -212,7 +228,7 @@ var (
 
 var errTooLong = errors.New("is longer than 292 years")
 
-// parseDuration reads a duration such as 90m, 1h30m or 7d.
+// parseDuration parses a duration such as 90m, 1h30m or 7d.
 func parseDuration(text string) (time.Duration, error) {
 	sum := 0.0
 	for _, part := range durationPart.FindAllStringSubmatch(text, -1) {
@@ -232,23 +248,27 @@ func nanoseconds(n float64) (time.Duration, error) {
 	return time.Duration(math.Round(n)), nil
 }
 
-// never is what a duration is set to that is not to be.
+// never is the duration that turns a setting off.
 const never = -1
 
-// duration is a text, and a bare number too if it has a unit.
+// duration is a text, or a bare number if there is a unit for one.
 type duration struct {
 	unit time.Duration
-	// unitBy, if not nil, is the unit where it depends on other keys, which
-	// come before this one; 0 for none.
+	// unitBy, if not nil, returns the unit if that depends on other keys, which
+	// must come before this one; 0 means none.
 	unitBy func(*Config) time.Duration
-	off    []any // which of 0 and false are taken for never
+	off    []any // which of 0 and false mean never
 	null   bool
-	zero   string // what an error adds where 0 is neither
+	zero   string        // what an error adds if 0 is not allowed
+	least  time.Duration // what is shorter lacks its unit
 }
 
 func (d duration) kind(to func(*Config) *time.Duration) kind {
 	var k kind
 	number := map[string]any{"type": "number", "exclusiveMinimum": 0}
+	if d.least > 0 && d.unit > 0 {
+		number = map[string]any{"type": "number", "minimum": int(d.least / d.unit)}
+	}
 	var anyOf []any
 	switch {
 	case d.unit == time.Millisecond:
@@ -306,6 +326,9 @@ func (d duration) kind(to func(*Config) *time.Duration) kind {
 		if err == nil && age == 0 {
 			err = errors.New("must be above 0" + d.zero)
 		}
+		if err == nil && age < d.least {
+			err = fmt.Errorf("is %v, which is too short; give it with its unit, such as 90m or 7d", age)
+		}
 		*to(c) = age
 		return err
 	}
@@ -323,7 +346,7 @@ func isOff(v scalar, off any) bool {
 	return false
 }
 
-// date is a moment that is still to come.
+// date is an instant in the future.
 func date(to func(*Config) *time.Time) kind {
 	k := kind{
 		want:   "a date, such as 2030-01-31 (in UTC) or 2030-01-31T12:00:00Z, or null",

@@ -18,11 +18,11 @@ import (
 	"github.com/samesid/samesid/backends/memory"
 )
 
-// problem is one thing that is wrong, and where.
+// problem is an error with its place in the file.
 type problem struct {
 	file         string
-	line, column int    // 0: nowhere in the file
-	shown        string // the line, and a mark below it
+	line, column int    // from 1; 0 if it has no place in the file
+	shown        string // the line of the file, and a caret below it
 	err          error
 }
 
@@ -38,7 +38,7 @@ func (p problem) Error() string {
 
 func (p problem) Unwrap() error { return p.err }
 
-// report adds a problem at a node, or with nil of the file as a whole.
+// report adds a problem at a node; nil stands for the whole file.
 func (s *source) report(at *yaml.Node, format string, args ...any) {
 	p := problem{file: s.file, err: fmt.Errorf(format, args...)}
 	if at != nil {
@@ -47,12 +47,12 @@ func (s *source) report(at *yaml.Node, format string, args ...any) {
 	s.problems = append(s.problems, p)
 }
 
-// reportEnv adds a problem of the environment.
+// reportEnv adds a problem with an environment variable.
 func (s *source) reportEnv(format string, args ...any) {
 	s.problems = append(s.problems, problem{err: fmt.Errorf("environment: "+format, args...)})
 }
 
-// err returns all problems in the order of the file, or nil.
+// err joins the problems, sorted by their place in the file; it is nil if there are none.
 func (s *source) err() error {
 	slices.SortStableFunc(s.problems, func(a, b problem) int {
 		return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.column, b.column))
@@ -67,8 +67,8 @@ func (s *source) err() error {
 	return errors.Join(errs...)
 }
 
-// mark is where a node begins. What follows, up to the next one, is shown to
-// nobody if it is hidden.
+// mark is the place where a node begins. If it is hidden, error messages mask the text
+// from there to the next mark.
 type mark struct {
 	line, column int
 	hidden       bool
@@ -78,7 +78,7 @@ func (m mark) before(line, column int) bool {
 	return m.line < line || m.line == line && m.column <= column
 }
 
-// mark notes a node and those in it.
+// mark adds marks for a node and its descendants.
 func (s *source) mark(n *yaml.Node, hidden bool) {
 	s.marks = append(s.marks, mark{n.Line, n.Column, hidden})
 	for _, inner := range n.Content {
@@ -92,12 +92,11 @@ func (k *key) secret() bool { return k.path == "secret" || k.path == "store.url"
 const (
 	mask = "***"
 
-	// What is shown of a long line: so much on each side of the column.
+	// The number of columns shown of a long line, before and after the place.
 	shownBefore, shownAfter = 70, 50
 )
 
-// show returns a line of the file, without what is hidden, and a mark below the
-// column.
+// show returns a line of the file, with hidden text masked, and a caret below the column.
 func (s *source) show(line, column int) string {
 	if line > len(s.lines) {
 		return ""
@@ -143,14 +142,15 @@ func (s *source) show(line, column int) string {
 	return fmt.Sprintf("\n%s | %s\n%s | %s^", number, out.String(), strings.Repeat(" ", len(number)), below.String())
 }
 
-// indentation can be shown of any line.
+// indentation matches the beginning of a line that is never masked.
 var indentation = regexp.MustCompile(`^\s*(- )?`)
 
-// beginning is that of a line with a key.
+// beginning matches the key at the beginning of a line.
 var beginning = regexp.MustCompile(`^[\s{,-]*["']?([A-Za-z]+)["']?\s*:\s*`)
 
-// hidden returns which columns of a line must not be shown. Where there are no
-// marks because the text can't be read, all but a known key at its beginning is.
+// hidden returns a function that reports whether a column of a line must be masked. If
+// the file could not be parsed, so that there are no marks, everything is masked except
+// a known key at the beginning.
 func (s *source) hidden(line int) func(column int) bool {
 	if len(s.marks) == 0 {
 		visible := 0
@@ -181,10 +181,10 @@ func isName(name string) bool {
 	return ok
 }
 
-// check reports what the packages that the Config is for say of it.
-func (s *source) check(c *Config) {
+// validate reports what adapter and backends reject.
+func (s *source) validate(c *Config) {
 	if !s.bad[byPath["store.type"]] && !s.bad[byPath["store.url"]] {
-		s.place(c.Store.Check())
+		s.place(c.Store.Validate())
 	}
 	opts := c.Options
 	opts.Logger = slog.New(slog.DiscardHandler)
@@ -192,166 +192,16 @@ func (s *source) check(c *Config) {
 	s.place(opts.Validate())
 }
 
-// stub stands for a store that is not open yet. What it cannot do, Open says.
+// stub takes the place of a store that is not open yet.
 type stub struct {
 	scs.Store
-	adapter.Renamer
 	json bool
 }
 
 func (s stub) JSONRecords() bool { return s.json }
 
-// place reports errors of adapter and backends in the words of the file.
-func (s *source) place(err error) {
-	for _, err := range each(err) {
-		fields, text := s.translate(err)
-		if slices.ContainsFunc(fields, func(k *key) bool { return s.bad[k] || s.bad[byPath[k.or]] }) {
-			continue
-		}
-		inFile := s.file != ""
-		var at *yaml.Node
-		for _, k := range fields {
-			if g, ok := s.lookup(k); ok {
-				at, inFile = g.node, g.node != nil
-				break
-			}
-		}
-		if inFile {
-			s.report(at, "%w", translated{text, err})
-		} else {
-			s.reportEnv("%w", translated{text, err})
-		}
-	}
-}
-
-// explain is place for an error of Open.
-func (c *Config) explain(err error) error {
-	if c.source == nil {
-		return err
-	}
-	s := *c.source
-	s.problems = nil
-	s.place(err)
-	return s.err()
-}
-
-// each returns the errors that were joined, or the one error.
-func each(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		if err == nil {
-			return nil
-		}
-		return []error{err}
-	}
-	var all []error
-	var texts []string
-	for _, err := range joined.Unwrap() {
-		all = append(all, each(err)...)
-		texts = append(texts, err.Error())
-	}
-	if strings.Join(texts, "\n") != err.Error() {
-		return []error{err} // one error with several causes
-	}
-	return all
-}
-
-// translated is an error in the words of the file.
-type translated struct {
-	text string
-	err  error
-}
-
-func (t translated) Error() string { return t.text }
-func (t translated) Unwrap() error { return t.err }
-
-var (
-	fieldError = regexp.MustCompile(`(?s)^(adapter|backends|redis|postgres): (?:Options|Manager|Config)\.(.+?): (.+)$`)
-	separator  = regexp.MustCompile(`, | and `)
-	qualifier  = regexp.MustCompile(`^(Options|Manager|Config)\.`)
-	index      = regexp.MustCompile(`\[\d+\]$`)
-	qualified  = regexp.MustCompile(`\b(?:Options|Manager|Config)\.([A-Z][A-Za-z]*(?:\.[A-Z][A-Za-z]*)?)`)
-	goWords    = strings.NewReplacer("UnsignedCookies", "unsigned", "SignedCookies", "signed", "MigrateCookies", "migrate",
-		"PlainIDs", "plain", "MigrateIDs", "migrate", "HashedIDs", "hashed",
-		"scs.GobCodec", "gob", "JSONCodec", "json", "True", "true", "False", "false", "Default, ", "")
-)
-
-// translate turns the names of fields in an error into those of keys, which it
-// returns too. An error that names none is about the store, and so its url.
-func (s *source) translate(err error) (fields []*key, text string) {
-	m := fieldError.FindStringSubmatch(err.Error())
-	if m == nil {
-		url := byPath["store.url"]
-		if _, ok := s.given[url]; ok {
-			return []*key{url}, s.name(url) + ": " + err.Error()
-		}
-		return nil, err.Error()
-	}
-	kind, prefix, body := "Config.", "", goWords.Replace(m[3])
-	if m[1] == "adapter" {
-		kind = "Options."
-	}
-	var names []string
-	for _, field := range separator.Split(m[2], -1) {
-		field = index.ReplaceAllString(qualifier.ReplaceAllString(field, ""), "")
-		outer, _, nested := strings.Cut(field, ".")
-		switch {
-		case nested:
-			prefix = outer + "."
-		case byField[kind+prefix+field] != nil:
-			field = prefix + field
-		}
-		k := byField[kind+field]
-		if k == nil {
-			return nil, err.Error()
-		}
-		fields = append(fields, k)
-		names = append(names, s.name(k))
-		_, name := split(k.path)
-		last := field[strings.LastIndexByte(field, '.')+1:]
-		body = regexp.MustCompile(`(^|[^.\w])`+last+`\b`).ReplaceAllString(body, "${1}"+name)
-	}
-	body = qualified.ReplaceAllStringFunc(body, func(field string) string {
-		if k := byField[kind+qualifier.ReplaceAllString(field, "")]; k != nil {
-			return s.name(k)
-		}
-		return field
-	})
-	return fields, strings.Join(names, " and ") + ": " + body
-}
-
-// name is what the reader knows the key by.
-func (s *source) name(k *key) string {
-	if g, ok := s.lookup(k); ok {
-		return g.name
-	}
-	if s.file == "" {
-		return k.env()
-	}
-	return k.path
-}
-
-// lookup returns what was given for the key, or for the one that says the same.
-func (s *source) lookup(k *key) (given, bool) {
-	if g, ok := s.given[k]; ok {
-		return g, true
-	}
-	g, ok := s.given[byPath[k.or]]
-	return g, ok
-}
-
-var byField = func() map[string]*key {
-	m := make(map[string]*key)
-	for _, k := range keys {
-		if k.field != "" {
-			m[k.field] = k
-		}
-	}
-	return m
-}()
-
-// warn says in the log what is not fit for production. A short secret adapter.New
-// warns about itself.
+// warn logs warnings about settings that are unsafe in production. adapter.New itself
+// warns about short secrets.
 func (c *Config) warn(store backends.Store) {
 	log := c.Options.Logger
 	if log == nil {
@@ -360,7 +210,7 @@ func (c *Config) warn(store backends.Store) {
 	if _, ok := store.(*memory.Store); ok {
 		log.Warn("config: the sessions are in memory, in production: they end with the process, and no other process sees them; give the store a redis:// or postgres:// url")
 	}
-	if secure := c.Options.Cookie.Secure; c.Options.CookieFunc == nil && (secure == adapter.Default || secure == adapter.False) {
+	if secure := c.Options.Cookie.Secure; c.Options.CookieFunc == nil && secure == adapter.SecureNever {
 		log.Warn("config: cookie.secure is false, in production: the cookie is sent over connections that can be read; make it true, or auto")
 	}
 }

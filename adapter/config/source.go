@@ -15,8 +15,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// source is where a Config comes from: what was given, where, and what is wrong
-// with it.
+// source is the file and the environment from which a Config is read: the values, their
+// places, and the problems found.
 type source struct {
 	file     string // "" for none
 	env      map[string]string
@@ -24,12 +24,12 @@ type source struct {
 	marks    []mark
 	given    map[*key]given
 	problems []problem
-	bad      map[*key]bool // those with a problem: what follows from it is not said again
+	bad      map[*key]bool // keys with a problem; problems that follow from it are not reported
 }
 
-// given is a key that has a value, from the file or the environment.
+// given is the value of a key, from the file or the environment.
 type given struct {
-	name    string // for the reader: the key as it is spelled, or the variable
+	name    string // the key as the file spells it, or the variable
 	node    *yaml.Node
 	scalars []scalar
 }
@@ -43,10 +43,10 @@ func newSource(file string, environ []string) *source {
 	return s
 }
 
-// lineBreak is what ends a line for the parser.
+// lineBreak matches what the parser treats as the end of a line.
 var lineBreak = regexp.MustCompile("\r\n|[\r\n\u0085\u2028\u2029]")
 
-// parse reads the text of the file. It returns false if that can't be done.
+// parse reads the text of the file. It reports whether it is a mapping, or empty.
 func (s *source) parse(data []byte) bool {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if !utf8.Valid(data) {
@@ -83,7 +83,7 @@ func (s *source) parse(data []byte) bool {
 	return root.Kind == yaml.MappingNode
 }
 
-// strictJSON reports what YAML would let pass.
+// strictJSON reports whether data is JSON; the YAML parser accepts more.
 func (s *source) strictJSON(data []byte) bool {
 	var raw json.RawMessage
 	err := json.Unmarshal(data, &raw)
@@ -97,7 +97,7 @@ func (s *source) strictJSON(data []byte) bool {
 	return false
 }
 
-// hints are what the parser's words most often mean.
+// hints maps the parser's messages to the most likely fix.
 var hints = map[string]string{
 	"found character that cannot start any token":    "a value that begins with it must be in quotes, and tabs can't indent",
 	"mapping values are not allowed in this context": "a value with a colon and a space in it must be in quotes",
@@ -105,13 +105,13 @@ var hints = map[string]string{
 	"found unexpected end of stream":                 "is there a quote missing?",
 }
 
-// inQuotes is what the parser may quote of the file.
+// inQuotes matches text of the file in messages of the parser.
 var inQuotes = regexp.MustCompile(`'[^']*'`)
 
 func withoutQuotes(text string) string {
 	return inQuotes.ReplaceAllStringFunc(text, func(q string) string {
 		if strings.ContainsAny(q, "-,?:]}") && len(q) == 3 {
-			return q // punctuation that it misses
+			return q // punctuation that the parser expected
 		}
 		return "…"
 	})
@@ -128,7 +128,7 @@ func (s *source) syntax(err error) bool {
 		text = noAnchors
 	}
 	if load.ContextMsg != "" && mark.Line >= len(s.lines) {
-		mark = load.ContextMark // where it begins says more than the end of the file
+		mark = load.ContextMark // the beginning of the construct helps more than the file's end
 	}
 	if hint := hints[text]; hint != "" {
 		text += "; " + hint
@@ -150,7 +150,7 @@ func (s *source) format() string {
 	return "YAML"
 }
 
-// nameable is a key that can be shown, although it is unknown.
+// nameable matches unknown keys that a message may show.
 var nameable = regexp.MustCompile(`^[A-Za-z$][A-Za-z0-9_$-]{0,39}$`)
 
 // walk reads the keys of a mapping.
@@ -211,7 +211,7 @@ func (s *source) entry(section string, at, value *yaml.Node) {
 	}
 	s.mark(value, k == nil || k.secret())
 	if k == nil {
-		why, known := refusals[path]
+		why, known := unavailable[path]
 		meant := near(section, at.Value)
 		switch {
 		case known:
@@ -268,8 +268,8 @@ func (s *source) entry(section string, at, value *yaml.Node) {
 	}
 }
 
-// plain reports whether a node is without what only YAML has: a value with an
-// anchor or a tag is not what the eye sees, and most likely lacks its quotes.
+// plain reports whether a node has no anchor, alias or tag. Such a value is not what its
+// text looks like; most likely its quotes are missing.
 func (s *source) plain(n *yaml.Node) bool {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" || n.Style&yaml.TaggedStyle != 0 {
 		s.report(n, noAnchors)
@@ -278,10 +278,10 @@ func (s *source) plain(n *yaml.Node) bool {
 	return true
 }
 
-// serviceLink is a variable that Kubernetes sets for a service named samesid.
+// serviceLink matches the variables that Kubernetes sets for a service named samesid.
 var serviceLink = regexp.MustCompile(`^SAMESID_(.+_)?(PORT|SERVICE_HOST|SERVICE_PORT)(_.*)?$`)
 
-// override reads the environment variables that are named after keys.
+// override reads the environment variables named after keys; they override the file.
 func (s *source) override() {
 	byEnv := make(map[string]*key)
 	for _, k := range keys {
@@ -323,13 +323,13 @@ func (s *source) override() {
 	}
 }
 
-// alternatives reports keys that are given beside others that say the same.
+// alternatives reports keys that are given together with their alternatives.
 func (s *source) alternatives() {
 	for _, k := range keys {
 		a, ok := s.given[k]
 		b, both := s.given[byPath[k.or]]
 		switch {
-		case !ok || !both || k.path > k.or: // said once
+		case !ok || !both || k.path > k.or: // each pair is reported once
 			continue
 		case a.node == nil:
 			s.reportEnv("%s and %s say the same; drop one of the two", a.name, b.name)
@@ -340,7 +340,7 @@ func (s *source) alternatives() {
 	}
 }
 
-// fill reads the values into c.
+// fill reads the values into c, and reports those that can't be read.
 func (s *source) fill(c *Config) {
 	for _, k := range keys {
 		g, ok := s.given[k]
@@ -375,7 +375,7 @@ func (s *source) read(c *Config, k *key, v scalar) error {
 	return k.kind.read(c, v)
 }
 
-// wrong reports what is wrong with a key's value.
+// wrong reports a problem with a key's value.
 func (s *source) wrong(k *key, name string, at *yaml.Node, err error) {
 	if at == nil {
 		s.reportEnv("%s: %w", name, err)

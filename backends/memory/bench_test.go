@@ -11,10 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/memory"
 )
 
-// tokens are n ids of 43 characters, as long as scs's.
+// tokens returns n ids of 43 characters, the length of scs's.
 func tokens(n int) []string {
 	list := make([]string, n)
 	b := make([]byte, 32)
@@ -38,6 +39,7 @@ func BenchmarkStore(b *testing.B) {
 	for _, size := range []int{1_000, 1_000_000} {
 		s, list := open(b, memory.Options{CleanupInterval: -1}), tokens(size)
 		late, data, ctx := time.Now().Add(time.Hour), make([]byte, 200), context.Background()
+		same := make([]byte, 200)
 		fill(b, s, list, late)
 		for _, bb := range []struct {
 			name string
@@ -46,13 +48,17 @@ func BenchmarkStore(b *testing.B) {
 			{"find", func(token string) error { _, _, err := s.FindCtx(ctx, token); return err }},
 			{"findtouch", func(token string) error { _, _, err := s.FindTouch(ctx, token, late); return err }},
 			{"commit", func(token string) error { return s.CommitCtx(ctx, token, data, late) }},
-			{"swap", func(token string) error { _, _, err := s.Swap(ctx, token, data, data, late); return err }},
+			{"touch", func(token string) error { _, _, err := s.Swap(ctx, token, data, same, late); return err }},
+			{"move", func(token string) error {
+				_, _, err := s.Move(ctx, []contract.Record{{Token: token, Data: data}}, token, data, late)
+				return err
+			}},
 		} {
 			b.Run(fmt.Sprintf("%s/sessions=%d", bb.name, size), func(b *testing.B) {
 				var worker atomic.Int64
 				b.ReportAllocs()
 				b.RunParallel(func(pb *testing.PB) {
-					// The sessions in rotation are as many for each size.
+					// Each size has the same number of sessions in rotation.
 					for i := int(worker.Add(1)) * 487; pb.Next(); i++ {
 						if err := bb.call(list[i%1000]); err != nil {
 							b.Fatal(err)
@@ -64,7 +70,7 @@ func BenchmarkStore(b *testing.B) {
 	}
 }
 
-// BenchmarkFull is what a refused session costs in a full store.
+// BenchmarkFull measures the cost of a rejected session in a full store.
 func BenchmarkFull(b *testing.B) {
 	s := open(b, memory.Options{CleanupInterval: -1})
 	late := time.Now().Add(time.Hour)
@@ -76,7 +82,7 @@ func BenchmarkFull(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory reports the bytes that each of a million sessions takes up: an
+// BenchmarkMemory reports the bytes that each of a million sessions takes, with an
 // id of 43 characters and 200 bytes of data.
 func BenchmarkMemory(b *testing.B) {
 	const n = 1_000_000
@@ -97,10 +103,10 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// BenchmarkCleanup reads while a million sessions are cleaned up, and reports how
-// long a read has taken at worst and at the 99.99th percentile. "idle" is the same
-// without a clean-up: what the machine's own scheduling adds, which on busy
-// processors is milliseconds.
+// BenchmarkCleanup reads while a million sessions are cleaned up, and reports the
+// maximum and the 99.99th percentile of a read's time. "idle" is the same without a
+// clean-up: it shows what the machine's scheduling adds, which is milliseconds on
+// busy processors.
 func BenchmarkCleanup(b *testing.B) {
 	const n = 1_000_000
 	for _, bb := range []struct {
@@ -121,9 +127,7 @@ func BenchmarkCleanup(b *testing.B) {
 				b.StopTimer()
 				fill(b, s, list, time.Now().Add(time.Hour))
 				for _, token := range list[:bb.expired] {
-					if _, err := s.Touch(b.Context(), token, time.Unix(0, 0)); err != nil {
-						b.Fatal(err)
-					}
+					s.Expire(token)
 				}
 				runtime.GC()
 				b.StartTimer()

@@ -2,7 +2,7 @@ package memory
 
 import "unsafe"
 
-// Stored counts the records, the expired ones included.
+// Stored counts the records, including expired ones.
 func (s *Store) Stored() int {
 	stored := 0
 	for i := range s.shards {
@@ -14,10 +14,10 @@ func (s *Store) Stored() int {
 	return stored
 }
 
-// Count is the number of records that the bound goes by.
+// Count returns the count that is compared with MaxSessions.
 func (s *Store) Count() int { return int(s.count.Load()) }
 
-// Keeps says if the key of a record is this very string.
+// Keeps reports whether the key of a record shares this string's memory.
 func (s *Store) Keeps(token string) bool {
 	sh := s.shard(token)
 	sh.mu.Lock()
@@ -30,14 +30,14 @@ func (s *Store) Keeps(token string) bool {
 	return false
 }
 
-// Reserve takes a place of those that the bound allows.
+// Reserve takes one of the places that the bound allows.
 func (s *Store) Reserve() bool { return s.reserve() }
 
-// Release gives a place back.
+// Release undoes a Reserve.
 func (s *Store) Release() { s.count.Add(-1) }
 
-// HoldLast locks the shard that a clean-up comes to last, and makes the records of
-// all others expire. It says how many are in the last.
+// HoldLast locks the shard that a clean-up visits last, and makes the records of all
+// others expire. It returns the number of records in the last shard.
 func (s *Store) HoldLast() (release func(), records int) {
 	last := &s.shards[shards-1]
 	last.mu.Lock()
@@ -52,5 +52,16 @@ func (s *Store) HoldLast() (release func(), records int) {
 	return last.mu.Unlock, len(last.records)
 }
 
-// RemoveExpired is one clean-up.
+// RemoveExpired runs one clean-up.
 func (s *Store) RemoveExpired() { s.removeExpired() }
+
+// Armed reports whether a clean-up is scheduled or running.
+func (s *Store) Armed() bool { return s.armed.Load() }
+
+// Expire makes a record expire without removing it.
+func (s *Store) Expire(token string) {
+	sh := s.shard(token)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.records[token] = record{text: sh.records[token].text}
+}

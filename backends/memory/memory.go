@@ -1,22 +1,31 @@
-// Package memory keeps sessions in the process: for one instance, for
-// development and for tests. They end with the process and are seen by it alone.
+// Package memory keeps sessions in the memory of the process, for a single
+// instance, for development and for tests. No other process sees them, and they
+// end with the process.
 //
-// It is its own code and not a cache library because a cache may drop an entry
-// whenever it likes, and a dropped session is a user logged out. Nor do caches
-// have the compare-and-swap that makes a logout final, or an expiry that is
-// exact to the nanosecond on read.
+// It does not use a cache library, because a cache may evict an entry at any
+// time, and an evicted session logs a user out. Caches also lack the
+// compare-and-set that makes a logout final, and an expiry that is exact to the
+// nanosecond on read.
 //
 // # At the bound
 //
-// A store holds Options.MaxSessions records and never more. When it is full, a
-// new record is refused with ErrFull, and every record that is there goes on
-// working: no flood of new visitors pushes out a user who is signed in. Before
-// it refuses, the store looks for expired records among a bounded number, so a
-// few that have expired since the last clean-up may still take up room. The
-// bound is on records, not on their bytes.
+// A store never holds more than Options.MaxSessions records. When it is full, a
+// new record is rejected with ErrFull, and the existing records keep working: a
+// flood of new visitors can't evict a user who is signed in. Before it rejects a
+// record, the store searches a bounded number of records for expired ones, so some
+// that have expired since the last clean-up may still take up room. The bound is
+// on the number of records, not on their size.
+//
+// # Clean-up
+//
+// A store that holds records removes the expired ones periodically. It uses a
+// timer and no permanent goroutine. A store that is unused, or that a clean-up has
+// found empty, has no timer either, so the garbage collector frees it even if
+// nobody calls Close.
 package memory
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,30 +33,48 @@ import (
 	"log/slog"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
+
+	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/backends/contract"
 )
 
-// ErrFull is the error of a write that would make a new record in a store that
-// is full. Test for it with errors.Is.
+var (
+	_ scs.CtxStore         = (*Store)(nil)
+	_ scs.IterableStore    = (*Store)(nil)
+	_ scs.IterableCtxStore = (*Store)(nil)
+	_ contract.FindToucher = (*Store)(nil)
+	_ contract.FindExpirer = (*Store)(nil)
+	_ contract.Swapper     = (*Store)(nil)
+	_ contract.Mover       = (*Store)(nil)
+	_ contract.Ranger      = (*Store)(nil)
+)
+
+// ErrFull is the error of a write that would create a record in a full store. Test
+// for it with errors.Is.
 var ErrFull = errors.New("the store is full")
 
 // Options are the limits of a store. The zero value is usable.
 type Options struct {
-	// MaxSessions is how many records the store holds; with 200 bytes of data
-	// each, a million take up about 350 MB. Zero value: 1,000,000. Negative: no
-	// bound, which leaves the process's memory to whoever can start a session.
+	// MaxSessions is the maximum number of records; with 200 bytes of data each,
+	// a million take about 350 MB. Zero value: 1,000,000. Negative: no bound, so
+	// that any client that can start sessions can exhaust the process's memory.
 	MaxSessions int
 
-	// CleanupInterval is the time between two removals of expired records; they
-	// are not found in any case. Zero value: a minute. Negative: none, and
-	// expired records stay until they are overwritten or the store is full.
+	// CleanupInterval is the time between two removals of expired records, and
+	// from the first record to the first removal. No method returns an expired
+	// record, removed or not. Zero value: 1 minute. Negative: never; expired
+	// records stay until they are overwritten or the store is full.
 	CleanupInterval time.Duration
 
-	// Logger gets a warning when a new record is refused, once a minute at
-	// most. Zero value: slog.Default().
+	// Logger receives a warning when a new record is rejected, at most once a
+	// minute. Zero value: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -55,45 +82,50 @@ const (
 	defaultMaxSessions     = 1_000_000
 	defaultCleanupInterval = time.Minute
 
-	// shards is a power of two, so that a hash is masked and not divided.
+	// shards is a power of two, so that the modulo compiles to a mask.
 	shards = 256
 
-	// batch is how many records are visited under one hold of a shard's lock.
+	// batch is how many records a visit reads before it releases the shard's lock.
 	batch = 128
 
-	// search is how many records a write to a full store looks at for expired
-	// ones: tens of microseconds, which a flood may cost each time.
+	// search is how many records a write to a full store searches for expired
+	// ones. It takes tens of microseconds, an acceptable cost for each request of
+	// a flood.
 	search = 1024
 
 	logInterval = time.Minute
 )
 
 // Store is a session store in memory: an scs.CtxStore with the optional methods
-// that package adapter knows. It is safe for concurrent use. Every method that
-// takes a context returns its error, and does nothing else, if it is done.
+// of package contract. It is safe for concurrent use. If the context is done, a
+// method that takes one does nothing and returns an error that wraps the context's.
 type Store struct {
 	seed   maphash.Seed
 	shards [shards]shard
-	max    int64        // the bound
-	count  atomic.Int64 // records, the expired ones included
+	max    int64        // the maximum of count
+	count  atomic.Int64 // records, including expired ones
 	cursor atomic.Uint32
 	logger *slog.Logger
 	logged atomic.Int64 // when a refusal was last logged, in Unix nanoseconds
 
-	closing sync.Once
-	stop    chan struct{}
-	done    sync.WaitGroup
+	interval time.Duration
+
+	// armed is true while a timer is armed or its clean-up runs, and always if
+	// there is no clean-up. A write that finds it true need not arm a timer.
+	armed    atomic.Bool
+	closed   atomic.Bool
+	cleaning sync.Mutex // held while a clean-up runs
 }
 
 type shard struct {
 	mu      sync.Mutex
 	records map[string]record
-	_       [48]byte // a cache line for each
+	_       [48]byte // pads the shard to a cache line
 }
 
-// record keeps the token and the data in one string, and the map's key is the
-// front of it. That is one allocation a session, and it never holds on to the
-// string that a caller passed, which may be part of a whole request header.
+// record keeps the token and the data in one string; the map's key is a prefix of
+// it. A session is therefore one allocation, and never retains the string that a
+// caller passed, which may be part of a whole request header.
 type record struct {
 	text   string
 	expiry int64 // Unix nanoseconds
@@ -107,7 +139,7 @@ func newRecord(token string, data []byte, expiry time.Time) record {
 	return record{text.String(), unixNano(expiry)}
 }
 
-// unixNano is t.UnixNano, clamped: an int64 overflows in 1678 and 2262.
+// unixNano is t.UnixNano, clamped to the range of int64 (the years 1678 to 2262).
 func unixNano(t time.Time) int64 {
 	switch s := t.Unix(); {
 	case s < math.MinInt64/int64(time.Second):
@@ -118,14 +150,13 @@ func unixNano(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// New makes a store and starts its clean-up, which Close stops. Each value of
-// each option is valid.
+// New returns an empty store. Every value of every option is valid.
 func New(opts Options) *Store {
 	s := &Store{
-		seed:   maphash.MakeSeed(),
-		max:    int64(opts.MaxSessions),
-		logger: opts.Logger,
-		stop:   make(chan struct{}),
+		seed:     maphash.MakeSeed(),
+		max:      int64(opts.MaxSessions),
+		logger:   opts.Logger,
+		interval: opts.CleanupInterval,
 	}
 	switch {
 	case opts.MaxSessions == 0:
@@ -139,32 +170,36 @@ func New(opts Options) *Store {
 	for i := range s.shards {
 		s.shards[i].records = make(map[string]record)
 	}
-	interval := opts.CleanupInterval
-	if interval == 0 {
-		interval = defaultCleanupInterval
+	if s.interval == 0 {
+		s.interval = defaultCleanupInterval
 	}
-	if interval > 0 {
-		s.done.Go(func() { s.cleanup(interval) })
-	}
+	s.armed.Store(s.interval < 0)
 	return s
 }
 
-// Close stops the clean-up and waits for it to end. The sessions stay, and the
-// store goes on working as one without clean-up. Calling it again does nothing.
-// The error is always nil.
+// Close stops the clean-up, and waits for one that is running. The store keeps its
+// sessions and continues to work without clean-up. A second call does nothing. The
+// error is always nil.
 func (s *Store) Close() error {
-	s.closing.Do(func() { close(s.stop) })
-	s.done.Wait()
+	s.closed.Store(true)
+	// The timer is not stopped: a clean-up that begins later finds the store closed.
+	// Stopping a timer from outside the testing/synctest bubble that armed it would
+	// crash the test of an app that uses the store.
+	s.cleaning.Lock()
+	defer s.cleaning.Unlock()
 	return nil
 }
+
+// String names the store in log lines.
+func (s *Store) String() string { return "memory store" }
 
 // Find is FindCtx without a context.
 func (s *Store) Find(token string) ([]byte, bool, error) {
 	return s.FindCtx(context.Background(), token)
 }
 
-// FindCtx returns the data of a session, and found false if there is none or it
-// has expired.
+// FindCtx returns the data of a session. found is false if there is none or it has
+// expired.
 func (s *Store) FindCtx(ctx context.Context, token string) (data []byte, found bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, false, fmt.Errorf("memory: find: %w", err)
@@ -176,8 +211,8 @@ func (s *Store) FindCtx(ctx context.Context, token string) (data []byte, found b
 	return r.data(token), true, nil
 }
 
-// FindExpiry is FindCtx with the expiry. One after 11 April 2262 is kept as that
-// date, the last one that fits.
+// FindExpiry is FindCtx and also returns the expiry. An expiry after 11 April 2262
+// is stored as that date, the last one that fits.
 func (s *Store) FindExpiry(ctx context.Context, token string) (data []byte, expiry time.Time, found bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, time.Time{}, false, fmt.Errorf("memory: find expiry: %w", err)
@@ -189,8 +224,8 @@ func (s *Store) FindExpiry(ctx context.Context, token string) (data []byte, expi
 	return r.data(token), time.Unix(0, r.expiry), true, nil
 }
 
-// FindTouch is FindCtx and moves the expiry. The data returned is what was there,
-// also if the new expiry is in the past.
+// FindTouch is FindCtx and also sets the expiry. It returns the data even if the new
+// expiry is in the past.
 func (s *Store) FindTouch(ctx context.Context, token string, expiry time.Time) (data []byte, found bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, false, fmt.Errorf("memory: find and touch: %w", err)
@@ -202,22 +237,13 @@ func (s *Store) FindTouch(ctx context.Context, token string, expiry time.Time) (
 	return r.data(token), true, nil
 }
 
-// Touch moves a session's expiry, and says if there is such a session.
-func (s *Store) Touch(ctx context.Context, token string, expiry time.Time) (found bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return false, fmt.Errorf("memory: touch: %w", err)
-	}
-	_, found = s.touch(token, expiry)
-	return found, nil
-}
-
 // Commit is CommitCtx without a context.
 func (s *Store) Commit(token string, data []byte, expiry time.Time) error {
 	return s.CommitCtx(context.Background(), token, data, expiry)
 }
 
-// CommitCtx writes a session, whether there is one or not. It returns ErrFull if
-// there is none and no room for one.
+// CommitCtx creates or overwrites a session. It returns ErrFull if it would create
+// one and the store is full.
 func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("memory: commit: %w", err)
@@ -236,20 +262,23 @@ func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry
 	return nil
 }
 
-// Swap writes a session only if the store still holds old for it; old nil means
-// that there must be none, and data nil deletes. If not, swapped is false and
-// current is what the store holds, nil if that is nothing. It returns ErrFull if
-// there is no room for a session that it would create.
+// Swap writes a session only if the store still holds old for it: see
+// contract.Swapper. It returns ErrFull if it would create a session and the store is
+// full.
 func (s *Store) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) (current []byte, swapped bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, false, fmt.Errorf("memory: swap: %w", err)
 	}
 	sh := s.shard(token)
+	touch := old != nil && data != nil && bytes.Equal(old, data)
 	var next record
-	if data != nil {
-		next = newRecord(token, data, expiry)
-	} else {
+	switch {
+	case data == nil:
 		next.expiry = math.MinInt64
+	case touch:
+		next.expiry = unixNano(expiry)
+	default:
+		next = newRecord(token, data, expiry)
 	}
 	swap := func() (was record, found, swapped, room bool) {
 		sh.mu.Lock()
@@ -257,6 +286,9 @@ func (s *Store) Swap(ctx context.Context, token string, old, data []byte, expiry
 		was, found = sh.live(token)
 		if found != (old != nil) || found && was.text[len(token):] != string(old) {
 			return was, found, false, true
+		}
+		if touch {
+			next.text = was.text
 		}
 		return was, found, true, s.put(sh, token, next)
 	}
@@ -275,6 +307,78 @@ func (s *Store) Swap(ctx context.Context, token string, old, data []byte, expiry
 	}
 }
 
+// Move replaces sessions by one, if each of them is still what the caller knows:
+// see contract.Mover. It works in a full store too, since the new session takes the
+// place of an old one.
+func (s *Store) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) (current [][]byte, moved bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, false, fmt.Errorf("memory: move: %w", err)
+	}
+	next := newRecord(to, data, expiry)
+	// The shards are locked in the order of their indices, so that two calls can't
+	// deadlock.
+	var buf [8]uint64
+	locked := append(buf[:0], s.index(to))
+	for _, r := range from {
+		locked = append(locked, s.index(r.Token))
+	}
+	slices.Sort(locked)
+	locked = slices.Compact(locked)
+	for _, i := range locked {
+		s.shards[i].mu.Lock()
+	}
+	defer s.unlock(locked)
+
+	now := time.Now().UnixNano()
+	_, refused := s.shard(to).liveAt(to, now)
+	for _, r := range from {
+		if r.Token == to {
+			refused = false // to is to be replaced
+		}
+	}
+	for _, r := range from {
+		was, found := s.shard(r.Token).liveAt(r.Token, now)
+		refused = refused || !found || was.text[len(r.Token):] != string(r.Data)
+	}
+	if refused {
+		current = make([][]byte, len(from))
+		for i, r := range from {
+			if was, found := s.shard(r.Token).liveAt(r.Token, now); found {
+				current[i] = was.data(r.Token)
+			}
+		}
+		return current, false, nil
+	}
+
+	// The count changes only once, at the end: otherwise a concurrent write could
+	// reserve a place that is free only for a moment.
+	change := s.take(to) // an expired record may be there
+	for _, r := range from {
+		change += s.take(r.Token)
+	}
+	if next.expiry > now {
+		s.shard(to).set(to, next)
+		change++
+	}
+	s.count.Add(change)
+	return nil, true, nil
+}
+
+// take removes a record from a locked shard. It returns the change of count, which
+// the caller must apply.
+func (s *Store) take(token string) int64 {
+	sh := s.shard(token)
+	before := len(sh.records)
+	delete(sh.records, token)
+	return int64(len(sh.records) - before)
+}
+
+func (s *Store) unlock(locked []uint64) {
+	for _, i := range locked {
+		s.shards[i].mu.Unlock()
+	}
+}
+
 // Delete is DeleteCtx without a context.
 func (s *Store) Delete(token string) error { return s.DeleteCtx(context.Background(), token) }
 
@@ -290,9 +394,9 @@ func (s *Store) DeleteCtx(ctx context.Context, token string) error {
 	return nil
 }
 
-// Range calls fn for each session, in no order, until fn returns an error, and
-// returns that. fn may call the store, and sessions that come or go meanwhile
-// may be seen or not.
+// Range calls fn for each session, in no particular order, until fn returns an error,
+// which Range then returns. fn may call the store. Range may or may not see sessions
+// that are created or deleted meanwhile.
 func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) error) error {
 	type entry struct{ token, text string }
 	page := make([]entry, 0, batch)
@@ -321,7 +425,7 @@ func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) er
 // All is AllCtx without a context.
 func (s *Store) All() (map[string][]byte, error) { return s.AllCtx(context.Background()) }
 
-// AllCtx returns every session by its token. Range needs less memory.
+// AllCtx returns all sessions by token. Range needs less memory.
 func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 	all := make(map[string][]byte)
 	err := s.Range(ctx, func(token string, data []byte) error {
@@ -334,7 +438,7 @@ func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 	return all, nil
 }
 
-// Len counts the sessions. It looks at each record, since some have expired.
+// Len counts the live sessions. It visits each record, since some may have expired.
 func (s *Store) Len(ctx context.Context) (int, error) {
 	n, now := 0, time.Now().UnixNano()
 	err := s.visit(
@@ -356,7 +460,7 @@ func (s *Store) Len(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-// Clear removes every session that was there when it was called.
+// Clear removes every session. One that is written or moved meanwhile may stay.
 func (s *Store) Clear(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("memory: clear: %w", err)
@@ -365,27 +469,31 @@ func (s *Store) Clear(ctx context.Context) error {
 		sh := &s.shards[i]
 		sh.mu.Lock()
 		s.count.Add(-int64(len(sh.records)))
-		// Not a new map: a visit may be under way in this one.
+		// Not a new map: a visit may be iterating over this one.
 		clear(sh.records)
 		sh.mu.Unlock()
 	}
 	return nil
 }
 
-func (s *Store) shard(token string) *shard {
-	return &s.shards[maphash.String(s.seed, token)%shards]
-}
+func (s *Store) shard(token string) *shard { return &s.shards[s.index(token)] }
 
-// data copies a record's data, outside the lock: the text never changes.
+func (s *Store) index(token string) uint64 { return maphash.String(s.seed, token) % shards }
+
+// data returns a copy of a record's data. It needs no lock, as text never changes.
 func (r record) data(token string) []byte {
 	return []byte(r.text[len(token):])
 }
 
-// live returns a record that has not expired. It reads the time under the lock,
-// so that no call finds what another has already seen expire.
+// live returns a record that has not expired. It reads the time under the lock, so
+// that no call finds a record which an earlier call has seen expired.
 func (sh *shard) live(token string) (record, bool) {
+	return sh.liveAt(token, time.Now().UnixNano())
+}
+
+func (sh *shard) liveAt(token string, now int64) (record, bool) {
 	r, ok := sh.records[token]
-	return r, ok && r.expiry > time.Now().UnixNano()
+	return r, ok && r.expiry > now
 }
 
 func (s *Store) find(token string) (record, bool) {
@@ -407,21 +515,28 @@ func (s *Store) touch(token string, expiry time.Time) (record, bool) {
 	return r, found
 }
 
-// set writes with the record's own copy of the token, since a map takes over the
-// key of every assignment.
+// set uses the record's own copy of the token as the key, so that the map does not
+// retain the caller's string.
 func (sh *shard) set(token string, r record) { sh.records[r.text[:len(token)]] = r }
 
-// put writes a record to a locked shard, or removes it if it has expired. It
-// returns false, and does nothing, if there is no room.
+// put writes a record to a locked shard, or removes the token's record if r has
+// expired. It returns false, and does nothing, if the store is full.
 func (s *Store) put(sh *shard, token string, r record) bool {
 	if r.expiry <= time.Now().UnixNano() {
 		s.remove(sh, token)
 		return true
 	}
-	if _, ok := sh.records[token]; !ok && !s.reserve() {
+	if _, ok := sh.records[token]; ok {
+		sh.set(token, r)
+		return true
+	}
+	if !s.reserve() {
 		return false
 	}
 	sh.set(token, r)
+	if !s.armed.Load() {
+		s.arm()
+	}
 	return true
 }
 
@@ -432,7 +547,7 @@ func (s *Store) remove(sh *shard, token string) {
 	}
 }
 
-// reserve takes one place of max, never one more.
+// reserve increments count unless it has reached max.
 func (s *Store) reserve() bool {
 	for {
 		n := s.count.Load()
@@ -445,9 +560,9 @@ func (s *Store) reserve() bool {
 	}
 }
 
-// makeRoom removes expired records from a full store, as many as a short search
-// finds, and says if there were any. The next search begins at the next shard, so
-// that all of them have their turn.
+// makeRoom removes the expired records that a short search of a full store finds,
+// and reports whether there were any. The next search begins at the next shard, so
+// that all shards have their turn.
 func (s *Store) makeRoom() bool {
 	left := search
 	for range shards {
@@ -455,7 +570,7 @@ func (s *Store) makeRoom() bool {
 		removed := false
 		sh.mu.Lock()
 		now := time.Now().UnixNano()
-		for token, r := range sh.records { // begins anywhere in the shard
+		for token, r := range sh.records { // in random order
 			if left--; left < 0 {
 				break
 			}
@@ -480,33 +595,43 @@ func (s *Store) full(operation string) error {
 	return fmt.Errorf("memory: %s: %w", operation, ErrFull)
 }
 
-func (s *Store) cleanup(interval time.Duration) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-s.stop:
-			return
-		case <-ticker.C:
-			s.removeExpired()
-		}
+// arm starts the timer of the next clean-up, unless there is one already. The
+// invariant is that a store with records has a timer: a write increments count before
+// it reads armed, and a clean-up sets armed to false before it reads count, so at
+// least one of the two sees the other.
+func (s *Store) arm() {
+	if !s.armed.Swap(true) && !s.closed.Load() {
+		w := weak.Make(s) // the timer does not keep a store that nobody else holds
+		time.AfterFunc(s.interval, func() {
+			if s := w.Value(); s != nil {
+				s.cleanup()
+			}
+		})
 	}
 }
 
-var errStopped = errors.New("stopped")
+func (s *Store) cleanup() {
+	s.cleaning.Lock()
+	defer s.cleaning.Unlock()
+	s.removeExpired()
+	s.armed.Store(false)
+	if s.count.Load() > 0 {
+		s.arm()
+	}
+}
 
-// removeExpired visits every record, or those until Close.
+var errClosed = errors.New("closed")
+
+// removeExpired removes the expired records. It stops early once the store is closed.
 func (s *Store) removeExpired() {
 	now := time.Now().UnixNano()
 	_ = s.visit(
 		func() error {
-			select {
-			case <-s.stop:
-				return errStopped
-			default:
-				now = time.Now().UnixNano()
-				return nil
+			if s.closed.Load() {
+				return errClosed
 			}
+			now = time.Now().UnixNano()
+			return nil
 		},
 		func(sh *shard, token string, r record) {
 			if r.expiry <= now {
@@ -516,10 +641,10 @@ func (s *Store) removeExpired() {
 	)
 }
 
-// visit calls see for every record, with the shard's lock held, and between, with
-// no lock held, before each shard, after at most batch records, and at the end.
-// An error from between ends it. A map may change while it is ranged over, so the
-// lock can be let go in the middle of a shard of any size.
+// visit calls see for every record, with the shard's lock held. It calls between, with
+// no lock held, before each shard, after at most batch records, and at the end. An
+// error from between ends the visit. Go allows a map to change while it is ranged over,
+// so the lock can be released in the middle of a shard of any size.
 func (s *Store) visit(between func() error, see func(sh *shard, token string, r record)) error {
 	for i := range s.shards {
 		if err := between(); err != nil {
@@ -541,7 +666,7 @@ func (sh *shard) visit(between func() error, see func(sh *shard, token string, r
 			continue
 		}
 		sh.mu.Unlock()
-		// Without it, a waiting call could stay behind this goroutine for long.
+		// Otherwise this goroutine could take the lock again before a waiting call does.
 		runtime.Gosched()
 		if err := between(); err != nil {
 			return err

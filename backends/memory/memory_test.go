@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,13 +17,14 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"go.uber.org/goleak"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/memory"
 	"github.com/samesid/samesid/backends/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// open makes a store that is closed with the test.
+// open returns a store that is closed when the test ends.
 func open(tb testing.TB, opts memory.Options) *memory.Store {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -60,16 +62,13 @@ func TestContract(t *testing.T) {
 		"much clean-up": {CleanupInterval: 300 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			storetest.Run(t, storetest.Harness{
-				New:     func(t *testing.T) scs.CtxStore { return open(t, opts) },
-				Without: []string{"Rename"},
-			})
+			storetest.Run(t, storetest.Harness{New: func(t *testing.T) scs.CtxStore { return open(t, opts) }})
 		})
 	}
 }
 
 func TestContractAfterClose(t *testing.T) {
-	storetest.Run(t, storetest.Harness{Without: []string{"Rename"}, New: func(t *testing.T) scs.CtxStore {
+	storetest.Run(t, storetest.Harness{New: func(t *testing.T) scs.CtxStore {
 		s := memory.New(memory.Options{})
 		for range 2 {
 			if err := s.Close(); err != nil {
@@ -81,18 +80,164 @@ func TestContractAfterClose(t *testing.T) {
 }
 
 func TestCloseEndsCleanup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memory.New(memory.Options{CleanupInterval: time.Second})
+		commit(t, s, "before", time.Millisecond)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		commit(t, s, "after", time.Millisecond)
+		time.Sleep(time.Hour)
+		commit(t, s, "much later", time.Hour)
+		time.Sleep(time.Minute)
+		if n := s.Stored(); n != 3 {
+			t.Errorf("%d records are stored, want all 3: the store is closed", n)
+		}
+	})
+}
+
+// A store has no goroutine except while a clean-up runs, and an empty store has no
+// timer, so nobody has to close it.
+func TestNoGoroutineStays(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	s := memory.New(memory.Options{})
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
+	goroutines := runtime.NumGoroutine()
+	var freed atomic.Int64
+	for i := range 100 {
+		interval := 20 * time.Millisecond
+		if i%4 == 1 {
+			interval = time.Hour
+		}
+		s := memory.New(memory.Options{CleanupInterval: interval})
+		runtime.AddCleanup(s, func(int) { freed.Add(1) }, i)
+		switch i % 4 {
+		case 0:
+			continue // never used
+		case 1:
+			// A closed store has no timer, whatever it holds.
+			if i%8 == 1 {
+				commit(t, s, "before", time.Hour)
+			}
 			if err := s.Close(); err != nil {
-				t.Error(err)
+				t.Fatal(err)
+			}
+			commit(t, s, "after", time.Hour)
+			continue
+		}
+		commit(t, s, "expires", time.Millisecond)
+		commit(t, s, "deleted", time.Hour)
+		if err := s.Delete("deleted"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := runtime.NumGoroutine(); n > goroutines+50 {
+		t.Errorf("%d goroutines for 100 stores", n-goroutines)
+	}
+	for deadline := time.Now().Add(20 * time.Second); freed.Load() < 100 && time.Now().Before(deadline); {
+		runtime.GC()
+		time.Sleep(time.Millisecond)
+	}
+	if n := freed.Load(); n != 100 {
+		t.Errorf("%d of 100 stores are freed that nobody has closed", n)
+	}
+	goleak.VerifyNone(t, before)
+}
+
+func TestCleanupStopsAndStartsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, memory.Options{CleanupInterval: time.Minute})
+		unused := s.Armed()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if unused || s.Armed() {
+			t.Error("a store that never had a record has a timer")
+		}
+		for round := range 3 {
+			commit(t, s, "short", 30*time.Second)
+			commit(t, s, "long", 150*time.Second)
+			for n, want := range []int{2, 1, 1, 0} {
+				if got := s.Stored(); got != want || !s.Armed() {
+					t.Errorf("round %d, after %d minutes: %d records are stored, want %d; a timer: %t", round, n, got, want, s.Armed())
+				}
+				if n == 2 {
+					time.Sleep(time.Minute - time.Nanosecond)
+					synctest.Wait()
+					if got := s.Stored(); got != 1 || !s.Armed() {
+						t.Errorf("round %d, before the last clean-up: %d records are stored; a timer: %t", round, got, s.Armed())
+					}
+					time.Sleep(time.Nanosecond)
+					synctest.Wait()
+					break
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+			}
+			if s.Stored() != 0 || s.Armed() {
+				t.Errorf("round %d: %d records are left; a timer: %t", round, s.Stored(), s.Armed())
+			}
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if s.Armed() {
+				t.Errorf("round %d: an empty store has a timer", round)
+			}
+		}
+	})
+}
+
+// A record is cleaned up whichever method wrote it to an empty store.
+func TestEveryWriteIsCleanedUp(t *testing.T) {
+	for name, write := range map[string]func(s *memory.Store, soon time.Time) error{
+		"Commit": func(s *memory.Store, soon time.Time) error { return s.Commit("id", nil, soon) },
+		"Swap": func(s *memory.Store, soon time.Time) error {
+			_, _, err := s.Swap(context.Background(), "id", nil, []byte("data"), soon)
+			return err
+		},
+		"Move": func(s *memory.Store, soon time.Time) error {
+			err := s.Commit("old", nil, soon)
+			_, _, moveErr := s.Move(context.Background(), []contract.Record{{Token: "old", Data: []byte{}}}, "id", nil, soon)
+			return errors.Join(err, moveErr)
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := open(t, memory.Options{})
+			for range 3 {
+				if err := write(s, time.Now().Add(time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				if n := s.Stored(); n != 1 {
+					t.Errorf("%s: %d records are stored, want 1", name, n)
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if n := s.Stored(); n != 0 {
+					t.Errorf("%s: %d records are stored after the clean-up", name, n)
+				}
+				time.Sleep(time.Hour)
 			}
 		})
 	}
-	wg.Wait()
-	goleak.VerifyNone(t, before)
+}
+
+// A store that holds records has a timer, even if a clean-up runs concurrently.
+func TestTimerBesideWriters(t *testing.T) {
+	s := open(t, memory.Options{CleanupInterval: time.Nanosecond})
+	for round := range 500_000 {
+		commit(t, s, "id", time.Hour)
+		// Between two clean-ups there is none for a moment.
+		for deadline := time.Now().Add(time.Second); !s.Armed(); runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatalf("round %d: a record is stored, and no clean-up is to come", round)
+			}
+		}
+		if err := s.Delete("id"); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestExpiryAtTheInstant(t *testing.T) {
@@ -193,8 +338,8 @@ func TestCloseCutsCleanupShort(t *testing.T) {
 	})
 }
 
-// A visit lets go of a shard's lock while it is at it, and what happens meanwhile
-// must neither be undone nor counted wrong.
+// A visit releases a shard's lock repeatedly. Concurrent writes must neither be undone
+// nor counted wrong.
 func TestCleanupBesideWriters(t *testing.T) {
 	s := open(t, memory.Options{CleanupInterval: time.Microsecond})
 	var wg sync.WaitGroup
@@ -278,20 +423,171 @@ func TestBound(t *testing.T) {
 			t.Errorf("Swap of what is gone needs no room: %t, %v", swapped, err)
 		}
 
+		// A move works in a full store: it takes the place of an old record.
+		token := "299"
+		for n := range 10 {
+			to := fmt.Sprint("moved", n)
+			if err := move(s, token, "most", to, late); err != nil {
+				t.Fatal(err)
+			}
+			token = to
+		}
+		if stored, count := s.Stored(), s.Count(); stored != limit || count != limit {
+			t.Errorf("%d records are stored and %d counted after moves, want %d", stored, count, limit)
+		}
+		if err := s.Commit("new", nil, late); !errors.Is(err, memory.ErrFull) {
+			t.Errorf("a move has made room: %v", err)
+		}
+
 		for n, free := range []func() error{
 			func() error { return s.Delete("0") },
 			func() error { return s.Commit("1", nil, time.Now()) },
 			func() error { _, _, err := s.Swap(ctx, "2", []byte("most"), nil, late); return err },
+			func() error { _, _, err := s.Swap(ctx, "3", []byte("most"), []byte("most"), time.Now()); return err },
+			func() error { return move(s, "4", "most", "new", time.Now()) },
+			func() error { return move(s, "5", "most", "5", time.Now()) },
+			func() error { return merge(s, "new", late, "6", "7") },
+			func() error { return merge(s, "9", late, "8", "9") },
 		} {
 			if err := free(); err != nil {
 				t.Fatal(err)
 			}
 			commit(t, s, fmt.Sprint("new", n), time.Hour)
 			if err := s.Commit("another", nil, late); !errors.Is(err, memory.ErrFull) {
-				t.Errorf("one place was free, and a second session took it: %v", err)
+				t.Errorf("%d: one place was free, and a second session took it: %v", n, err)
 			}
 		}
 	})
+}
+
+// A move replaces an expired record of its target.
+func TestBoundMoveToExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, memory.Options{MaxSessions: 3, CleanupInterval: -1})
+		late := time.Now().Add(time.Hour)
+		commit(t, s, "id", time.Hour)
+		commit(t, s, "expired", time.Second)
+		commit(t, s, "beside", time.Hour)
+		time.Sleep(2 * time.Second)
+		if err := move(s, "id", "id", "expired", late); err != nil {
+			t.Fatal(err)
+		}
+		if stored, count := s.Stored(), s.Count(); stored != 2 || count != 2 {
+			t.Errorf("%d records are stored and %d counted, want 2", stored, count)
+		}
+	})
+}
+
+// A concurrent new session must not take the place that a move frees for a moment;
+// otherwise the moved session would be lost.
+func TestBoundBesideMoves(t *testing.T) {
+	const limit = 8
+	s := open(t, memory.Options{MaxSessions: limit})
+	late := time.Now().Add(time.Hour)
+	for i := range limit {
+		commit(t, s, fmt.Sprint(i), time.Hour)
+	}
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	wg.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			for range 100 {
+				if s.Reserve() {
+					t.Error("a session could take the place of one that was moved")
+					return
+				}
+			}
+			if n := s.Count(); n != limit {
+				t.Errorf("%d places are taken, want all %d", n, limit)
+				return
+			}
+		}
+	})
+	var movers sync.WaitGroup
+	for w := range 2 {
+		movers.Go(func() {
+			for i := range 20_000 {
+				from, to := fmt.Sprint(w), fmt.Sprint("moved", w)
+				if i%2 == 1 {
+					from, to = to, from
+				}
+				if err := move(s, from, fmt.Sprint(w), to, late); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	movers.Wait()
+	close(done)
+	wg.Wait()
+}
+
+// Moves that need the same shards, in every order, wait for each other and not for
+// ever.
+func TestMovesDoNotDeadlock(t *testing.T) {
+	s := open(t, memory.Options{})
+	late := time.Now().Add(time.Hour)
+	var from []contract.Record
+	for _, token := range []string{"a", "b", "c"} {
+		commit(t, s, token, time.Hour)
+		from = append(from, contract.Record{Token: token, Data: []byte(token)})
+	}
+	var wg sync.WaitGroup
+	for w := range 3 {
+		wg.Go(func() {
+			two := []contract.Record{from[w], from[(w+1)%3]}
+			for range 100_000 {
+				if _, moved, err := s.Move(context.Background(), two, from[(w+2)%3].Token, nil, late); moved || err != nil {
+					t.Error("moved to what was there all the time", err)
+					return
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		wg.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("the moves wait for each other")
+	}
+}
+
+func move(s *memory.Store, token, data, to string, expiry time.Time) error {
+	from := []contract.Record{{Token: token, Data: []byte(data)}}
+	current, moved, err := s.Move(context.Background(), from, to, []byte(data), expiry)
+	if err == nil && !moved {
+		return fmt.Errorf("%s was not moved to %s, current %q", token, to, current)
+	}
+	return err
+}
+
+// merge moves sessions, all with the data "most", to one.
+func merge(s *memory.Store, to string, expiry time.Time, tokens ...string) error {
+	var from []contract.Record
+	for _, token := range tokens {
+		from = append(from, contract.Record{Token: token, Data: []byte("most")})
+	}
+	current, moved, err := s.Move(context.Background(), from, to, []byte("most"), expiry)
+	if err == nil && !moved {
+		return fmt.Errorf("%q were not moved to %s, current %q", tokens, to, current)
+	}
+	return err
+}
+
+func TestString(t *testing.T) {
+	if got := fmt.Sprint(open(t, memory.Options{})); got != "memory store" {
+		t.Errorf("String gave %q", got)
+	}
 }
 
 func TestBoundDefault(t *testing.T) {
@@ -314,7 +610,7 @@ func TestNoBound(t *testing.T) {
 	}
 }
 
-// Without clean-up the expired records are still found when their room is needed.
+// Without clean-up, a full store still finds expired records to remove.
 func TestBoundLooksForExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 900
@@ -407,7 +703,8 @@ func TestRangeOnce(t *testing.T) {
 	}
 }
 
-// What a page holds is seen; what was cleared behind it is not.
+// Range sees the records of its current page, and none of those that were cleared
+// beyond it.
 func TestRangeBesideClear(t *testing.T) {
 	s := open(t, memory.Options{})
 	for i := range 200_000 {
@@ -427,7 +724,7 @@ func TestRangeBesideClear(t *testing.T) {
 	}
 }
 
-// An expiry that does not fit in nanoseconds is kept as the last one that does.
+// An expiry that does not fit in nanoseconds is stored as the last one that does.
 func TestFindExpiryClamps(t *testing.T) {
 	s := open(t, memory.Options{})
 	for _, far := range []time.Time{
@@ -454,13 +751,16 @@ func TestErrorTexts(t *testing.T) {
 		"memory: find: context canceled":           func() error { _, _, err := s.FindCtx(ctx, "id"); return err },
 		"memory: find expiry: context canceled":    func() error { _, _, _, err := s.FindExpiry(ctx, "id"); return err },
 		"memory: find and touch: context canceled": func() error { _, _, err := s.FindTouch(ctx, "id", now); return err },
-		"memory: touch: context canceled":          func() error { _, err := s.Touch(ctx, "id", now); return err },
-		"memory: commit: context canceled":         func() error { return s.CommitCtx(ctx, "id", nil, now) },
-		"memory: swap: context canceled":           func() error { _, _, err := s.Swap(ctx, "id", nil, nil, now); return err },
-		"memory: delete: context canceled":         func() error { return s.DeleteCtx(ctx, "id") },
-		"memory: range: context canceled":          func() error { _, err := s.AllCtx(ctx); return err },
-		"memory: len: context canceled":            func() error { _, err := s.Len(ctx); return err },
-		"memory: clear: context canceled":          func() error { return s.Clear(ctx) },
+		"memory: move: context canceled": func() error {
+			_, _, err := s.Move(ctx, []contract.Record{{Token: "id", Data: []byte("data")}}, "new", nil, now)
+			return err
+		},
+		"memory: commit: context canceled": func() error { return s.CommitCtx(ctx, "id", nil, now) },
+		"memory: swap: context canceled":   func() error { _, _, err := s.Swap(ctx, "id", nil, nil, now); return err },
+		"memory: delete: context canceled": func() error { return s.DeleteCtx(ctx, "id") },
+		"memory: range: context canceled":  func() error { _, err := s.AllCtx(ctx); return err },
+		"memory: len: context canceled":    func() error { _, err := s.Len(ctx); return err },
+		"memory: clear: context canceled":  func() error { return s.Clear(ctx) },
 	} {
 		if err := call(); err == nil || err.Error() != want {
 			t.Errorf("error %v, want %s", err, want)
@@ -471,7 +771,8 @@ func TestErrorTexts(t *testing.T) {
 func TestAllocations(t *testing.T) {
 	s := open(t, memory.Options{})
 	ctx, late := t.Context(), time.Now().Add(time.Hour)
-	token, data := strings.Repeat("k", 43), make([]byte, 200)
+	token, data, other := strings.Repeat("k", 43), make([]byte, 200), make([]byte, 201)
+	swap := func(old, new []byte) error { _, _, err := s.Swap(ctx, token, old, new, late); return err }
 	for _, tt := range []struct {
 		name string
 		want float64
@@ -481,8 +782,15 @@ func TestAllocations(t *testing.T) {
 		{"Find", 1, func() error { _, _, err := s.FindCtx(ctx, token); return err }},
 		{"FindTouch", 1, func() error { _, _, err := s.FindTouch(ctx, token, late); return err }},
 		{"FindExpiry", 1, func() error { _, _, _, err := s.FindExpiry(ctx, token); return err }},
-		{"Touch", 0, func() error { _, err := s.Touch(ctx, token, late); return err }},
-		{"Swap", 1, func() error { _, _, err := s.Swap(ctx, token, data, data, late); return err }},
+		{"Touch", 0, func() error { return swap(data, data) }},
+		{"Swap", 2, func() error { return errors.Join(swap(data, other), swap(other, data)) }},
+		{"Move", 1, func() error {
+			_, moved, err := s.Move(ctx, []contract.Record{{Token: token, Data: data}}, token, data, late)
+			if !moved {
+				t.Error("Move has not moved")
+			}
+			return err
+		}},
 		{"Delete", 0, func() error { return s.DeleteCtx(ctx, "unknown") }},
 		{"Find nothing", 0, func() error { _, _, err := s.FindCtx(ctx, "unknown"); return err }},
 	} {
@@ -496,17 +804,20 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// A store must not hold on to the string it is called with, which may be a small
-// part of a request, nor let its caller hold on to a record.
+// A store must not retain its caller's string, which may be a small part of a
+// request, nor let its caller retain the memory of a record.
 func TestTokenIsNotKept(t *testing.T) {
 	s := open(t, memory.Options{})
 	ctx, late, data := t.Context(), time.Now().Add(time.Hour), []byte("data")
 	calls := []func(token string) error{
 		func(token string) error { return s.Commit(token, data, late) },
 		func(token string) error { return s.Commit(token, data, late) },
-		func(token string) error { _, err := s.Touch(ctx, token, late); return err },
 		func(token string) error { _, _, err := s.FindTouch(ctx, token, late); return err },
 		func(token string) error { _, _, err := s.Swap(ctx, token, data, data, late); return err },
+		func(token string) error { _, _, err := s.Swap(ctx, token, data, []byte("other"), late); return err },
+		func(token string) error { return move(s, token, "other", "new", late) },
+		func(token string) error { return move(s, "new", "other", token, late) },
+		func(token string) error { return move(s, token, "other", token, late) },
 		func(token string) error { return s.Delete(token) },
 		func(token string) error { _, _, err := s.Swap(ctx, token, nil, data, late); return err },
 	}

@@ -4,16 +4,18 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// BenchmarkStore measures the calls of a request, 32 at a time over 5,000
-// sessions, on a server that waits for its disk; "floor" is the one prepared
-// statement that each cannot do without.
+// BenchmarkStore measures the calls of a request, 32 concurrently over 5,000
+// sessions, on a server that waits for its disk. "floor" is the one prepared
+// statement that each call needs at least.
 func BenchmarkStore(b *testing.B) {
 	server := testserver.StartPostgres(b, "fsync=on", "full_page_writes=on")
 	ctx, late := context.Background(), inAnHour()
@@ -22,7 +24,7 @@ func BenchmarkStore(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	data := bytes.Repeat([]byte("x"), 200)
+	data, other := bytes.Repeat([]byte("x"), 200), bytes.Repeat([]byte("y"), 200)
 	tokens := make([]string, 5000)
 	for i := range tokens {
 		tokens[i] = fmt.Sprintf("%043d", i)
@@ -56,7 +58,17 @@ func BenchmarkStore(b *testing.B) {
 			return updates.QueryRowContext(ctx, token, late).Scan(&got)
 		}},
 		{"findtouch", func(token string) error { _, _, err := s.FindTouch(ctx, token, late); return err }},
-		{"swap", func(token string) error { _, _, err := s.Swap(ctx, token, data, data, late); return err }},
+		{"touch", func(token string) error { _, _, err := s.Swap(ctx, token, data, data, late); return err }},
+		{"swap there and back", func(token string) error {
+			_, _, err := s.Swap(ctx, token, data, other, late)
+			_, _, backErr := s.Swap(ctx, token, other, data, late)
+			return errors.Join(err, backErr)
+		}},
+		{"move there and back", func(token string) error {
+			_, _, err := s.Move(ctx, []contract.Record{{Token: token, Data: data}}, token+"x", data, late)
+			_, _, backErr := s.Move(ctx, []contract.Record{{Token: token + "x", Data: data}}, token, data, late)
+			return errors.Join(err, backErr)
+		}},
 		{"commit", func(token string) error { return s.CommitCtx(ctx, token, data, late) }},
 	} {
 		b.Run(bb.name, func(b *testing.B) {

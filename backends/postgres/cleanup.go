@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// cleanupBatch is small enough for a statement that holds nobody up.
+// cleanupBatch keeps each statement short, so that it blocks nobody for long.
 const cleanupBatch = 1000
 
-// runCleanup deletes expired sessions now and then until ctx ends.
+// runCleanup deletes expired sessions periodically until ctx ends.
 func (s *Store) runCleanup(ctx context.Context, interval time.Duration) {
 	defer close(s.cleanupDone)
 	timer := time.NewTimer(jitter(interval))
@@ -34,13 +34,13 @@ func (s *Store) runCleanup(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// deleteExpired deletes in batches, the oldest first, until there is no full one
-// left. Rows that somebody else has locked, such as another instance's clean-up,
-// are left to them, so that nobody waits for anybody.
+// deleteExpired deletes expired sessions in batches, oldest first, until a batch is
+// not full. It skips rows that another transaction, such as another instance's
+// clean-up, has locked, so that neither waits for the other.
 //
-// Each batch begins where the last one ended: beside a long transaction, such as
-// a backup, the index still has all that was deleted, and to pass it each time
-// would take time that grows with the square of its number.
+// Each batch begins where the last one ended. During a long transaction, such as a
+// backup, the index keeps all deleted rows, and scanning them again for each batch
+// would take quadratic time.
 func (s *Store) deleteExpired(ctx context.Context) (deleted int64, err error) {
 	from := "-infinity"
 	for {

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// dialer makes connections on which no answer is awaited forever. When a context
-// ends, the driver asks the server to cancel the statement and waits for its
-// answer, which from a server that can't be reached any more would never come.
+// dialer makes connections with a limit on the wait for an answer. When a context ends,
+// the driver asks the server to cancel the statement and waits for the answer. Without a
+// limit, it would wait forever for a server that has become unreachable.
 type dialer struct {
 	net.Dialer
-	limit atomic.Int64 // from a statement to the end of its answer, a time.Duration; 0 is none
+	limit atomic.Int64 // a time.Duration, from a statement to the end of its answer; 0 is no limit
 }
 
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -23,7 +23,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	return &conn{Conn: c, dialer: d}, nil
 }
 
-// DialTimeout is what the driver requires, and leaves for DialContext.
+// DialTimeout implements pq.Dialer. The driver calls DialContext instead.
 func (d *dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -33,7 +33,7 @@ func (d *dialer) DialTimeout(network, address string, timeout time.Duration) (ne
 type conn struct {
 	net.Conn
 	dialer *dialer
-	ready  bool // the driver has ended its own deadline, that of connecting
+	ready  bool // the driver has connected, and cleared its own deadline
 }
 
 func (c *conn) SetDeadline(t time.Time) error {
@@ -41,11 +41,11 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.Conn.SetDeadline(t)
 }
 
-// Write begins the time for the whole answer. A read does not begin it anew, or
-// an answer that comes in drops would have no end.
+// Write starts the timeout for the whole answer. A read does not restart it, as an answer
+// that arrives byte by byte could then take forever.
 func (c *conn) Write(b []byte) (int, error) {
 	if limit := time.Duration(c.dialer.limit.Load()); c.ready && limit > 0 {
-		// If it fails, so does the write.
+		// If this fails, so does the write.
 		_ = c.Conn.SetDeadline(time.Now().Add(limit))
 	}
 	return c.Conn.Write(b)

@@ -9,7 +9,7 @@ import (
 	"github.com/lib/pq"
 )
 
-// The SQLSTATEs that mean something to a store.
+// The SQLSTATEs that a store handles.
 const (
 	codeSerializationFailure = "40001"
 	codeDeadlockDetected     = "40P01"
@@ -28,23 +28,23 @@ func sqlState(err error) string {
 	return ""
 }
 
-// clean makes err one that can be logged whole, and one that says so if it was
-// the context that ended the call: the driver reports the server's answer to a
-// cancellation instead.
+// clean returns an error without session data, so that it can be logged. If ctx has
+// ended, it returns ctx's error, because the driver reports only the server's answer
+// to the cancellation.
 func clean(ctx context.Context, err error) error {
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return ctxErr
 	}
 	var pqErr *pq.Error
 	if errors.As(err, &pqErr) {
-		// These hold the row's key and parts of its data.
+		// These may contain the row's key and parts of its data.
 		pqErr.Detail, pqErr.Where = "", ""
 	}
 	return err
 }
 
-// dsnError says what is wrong with a DSN without a word of its values, any of
-// which may be a part of a password that was not escaped.
+// dsnError describes what is wrong with a DSN. It quotes none of the DSN's values, as
+// any of them may be part of an unescaped password.
 func dsnError(err error) error {
 	text, ok := strings.CutPrefix(err.Error(), "pq: ")
 	if !ok {

@@ -2,21 +2,20 @@ package postgres
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/samesid/samesid/internal/refusal"
 )
 
-// Layout names the table and columns that the sessions are kept in.
+// Layout selects the table and the columns of the sessions.
 type Layout string
 
 // The layouts. The zero value is LayoutSCS. The connect-* tables hold Express's
-// JSON records, and Express may read and write them at the same time; in them a
-// column may also be jsonb in place of json, and a timestamp with or without
-// time zone.
+// JSON records, and Express may read and write them concurrently. Their sess column
+// may also be jsonb, and their timestamps may be with or without time zone.
 const (
 	// LayoutSCS is the table of scs's postgresstore:
 	// sessions(token text, data bytea, expiry timestamptz).
@@ -33,71 +32,71 @@ const (
 	LayoutConnectSessionKnex Layout = "connect-session-knex"
 )
 
-// Options say where the sessions are and how the store works. The zero value
-// is scs's table, found through the search_path, which must exist.
+// Options configure a store. The zero value uses scs's table, which is resolved through
+// the search_path and must exist.
 type Options struct {
-	// Layout of the table. Zero value: LayoutSCS.
+	// Layout is the format of table and records. Zero value: LayoutSCS.
 	Layout Layout
 
-	// SchemaName of the table. Zero value: the table is found through the
-	// connection's search_path. connect-pg-simple: schemaName.
+	// SchemaName is the table's schema. Zero value: the table is resolved through
+	// the connection's search_path. connect-pg-simple: schemaName.
 	SchemaName string
 
-	// TableName is case-sensitive and may hold any character. Zero value: the
-	// layout's own. connect-pg-simple and connect-session-knex: tableName.
+	// TableName is the table's name. It is case-sensitive and may contain any
+	// character. Zero value: the layout's own. connect-pg-simple and
+	// connect-session-knex: tableName.
 	TableName string
 
-	// SIDFieldName is the column of the session's id, for
-	// LayoutConnectSessionKnex alone. Zero value: "sid".
+	// SIDFieldName is the column of the session's id; only for
+	// LayoutConnectSessionKnex. Zero value: "sid".
 	// connect-session-knex: sidFieldName.
 	SIDFieldName string
 
-	// CreateTable makes the table and its index on the expiry if they are not
-	// there. Zero value: false, so that a missing table is an error.
-	// connect-pg-simple: createTableIfMissing, connect-session-knex:
-	// createTable.
+	// CreateTable creates the table, and its index on the expiry, if they are
+	// missing. Zero value: false; a missing table is an error. connect-pg-simple:
+	// createTableIfMissing, connect-session-knex: createTable.
 	CreateTable bool
 
-	// CleanupInterval is how often expired sessions are deleted; each pause is
-	// between half and one and a half of it, so that instances don't all start
-	// at once. Zero value: 15 minutes. Negative: never. connect-pg-simple:
+	// CleanupInterval is the mean time between two deletions of expired sessions.
+	// Each pause is random, from 0.5 to 1.5 times the interval, so that instances
+	// don't run at once. Zero value: 15 minutes. Negative: never. connect-pg-simple:
 	// pruneSessionInterval, connect-session-knex: cleanupInterval.
 	CleanupInterval time.Duration
 
-	// Timeout limits each call to the store, and each page of one that pages;
-	// waiting for a free connection counts. Zero value: 5 seconds. Negative: no
-	// limit but the context's.
+	// Timeout limits each call to the store, and each page of a call that reads
+	// pages. The wait for a free connection counts. Zero value: 5 seconds.
+	// Negative: only the context limits a call.
 	Timeout time.Duration
 
-	// Logger gets the clean-up's errors and a warning for a table that will
-	// work badly. Zero value: slog.Default().
+	// Logger receives the errors of the clean-up, and warnings about the table. Zero
+	// value: slog.Default().
 	Logger *slog.Logger
 
-	// The fields below are for Open alone.
+	// The fields below are for Open; New rejects them.
 
-	// MaxOpenConns limits the connections. Zero value: 20.
+	// MaxOpenConns is the maximum number of open connections. Zero value: 20.
 	MaxOpenConns int
 
-	// MaxIdleConns is how many connections stay open without work. Zero value:
-	// as many as MaxOpenConns, since opening one costs more than keeping it.
+	// MaxIdleConns is the maximum number of idle connections. Zero value:
+	// MaxOpenConns, because opening a connection costs more than keeping it.
 	MaxIdleConns int
 
-	// ConnMaxIdleTime closes a connection that had no work for this long. Zero
+	// ConnMaxIdleTime is the time after which an idle connection is closed. Zero
 	// value: 5 minutes.
 	ConnMaxIdleTime time.Duration
 
-	// ConnMaxLifetime closes a connection at this age, so that the pool follows
-	// a server that has moved. Zero value: 1 hour.
+	// ConnMaxLifetime is the age at which a connection is closed, so that the pool
+	// follows a server that has moved. Zero value: 1 hour.
 	ConnMaxLifetime time.Duration
 
 	// ConnectTimeout limits the opening of a connection. Zero value: the DSN's
 	// connect_timeout, or else 5 seconds.
 	ConnectTimeout time.Duration
 
-	// SSLMode, SSLRootCert, SSLCert and SSLKey take the place of the DSN's
-	// sslmode ("disable", "prefer", "require", "verify-ca", "verify-full"),
-	// sslrootcert, sslcert and sslkey: the last three are paths of PEM files.
-	// Zero value: what the DSN says, which without an sslmode is "require".
+	// SSLMode, SSLRootCert, SSLCert and SSLKey override the DSN's sslmode
+	// ("disable", "prefer", "require", "verify-ca" or "verify-full"), sslrootcert,
+	// sslcert and sslkey; the last three are paths of PEM files. Zero value: the
+	// DSN's; without an sslmode it is "require".
 	SSLMode, SSLRootCert, SSLCert, SSLKey string
 }
 
@@ -109,28 +108,36 @@ const (
 	defaultConnMaxLifetime = time.Hour
 	defaultConnectTimeout  = 5 * time.Second
 
-	// maxName is how many bytes of a name Postgres keeps; it cuts off the rest.
+	// maxName is the length, in bytes, to which Postgres truncates a name.
 	maxName = 63
 )
 
-// check returns o with its defaults, or an error that names each bad field.
-func (o Options) check() (Options, error) {
-	var errs []error
-	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("postgres: Options."+format, args...))
-	}
+// Validate returns an error that names every field that Open would reject, and the fix.
+// It neither connects to the server nor reads a file.
+func (o Options) Validate() error {
+	_, err := o.withDefaults()
+	return err
+}
+
+// refusals returns an empty list of errors about Options.
+func refusals() refusal.List { return refusal.List{Package: "postgres", Struct: "Options"} }
+
+// withDefaults returns a copy with the defaults filled in, or Validate's error. Open
+// itself sets the defaults of its own fields, since some of them depend on the DSN.
+func (o Options) withDefaults() (Options, error) {
+	r := refusals()
 
 	o.Layout = cmp.Or(o.Layout, LayoutSCS)
 	l, ok := layouts[o.Layout]
 	if !ok {
-		bad("Layout: %q is unknown; use %q, %q or %q", o.Layout, LayoutSCS, LayoutConnectPgSimple, LayoutConnectSessionKnex)
+		r.Add("Layout", "%q is unknown; use %q, %q or %q", o.Layout, LayoutSCS, LayoutConnectPgSimple, LayoutConnectSessionKnex)
 	}
 	if o.SIDFieldName != "" {
 		switch {
 		case o.Layout != LayoutConnectSessionKnex:
-			bad("SIDFieldName: only Options.Layout %q has it; leave it empty", LayoutConnectSessionKnex)
+			r.Add("SIDFieldName", "only Options.Layout %q has it; leave it empty", LayoutConnectSessionKnex)
 		case o.SIDFieldName == l.data, o.SIDFieldName == l.expiry:
-			bad("SIDFieldName: %q is another column of the table; use another name", o.SIDFieldName)
+			r.Add("SIDFieldName", "%q is another column of the table; use another name", o.SIDFieldName)
 		}
 	}
 	for _, n := range []struct{ field, name string }{
@@ -138,9 +145,9 @@ func (o Options) check() (Options, error) {
 	} {
 		switch {
 		case !storable(n.name):
-			bad("%s: not a name that Postgres can hold; use UTF-8 without NUL bytes", n.field)
+			r.Add(n.field, "not a name that Postgres can hold; use UTF-8 without NUL bytes")
 		case len(n.name) > maxName:
-			bad("%s: longer than %d bytes, and Postgres would cut it; use a shorter name", n.field, maxName)
+			r.Add(n.field, "longer than %d bytes, and Postgres would cut it; use a shorter name", maxName)
 		}
 	}
 	for _, n := range []struct {
@@ -154,13 +161,13 @@ func (o Options) check() (Options, error) {
 		{"ConnectTimeout", int64(o.ConnectTimeout)},
 	} {
 		if n.n < 0 {
-			bad("%s: negative; leave it 0 for the default", n.field)
+			r.Add(n.field, "negative; leave it 0 for the default")
 		}
 	}
 	if open := cmp.Or(o.MaxOpenConns, defaultMaxOpenConns); open > 0 && o.MaxIdleConns > open {
-		bad("MaxIdleConns: %d is more than Options.MaxOpenConns, %d; lower it or raise that", o.MaxIdleConns, open)
+		r.Add("MaxIdleConns", "%d is more than Options.MaxOpenConns, %d; lower it or raise that", o.MaxIdleConns, open)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := r.Err(); err != nil {
 		return Options{}, err
 	}
 
@@ -173,9 +180,9 @@ func (o Options) check() (Options, error) {
 	return o, nil
 }
 
-// openOnly returns an error that names each set field that New can't honour.
+// openOnly returns an error that names each field that is set and is only for Open.
 func (o Options) openOnly() error {
-	var errs []error
+	r := refusals()
 	for _, f := range []struct {
 		field string
 		set   bool
@@ -191,13 +198,13 @@ func (o Options) openOnly() error {
 		{"SSLKey", o.SSLKey != ""},
 	} {
 		if f.set {
-			errs = append(errs, fmt.Errorf("postgres: Options.%s: is for Open; set it up on the *sql.DB given to New", f.field))
+			r.Add(f.field, "is for Open; set it up on the *sql.DB given to New")
 		}
 	}
-	return errors.Join(errs...)
+	return r.Err()
 }
 
-// storable says whether Postgres's text can hold s.
+// storable reports whether Postgres's text type can hold s.
 func storable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsRune(s, 0)
 }

@@ -1,43 +1,41 @@
 // Package postgres keeps sessions in PostgreSQL, in the table of scs's
-// postgresstore, of connect-pg-simple or of connect-session-knex, so that what
-// is there stays readable for whoever made it.
+// postgresstore, of connect-pg-simple or of connect-session-knex, so that the
+// program that created the table can still read it.
 //
-// The SQL is this package's own. postgresstore defines the default layout, and
-// the tests hold both to reading each other's rows, but each of its statements
-// would have had to be replaced: it takes no context, prepares nothing, which
-// costs lib/pq a second round trip for every call, and deletes all expired rows
-// in one statement.
+// The SQL is this package's own. postgresstore defines the default layout, and the
+// tests verify that each reads the other's rows. Its statements are not used because
+// they take no context, delete all expired rows at once, and are not prepared, which
+// costs lib/pq a second round trip for every call.
 //
 // # Time
 //
-// Whether a session has expired is decided by the server's clock alone, so all
-// processes that use this package agree on it. The expiry itself is computed by
-// the caller: a clock that is wrong by some seconds moves an expiry by as much,
-// and nothing else.
+// The server's clock alone decides whether a session has expired, so all processes
+// that use this package agree. The caller's clock computes the expiry: an error of
+// some seconds in it shifts expiries by as much, and has no other effect.
 //
-// connect-pg-simple's column expire has no time zone. Express writes it as local
-// time in the zone of its connection, which is the one set for the role, the
-// database or the server, in this order; so does this package. Both sides agree
-// unless one of them sets a zone for its own connections (TimeZone in the DSN,
-// options, or SET); New and Open then log a warning. In a zone with a summer time
-// an expiry within the hour that repeats in autumn is read as the later of the
-// two, by Express too; a database whose zone is UTC has no such hour.
+// connect-pg-simple's column expire has no time zone. Express writes it as local time
+// in the zone of its connection, which is set for the role, the database or the
+// server, in this order; so does this package. Both agree unless one of them sets a
+// zone for its own connections (TimeZone in the DSN, options, or SET). If this
+// package's connections have such a zone, New and Open log a warning. In a zone with
+// summer time, an expiry within the hour that repeats in autumn is read as the later
+// of the two, by Express too. A database in UTC has no such hour.
 //
-// A touch does not wait until the server's disk has it (synchronous_commit is off
-// for that statement): a crash of the server can take back the touches of its
-// last moments, so that a session ends as its use before that would have it. A
+// A touch (FindTouch, or a Swap that changes no bytes) does not wait for the server's
+// disk: synchronous_commit is off for that statement. A crash of the server can
+// undo its latest touches, so that a session expires as its earlier use implies. A
 // write of data always waits.
 //
 // # Connections
 //
-// A call on a store that Open made returns within about Options.Timeout and
-// Options.ConnectTimeout together, even from a server that has vanished without
-// closing its connections. The driver alone would wait until the operating
-// system gives such a connection up, so for a store made by New, give the
-// connector a Dialer whose connections have deadlines.
+// A call on a store that Open returned takes at most about Options.Timeout plus
+// Options.ConnectTimeout, even if the server vanishes without closing its
+// connections. The driver alone would wait until the operating system gives up such
+// a connection. For a store that New returned, give the connector a Dialer whose
+// connections have deadlines.
 //
 // Statements are prepared once on each connection. A pooler between this package
-// and the server must keep prepared statements (PgBouncer: session pooling, or
+// and the server must support prepared statements (PgBouncer: session pooling, or
 // max_prepared_statements).
 package postgres
 
@@ -51,19 +49,35 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
+	"github.com/alexedwards/scs/v2"
 	"github.com/lib/pq"
+
+	"github.com/samesid/samesid/backends/contract"
+)
+
+var (
+	_ scs.CtxStore          = (*Store)(nil)
+	_ scs.IterableStore     = (*Store)(nil)
+	_ scs.IterableCtxStore  = (*Store)(nil)
+	_ contract.FindToucher  = (*Store)(nil)
+	_ contract.FindExpirer  = (*Store)(nil)
+	_ contract.Swapper      = (*Store)(nil)
+	_ contract.Mover        = (*Store)(nil)
+	_ contract.Ranger       = (*Store)(nil)
+	_ contract.JSONRecorder = (*Store)(nil)
 )
 
 // Store is an scs.CtxStore on a table. It is safe for concurrent use.
 //
-// Each call means the same at any default isolation level of the role or
-// database. A token that the table's column cannot hold is absent to every call
-// that reads, moves or deletes, and an error to one that would write it.
+// Each call works the same at any default isolation level of the role or database. A
+// token that the table's column can't hold counts as absent in calls that read, move
+// or delete it, and is an error in calls that would write it.
 type Store struct {
 	db     *sql.DB
 	ownsDB bool
@@ -77,8 +91,7 @@ type Store struct {
 	stmts      statements
 	prepared   []*sql.Stmt
 
-	// The sizes of a page of Range and of a batch of deletions.
-	page, batch int
+	page, batch int // the sizes of a page of Range and of a batch of deletions
 
 	stopCleanup context.CancelFunc
 	cleanupDone chan struct{}
@@ -87,15 +100,15 @@ type Store struct {
 
 // statements are prepared by database/sql on each connection that runs them.
 type statements struct {
-	find, findExpiry, findTouch, touch, commit, delete *sql.Stmt
-	rename, makeRoom                                   *sql.Stmt
-	swapCreate, swapReplace, swapDelete                *sql.Stmt
-	page, count, clear, deleteExpired                  *sql.Stmt
+	find, findExpiry, findTouch, commit, delete    *sql.Stmt
+	swapCreate, swapReplace, swapTouch, swapDelete *sql.Stmt
+	move, makeRoom, lock, findAll                  *sql.Stmt
+	page, count, clear, deleteExpired              *sql.Stmt
 }
 
-// New returns a store on db, which stays the caller's: Close leaves it open.
-// Options that are for Open alone are errors. ctx limits the start: finding or
-// creating the table, and preparing the statements.
+// New returns a store on the caller's db, which Close leaves open. Options that are
+// only for Open are errors. ctx limits the start: finding or creating the table, and
+// preparing the statements.
 func New(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 	if db == nil {
 		return nil, errors.New("postgres: New: the *sql.DB is nil; use Open to have one made from a DSN")
@@ -103,18 +116,18 @@ func New(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 	if err := opts.openOnly(); err != nil {
 		return nil, err
 	}
-	opts, err := opts.check()
+	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	return newStore(ctx, db, opts)
 }
 
-// Open returns a store with a connection pool of its own, which Close closes.
-// dsn is what lib/pq takes: a URL or key=value pairs, with the usual PG*
-// variables of the environment for what is missing in it. ctx limits the start.
+// Open returns a store with a connection pool of its own, which Close closes. dsn is
+// a DSN of lib/pq: a URL or key=value pairs. The usual PG* variables of the
+// environment supply what it lacks. ctx limits the start.
 func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
-	opts, err := opts.check()
+	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -146,14 +159,14 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	}
 	s.ownsDB = true
 	if opts.Timeout > 0 {
-		// Not before: building an index may take the server long. What a
-		// cancelled statement's answer takes is beyond the timeout.
+		// The limit applies only from here on, since building an index may take
+		// long. The answer to a cancellation comes after the timeout.
 		d.limit.Store(int64(opts.Timeout + cancelGrace))
 	}
 	return s, nil
 }
 
-// newStore takes options that have been checked.
+// newStore expects validated options.
 func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 	s := &Store{
 		db:      db,
@@ -172,7 +185,7 @@ func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 	}
 	s.close = sync.OnceValue(s.closeAll)
 	if opts.CleanupInterval > 0 {
-		// The clean-up lives as long as the store, not as long as its start.
+		// The clean-up must outlive ctx, which limits only the start.
 		cleanupCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 		s.stopCleanup, s.cleanupDone = stop, make(chan struct{})
 		go s.runCleanup(cleanupCtx, opts.CleanupInterval)
@@ -180,7 +193,7 @@ func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 	return s, nil
 }
 
-// prepareTable finds the table, and makes it if it is to.
+// prepareTable inspects the table, and creates it if Options.CreateTable is set.
 func (s *Store) prepareTable(ctx context.Context, opts Options) error {
 	columns, err := s.table.inspect(ctx, s.db)
 	if err == nil && opts.CreateTable && !s.table.complete(columns) {
@@ -212,7 +225,7 @@ func (s *Store) prepareTable(ctx context.Context, opts Options) error {
 	return nil
 }
 
-// warnTimeZone says so if this connection's time zone may not be the one of
+// warnTimeZone logs a warning if this connection's time zone may differ from that of
 // Express's connections.
 func (s *Store) warnTimeZone(ctx context.Context) error {
 	var zone, source string
@@ -234,22 +247,20 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 	case !s.JSONRecords():
 		isOld, newData = t.qData+" = $2", "$3"
 	case s.jsonb:
-		// The parameter is json, which every driver setting sends as text.
+		// The parameter has type json, which the driver sends as text in every setting.
 		isOld, newData = t.qData+" = $2::json::jsonb", "$3::json"
 	default:
 		// json has no equality, but keeps the text that was written.
 		isOld, newData = t.qData+"::text = $2", "$3::json"
 	}
-	// Always true, and for this statement alone: a touch that a crash of the
-	// server takes back moves an expiry and loses no data, so nobody waits for
-	// the disk.
+	// This condition is always true, and its setting holds for one transaction. A
+	// touch need not wait for the disk: if a crash undoes it, no data is lost.
 	const unsynced = "set_config('synchronous_commit', 'off', true) = 'off'"
 	names := strings.NewReplacer("{table}", t.q, "{id}", t.qID, "{data}", t.qData, "{expiry}", t.qExpiry,
 		"{old}", isOld, "{new}", newData, "{unsynced}", unsynced, "{expiryType}", s.expiryType)
 
-	// The casts to timestamptz make a parameter an instant, whatever the
-	// column's type: of a parameter that is a timestamp, Postgres would take
-	// the digits and drop the zone.
+	// The casts to timestamptz make a parameter an instant, whatever the column's
+	// type. For a parameter of type timestamp, Postgres would ignore the zone.
 	for _, p := range []struct {
 		stmt  **sql.Stmt
 		query string
@@ -259,22 +270,27 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 			FROM {table} WHERE {id} = $1 AND {expiry} > now()`},
 		{&s.stmts.findTouch, `UPDATE {table} SET {expiry} = $2::timestamptz
 			WHERE {id} = $1 AND {expiry} > now() AND {unsynced} RETURNING {data}`},
-		{&s.stmts.touch, `UPDATE {table} SET {expiry} = $2::timestamptz WHERE {id} = $1 AND {expiry} > now() AND {unsynced}`},
 		{&s.stmts.commit, `INSERT INTO {table} ({id}, {expiry}, {data}) VALUES ($1, $2::timestamptz, {new})
 			ON CONFLICT ({id}) DO UPDATE SET {data} = excluded.{data}, {expiry} = excluded.{expiry}`},
-		{&s.stmts.rename, `UPDATE {table} SET {id} = $2 WHERE {id} = $1 AND {expiry} > now()
-			AND NOT EXISTS (SELECT FROM {table} WHERE {id} = $2 AND {expiry} > now())`},
-		{&s.stmts.makeRoom, `DELETE FROM {table} WHERE {id} = $1 AND {expiry} <= now()`},
 		{&s.stmts.delete, `DELETE FROM {table} WHERE {id} = $1`},
 
-		// An update or delete that has to wait for another one looks at the
-		// row again as that one left it, so none of these acts on stale bytes.
+		// An update or delete that has waited for another one evaluates its
+		// condition again on the new row, so none of these acts on stale data.
 		{&s.stmts.swapCreate, `INSERT INTO {table} AS t ({id}, {expiry}, {data}) VALUES ($1, $2::timestamptz, {new})
 			ON CONFLICT ({id}) DO UPDATE SET {data} = excluded.{data}, {expiry} = excluded.{expiry}
 			WHERE t.{expiry} <= now()`},
 		{&s.stmts.swapReplace, `UPDATE {table} SET {data} = {new}, {expiry} = $4::timestamptz
 			WHERE {id} = $1 AND {old} AND {expiry} > now()`},
+		{&s.stmts.swapTouch, `UPDATE {table} SET {expiry} = $3::timestamptz
+			WHERE {id} = $1 AND {old} AND {expiry} > now() AND {unsynced}`},
 		{&s.stmts.swapDelete, `DELETE FROM {table} WHERE {id} = $1 AND {old} AND {expiry} > now()`},
+
+		{&s.stmts.move, `UPDATE {table} SET {id} = $5, {data} = {new}, {expiry} = $4::timestamptz
+			WHERE {id} = $1 AND {old} AND {expiry} > now()
+			AND NOT EXISTS (SELECT FROM {table} WHERE {id} = $5 AND {expiry} > now())`},
+		{&s.stmts.makeRoom, `DELETE FROM {table} WHERE {id} = $1 AND {expiry} <= now()`},
+		{&s.stmts.lock, `SELECT FROM {table} WHERE {id} = $1 AND {old} AND {expiry} > now() FOR UPDATE`},
+		{&s.stmts.findAll, `SELECT {id}, {data} FROM {table} WHERE {id} = ANY ($1) AND {expiry} > now()`},
 
 		{&s.stmts.page, `SELECT {id}, {data} FROM {table} WHERE {id} >= $1 AND {expiry} > now() ORDER BY {id} LIMIT $2`},
 		{&s.stmts.count, `SELECT count(*) FROM {table} WHERE {expiry} > now()`},
@@ -282,7 +298,7 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 			deleted AS (DELETE FROM {table} t USING gone WHERE t.{id} = gone.{id})
 			SELECT {id} FROM gone ORDER BY {id} DESC LIMIT 1`},
 
-		// By key and not by ctid, which is not unique in a partitioned table.
+		// This deletes by key, as ctid is not unique in a partitioned table.
 		{&s.stmts.deleteExpired, `WITH gone AS (SELECT {id}, {expiry} FROM {table}
 				WHERE {expiry} <= now() AND {expiry} >= $2::text::{expiryType}
 				ORDER BY {expiry} LIMIT $1 FOR UPDATE SKIP LOCKED),
@@ -299,9 +315,9 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 	return nil
 }
 
-// Close stops the clean-up, waits for it, and closes what Open opened: of a
-// store made by New, the database stays open. Calls after Close are errors.
-// Closing again does nothing.
+// Close stops the clean-up, waits for it, and closes the connection pool that Open
+// made. The db given to New stays open. Calls after Close return errors. A second
+// Close does nothing.
 func (s *Store) Close() error { return s.close() }
 
 func (s *Store) closeAll() error {
@@ -327,9 +343,8 @@ func (s *Store) closeStatements() error {
 	return err
 }
 
-// do runs fn, a single statement, within the timeout. It runs it again if the
-// server undid it in favour of another one, as an isolation level stricter than
-// the default does.
+// do runs fn, a single statement or transaction, within the timeout. It retries fn
+// after a deadlock or a serialization failure, for which the server has rolled it back.
 func (s *Store) do(ctx context.Context, op string, fn func(context.Context) error) error {
 	if s.timeout > 0 {
 		var cancel context.CancelFunc
@@ -361,11 +376,11 @@ func (s *Store) row(ctx context.Context, op string, stmt *sql.Stmt, args []any, 
 	return found, err
 }
 
-// exec runs a statement and says whether it changed a row.
+// exec runs a statement and reports whether it changed a row.
 func (s *Store) exec(ctx context.Context, op string, stmt *sql.Stmt, args ...any) (changed bool, err error) {
 	err = s.do(ctx, op, func(ctx context.Context) error {
 		if id, ok := args[0].(*sent); ok {
-			id.times = 0 // what was sent before was undone, and the server said so
+			id.times = 0 // a retry by do: the server has rolled back the earlier statement
 		}
 		result, err := stmt.ExecContext(ctx, args...)
 		if err != nil {
@@ -391,8 +406,8 @@ func (s *Store) find(ctx context.Context, op, token string) (data []byte, found 
 	return data, found, err
 }
 
-// FindExpiry returns the record of a live session and its expiry: no later than
-// the end of the year 9999, which stands for infinity too.
+// FindExpiry returns the record of a live session and its expiry. A later expiry
+// than the end of the year 9999, such as infinity, is returned as that date.
 func (s *Store) FindExpiry(ctx context.Context, token string) (data []byte, expiry time.Time, found bool, err error) {
 	if !storable(token) {
 		return nil, time.Time{}, false, nil
@@ -411,37 +426,8 @@ func (s *Store) FindTouch(ctx context.Context, token string, expiry time.Time) (
 	return data, found, err
 }
 
-// Touch sets the expiry of a live session.
-func (s *Store) Touch(ctx context.Context, token string, expiry time.Time) (found bool, err error) {
-	if !storable(token) {
-		return false, nil
-	}
-	return s.exec(ctx, "touch", s.stmts.touch, token, s.expiry(expiry))
-}
-
-// Rename gives a live record another token: see adapter.Renamer.
-func (s *Store) Rename(ctx context.Context, old, new string) (renamed bool, err error) {
-	const op = "rename"
-	if !storable(old) {
-		return false, nil
-	}
-	if err := s.checkToken(op, new); err != nil {
-		return false, err
-	}
-	for {
-		renamed, err = s.exec(ctx, op, s.stmts.rename, old, new)
-		if sqlState(err) != codeUniqueViolation {
-			return renamed, err
-		}
-		// The row in the way has expired, or was made since the statement began.
-		if expired, err := s.exec(ctx, op, s.stmts.makeRoom, new); !expired {
-			return false, err
-		}
-	}
-}
-
-// CommitCtx writes a record, whether there is one or not. In a connect-* layout
-// data that is not JSON is an error.
+// CommitCtx creates or overwrites a record. In a connect-* layout, data that is not
+// JSON is an error.
 func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
 	if err := s.checkToken("commit", token); err != nil {
 		return err
@@ -450,7 +436,7 @@ func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry
 	return err
 }
 
-// DeleteCtx deletes a record. That there is none is not an error.
+// DeleteCtx deletes a record. It is not an error if there is none.
 func (s *Store) DeleteCtx(ctx context.Context, token string) error {
 	if !storable(token) {
 		return nil
@@ -460,16 +446,16 @@ func (s *Store) DeleteCtx(ctx context.Context, token string) error {
 }
 
 // cancelGrace is how long the server may take to answer a cancellation before
-// the connection is given up.
+// the connection is closed.
 const cancelGrace = time.Second
 
-// swapTries is how often Swap tries again when the record that stood in its way
-// was gone, or was old again, by the time it was read.
+// swapTries is the number of tries of Swap and Move. They retry when the record that
+// prevented the write no longer does so by the time it is read.
 const swapTries = 100
 
-// sent is a token that counts how often a statement was sent with it. database/sql
-// sends one again, by another connection, when the first was lost before the
-// answer; what the first did is then what the second finds.
+// sent is a token that counts how often a statement was sent with it. When a
+// connection is lost before the answer, database/sql sends the statement again on
+// another one, which then sees the effect of the first.
 type sent struct {
 	token string
 	times int
@@ -481,15 +467,16 @@ func (s *sent) Value() (driver.Value, error) {
 	return s.token, nil
 }
 
-// Swap writes a record only if the store still holds the bytes old: nil for no
-// record. A new of nil deletes it. When swapped is false nothing was written,
-// and current holds what is there now, nil for nothing. In a jsonb column, which
-// doesn't keep the text, old is compared as JSON.
+// Swap writes a record only if it is still old: see contract.Swapper. In a jsonb
+// column, which does not keep the text, old is compared as JSON.
 //
-// When the server's answer is lost the write may have been done. If that can't be
-// found out, it is an error.
+// When the server's answer is lost, the write may have happened. If Swap can't
+// determine that, it returns an error.
 func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry time.Time) (current []byte, swapped bool, err error) {
-	const op = "swap"
+	return s.swap(ctx, "swap", token, old, new, expiry)
+}
+
+func (s *Store) swap(ctx context.Context, op, token string, old, new []byte, expiry time.Time) (current []byte, swapped bool, err error) {
 	if !storable(token) {
 		if old == nil && new != nil {
 			return nil, false, s.checkToken(op, token)
@@ -500,6 +487,7 @@ func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry 
 		current, _, err = s.find(ctx, op, token)
 		return current, false, err
 	}
+	touch := old != nil && new != nil && bytes.Equal(old, new)
 	for range swapTries {
 		id := &sent{token: token}
 		switch {
@@ -508,33 +496,204 @@ func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry 
 		case !s.comparable(old):
 		case new == nil:
 			swapped, err = s.exec(ctx, op, s.stmts.swapDelete, id, old)
+		case touch:
+			swapped, err = s.exec(ctx, op, s.stmts.swapTouch, id, old, s.expiry(expiry))
 		default:
 			swapped, err = s.exec(ctx, op, s.stmts.swapReplace, id, old, new, s.expiry(expiry))
 		}
 		if swapped || err != nil {
 			return nil, swapped, err
 		}
-		// A statement of its own: what stood in the way may have been
-		// committed after the first one began, which would not see it.
+		// This must be a separate statement. The one above would not see a record
+		// that was committed after it began.
 		current, found, err := s.find(ctx, op, token)
 		if err != nil {
 			return nil, false, err
 		}
-		if id.times > 1 {
+		same := found == (old != nil) && bytes.Equal(current, old)
+		if id.times > 1 && (!touch || !same) {
 			if found && new != nil && bytes.Equal(current, new) {
 				return nil, true, nil
 			}
-			return nil, false, errors.New("postgres: swap: the connection was lost, and it is not known whether the record was written")
+			return nil, false, lost(op)
 		}
-		if found != (old != nil) || found && !bytes.Equal(current, old) {
+		if !same {
 			return current, false, nil
 		}
 	}
-	return nil, false, fmt.Errorf("postgres: swap: the record changed to and fro %d times", swapTries)
+	return nil, false, toAndFro(op)
 }
 
-// comparable says whether old could be in the column at all: if not, comparing
-// with it would be an error of the server's.
+// Move replaces records by one, if each of them is still what the caller knows:
+// see contract.Mover. One record takes one statement, several take a transaction.
+// In a jsonb column the records are compared as JSON.
+//
+// When the server's answer is lost, the write may have happened. If Move can't
+// determine that, it returns an error.
+func (s *Store) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) (current [][]byte, moved bool, err error) {
+	const op = "move"
+	data = notNull(data)
+	inPlace := slices.ContainsFunc(from, func(r contract.Record) bool { return r.Token == to })
+	if inPlace && len(from) == 1 {
+		now, moved, err := s.swap(ctx, op, to, notNull(from[0].Data), data, expiry)
+		if moved || err != nil {
+			return nil, moved, err
+		}
+		return [][]byte{now}, false, nil
+	}
+	if !inPlace {
+		if err := s.checkToken(op, to); err != nil {
+			return nil, false, err
+		}
+	}
+	possible := !slices.ContainsFunc(from, func(r contract.Record) bool {
+		return !storable(r.Token) || !s.comparable(notNull(r.Data))
+	})
+	for range swapTries {
+		id := &sent{token: from[0].Token}
+		switch {
+		case !possible:
+		case len(from) == 1:
+			moved, err = s.exec(ctx, op, s.stmts.move, id, notNull(from[0].Data), data, s.expiry(expiry), to)
+			if sqlState(err) == codeUniqueViolation {
+				// The existing row has expired, or was created after the
+				// statement began; the next try sees it.
+				if _, err := s.exec(ctx, op, s.stmts.makeRoom, to); err != nil {
+					return nil, false, err
+				}
+				continue
+			}
+		default:
+			moved, err = s.merge(ctx, op, from, to, data, s.expiry(expiry), inPlace)
+		}
+		if moved || err != nil {
+			return nil, moved, err
+		}
+		current, target, err := s.findAll(ctx, op, from, to)
+		if err != nil {
+			return nil, false, err
+		}
+		if id.times > 1 {
+			if current[0] == nil && target != nil && bytes.Equal(target, data) {
+				return nil, true, nil
+			}
+			return nil, false, lost(op)
+		}
+		known := true
+		for i, r := range from {
+			known = known && current[i] != nil && bytes.Equal(current[i], r.Data)
+		}
+		if !known || target != nil && !inPlace {
+			return current, false, nil
+		}
+	}
+	return nil, false, toAndFro(op)
+}
+
+// merge moves several records in a transaction. It locks them in the order of their
+// tokens, so that concurrent merges of the same records don't deadlock.
+func (s *Store) merge(ctx context.Context, op string, from []contract.Record, to string, data []byte, expiry time.Time, inPlace bool) (moved bool, err error) {
+	if !inPlace {
+		// Without this check, two merges would deadlock if the target of each is
+		// a record that the other has locked.
+		if _, taken, err := s.find(ctx, op, to); taken || err != nil {
+			return false, err
+		}
+	}
+	sorted := slices.SortedFunc(slices.Values(from), func(a, b contract.Record) int { return strings.Compare(a.Token, b.Token) })
+	err = s.do(ctx, op, func(ctx context.Context) error {
+		moved = false
+		// At this level, each statement sees what was committed while the one
+		// before it waited.
+		tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		changed := func(stmt *sql.Stmt, args ...any) (bool, error) {
+			result, err := tx.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // ends with the transaction
+			if err != nil {
+				return false, err
+			}
+			n, err := result.RowsAffected()
+			return n > 0, err
+		}
+		for _, r := range sorted {
+			if known, err := changed(s.stmts.lock, r.Token, notNull(r.Data)); !known || err != nil {
+				return err
+			}
+		}
+		for _, r := range sorted {
+			if r.Token == to {
+				continue
+			}
+			if _, err := changed(s.stmts.delete, r.Token); err != nil {
+				return err
+			}
+		}
+		write := s.stmts.swapCreate
+		if inPlace {
+			write = s.stmts.commit
+		}
+		if written, err := changed(write, to, expiry, data); !written || err != nil {
+			return err
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+		moved = true
+		return nil
+	})
+	return moved, err
+}
+
+// findAll returns the live records of from, with nil for those that are gone, and that
+// of to. All are from one snapshot.
+func (s *Store) findAll(ctx context.Context, op string, from []contract.Record, to string) (current [][]byte, target []byte, err error) {
+	var tokens []string
+	for _, r := range from {
+		if storable(r.Token) {
+			tokens = append(tokens, r.Token)
+		}
+	}
+	if storable(to) {
+		tokens = append(tokens, to)
+	}
+	found := make(map[string][]byte)
+	err = s.do(ctx, op, func(ctx context.Context) error {
+		clear(found)
+		rows, err := s.stmts.findAll.QueryContext(ctx, pq.Array(tokens))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var token string
+			var data []byte
+			if err := rows.Scan(&token, &data); err != nil {
+				return err
+			}
+			found[token] = data
+		}
+		return rows.Err()
+	})
+	for _, r := range from {
+		current = append(current, found[r.Token])
+	}
+	return current, found[to], err
+}
+
+// lost returns the error of a write whose answer was lost.
+func lost(op string) error {
+	return fmt.Errorf("postgres: %s: the connection was lost, and it is not known whether the record was written", op)
+}
+
+func toAndFro(op string) error {
+	return fmt.Errorf("postgres: %s: the record changed back and forth %d times", op, swapTries)
+}
+
+// comparable reports whether the column could contain old. If it could not, the
+// server would reject the comparison.
 func (s *Store) comparable(old []byte) bool {
 	switch {
 	case s.jsonb:
@@ -546,11 +705,11 @@ func (s *Store) comparable(old []byte) bool {
 	}
 }
 
-// rangePage is few enough records to hold at once, however large they are.
+// rangePage is small enough to hold a page of large records in memory.
 const rangePage = 200
 
-// Range calls fn for each live record, in pages, the order of which is not
-// defined. It holds no connection while fn runs.
+// Range calls fn for each live record, in no particular order. It reads pages, and
+// holds no connection while fn runs.
 func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) error) error {
 	type record struct {
 		token string
@@ -579,7 +738,7 @@ func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) er
 			return err
 		}
 		for _, r := range page {
-			// A page begins with the last record of the one before it.
+			// A page begins with the last record of the previous one.
 			if !first && r.token == last {
 				continue
 			}
@@ -594,7 +753,7 @@ func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) er
 	return nil
 }
 
-// AllCtx returns all live records at once; Range needs less memory.
+// AllCtx returns all live records by token. Range needs less memory.
 func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 	all := make(map[string][]byte)
 	err := s.Range(ctx, func(token string, data []byte) error {
@@ -607,14 +766,14 @@ func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 	return all, nil
 }
 
-// Len returns the number of live sessions. The server counts them one by one.
+// Len counts the live sessions. The server reads every row to do so.
 func (s *Store) Len(ctx context.Context) (int, error) {
 	var n int
 	_, err := s.row(ctx, "len", s.stmts.count, nil, &n)
 	return n, err
 }
 
-// Clear deletes every session of the table, expired ones too, in batches. One
+// Clear deletes every session of the table, including expired ones, in batches. One
 // that is written meanwhile may stay.
 func (s *Store) Clear(ctx context.Context) error {
 	last := ""
@@ -626,12 +785,16 @@ func (s *Store) Clear(ctx context.Context) error {
 	}
 }
 
-// Ping says whether the server answers.
+// Ping returns an error if the server does not answer.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.do(ctx, "ping", s.db.PingContext)
 }
 
-// JSONRecords is true for the connect-* layouts, whose records Express reads.
+// String returns the store's name in log lines, with its table.
+func (s *Store) String() string { return "postgres store, table " + s.table.q }
+
+// JSONRecords reports whether the layout is a connect-* one, whose records Express
+// reads.
 func (s *Store) JSONRecords() bool { return s.layout != LayoutSCS }
 
 // Find is FindCtx without a context.
@@ -654,7 +817,7 @@ func (s *Store) All() (map[string][]byte, error) {
 	return s.AllCtx(context.Background())
 }
 
-// expiry returns t as the layout keeps it.
+// expiry returns t rounded up to the layout's precision.
 func (s *Store) expiry(t time.Time) time.Time {
 	if s.table.wholeSeconds {
 		if whole := t.Truncate(time.Second); whole.Before(t) {
@@ -671,7 +834,7 @@ func (s *Store) checkToken(op, token string) error {
 	return nil
 }
 
-// notNull makes nil an empty record: the driver would send NULL.
+// notNull returns an empty slice for nil, as the driver would send NULL.
 func notNull(data []byte) []byte {
 	if data == nil {
 		return []byte{}

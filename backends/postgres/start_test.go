@@ -38,6 +38,14 @@ func TestBadOptions(t *testing.T) {
 		if _, err := Open(t.Context(), "", c.opts); err == nil || err.Error() != c.want {
 			t.Errorf("Open gave %v\nwant %s", err, c.want)
 		}
+		if err := c.opts.Validate(); err == nil || err.Error() != c.want {
+			t.Errorf("Validate gave %v\nwant %s", err, c.want)
+		}
+	}
+	for _, o := range []Options{{}, {MaxOpenConns: 2, MaxIdleConns: 2, Timeout: -1, CleanupInterval: -1, SSLRootCert: "none.pem"}} {
+		if err := o.Validate(); err != nil {
+			t.Errorf("Validate gave %v", err)
+		}
 	}
 	for _, c := range []struct {
 		opts Options
@@ -63,7 +71,7 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
-// No part of a DSN's password is in an error, however wrongly it was escaped.
+// An error quotes no part of a DSN's password, even if it is not escaped.
 func TestBadDSN(t *testing.T) {
 	const unreadable = "postgres: open: the DSN is neither a URL, postgres://user:password@host:port/database, nor key=value pairs; " +
 		"special characters of a password must be percent-encoded in the one and quoted in the other"
@@ -116,7 +124,7 @@ func TestTableErrors(t *testing.T) {
 		name, sql string
 		opts      Options
 		want      string
-		stays     bool // the SQL in the error is not enough
+		stays     bool // the SQL in the error does not fix everything
 	}{
 		{"no scs table", "", Options{}, `postgres: table "sessions" does not exist; set CreateTable, or run:
 
@@ -222,7 +230,7 @@ ALTER TABLE "session" ALTER COLUMN "sess" TYPE json USING convert_from("sess", '
 	}
 }
 
-// relations are the names of the tables and indexes in a schema.
+// relations returns the names of the tables and indexes in a schema.
 func relations(t *testing.T, db *sql.DB, schema string) []string {
 	t.Helper()
 	var names string
@@ -234,8 +242,8 @@ func relations(t *testing.T, db *sql.DB, schema string) []string {
 	return strings.Split(names, "\n")
 }
 
-// Ten processes start at once, and an Express process that knows nothing of
-// their lock.
+// Ten processes start concurrently, and an Express process that does not take their
+// lock.
 func TestConcurrentCreation(t *testing.T) {
 	t.Parallel()
 	for _, layout := range allLayouts {
@@ -279,8 +287,8 @@ func TestConcurrentCreation(t *testing.T) {
 	}
 }
 
-// What CreateTable makes is what the Express store makes, to the last detail
-// that the catalogue knows.
+// CreateTable creates exactly the table that the Express store creates, in every
+// detail of the catalogue.
 func TestCreatedAsExpress(t *testing.T) {
 	t.Parallel()
 	describe := func(t *testing.T, db *sql.DB, schema string) string {
@@ -312,8 +320,8 @@ func TestCreatedAsExpress(t *testing.T) {
 	}
 }
 
-// Two tables in one schema have names of their own for what belongs to them,
-// also where Postgres would cut them to the same.
+// The constraints and indexes of two tables in one schema have different names, even
+// if Postgres would truncate them to the same one.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	dsn, plain := testserver.Schema(t)
@@ -359,8 +367,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// CreateTable adds the index to a table that was made without it. Without
-// CreateTable there is a warning, if anybody needs the index.
+// CreateTable adds a missing index to an existing table. Without CreateTable the store
+// logs a warning, if its clean-up needs the index.
 func TestMissingIndex(t *testing.T) {
 	t.Parallel()
 	dsn, schema := testserver.Schema(t)
@@ -392,8 +400,8 @@ func TestMissingIndex(t *testing.T) {
 	}
 }
 
-// Wherever the zone of a connection comes from, an expiry is the instant it was
-// meant to be, for Express and for us.
+// An expiry is the intended instant, for Express and for us, whatever sets the zone of
+// a connection.
 func TestTimeZones(t *testing.T) {
 	t.Parallel()
 	server := testserver.StartPostgres(t, "timezone=Asia/Kolkata")
@@ -443,10 +451,22 @@ func zones(t *testing.T, s *Store, node *sql.DB) {
 	wantFound(t, s, "live", body)
 	commit(t, s, "expired", body, time.Now().Add(-2*time.Second))
 	wantAbsent(t, s, "expired")
-	if found, err := s.Touch(t.Context(), "live", time.Now().Add(-2*time.Second)); !found || err != nil {
-		t.Errorf("Touch gave %t, %v", found, err)
+	if _, moved, err := s.Move(t.Context(), one("live", string(body)), "live", body2, time.Now().Add(5*time.Second)); !moved || err != nil {
+		t.Errorf("Move gave %t, %v", moved, err)
 	}
-	wantAbsent(t, s, "live")
+	wantFound(t, s, "live", body2)
+	if _, swapped, err := s.Swap(t.Context(), "live", body2, body2, time.Now().Add(5*time.Second)); !swapped || err != nil {
+		t.Errorf("a touch gave %t, %v", swapped, err)
+	}
+	wantFound(t, s, "live", body2)
+	if _, moved, err := s.Move(t.Context(), one("live", string(body2)), "moved", body, time.Now().Add(5*time.Second)); !moved || err != nil {
+		t.Errorf("Move gave %t, %v", moved, err)
+	}
+	wantFound(t, s, "moved", body)
+	if _, swapped, err := s.Swap(t.Context(), "moved", body, body, time.Now().Add(-2*time.Second)); !swapped || err != nil {
+		t.Errorf("a touch to the past gave %t, %v", swapped, err)
+	}
+	wantAbsent(t, s, "moved")
 	if n, err := s.deleteExpired(t.Context()); n != 2 || err != nil {
 		t.Errorf("%d expired rows were deleted, %v, want 2", n, err)
 	}
@@ -456,7 +476,7 @@ func zones(t *testing.T, s *Store, node *sql.DB) {
 		time.Now().Add(time.Hour).Truncate(time.Second),
 		time.Date(year, time.January, 15, 12, 0, 0, 0, time.UTC),
 		time.Date(year, time.July, 15, 12, 0, 0, 0, time.UTC),
-		// Within the hour that is left out in Berlin's spring.
+		// Within the hour that Berlin skips in spring.
 		time.Date(2027, time.March, 28, 1, 30, 0, 0, time.UTC),
 	} {
 		commit(t, s, "ours", body, expiry)
@@ -483,8 +503,8 @@ func wantExpiry(t *testing.T, s *Store, token string, want time.Time) {
 	}
 }
 
-// A column without a zone can't tell the two halves of the hour that repeats in
-// autumn apart. No session ends too early for it, and none is off by more.
+// A column without a zone can't distinguish the two passes of the hour that repeats in
+// autumn. No session expires early because of it, and none more than an hour late.
 func TestRepeatedHour(t *testing.T) {
 	t.Parallel()
 	dsn, _ := testserver.Schema(t)
@@ -499,8 +519,8 @@ func TestRepeatedHour(t *testing.T) {
 	}
 }
 
-// Express's driver knows nothing of PGTZ, so it must not matter here. A zone in
-// the DSN does, and is worth a word where the column has none.
+// Express's driver ignores PGTZ, so it must have no effect here either. A zone in the
+// DSN has one, and causes a warning if the column has no zone.
 func TestOwnTimeZone(t *testing.T) {
 	t.Setenv("PGTZ", "Pacific/Auckland")
 	dsn, _ := testserver.Schema(t)

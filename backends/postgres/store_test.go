@@ -21,18 +21,22 @@ import (
 	"github.com/lib/pq"
 	"go.uber.org/goleak"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/storetest"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
 var allLayouts = []Layout{LayoutSCS, LayoutConnectPgSimple, LayoutConnectSessionKnex}
 
-// body is a record that each layout can hold.
-var body = []byte(`{"cookie":{"originalMaxAge":null},"n":1}`)
+// body and body2 are records that every layout can hold.
+var (
+	body  = []byte(`{"cookie":{"originalMaxAge":null},"n":1}`)
+	body2 = []byte(`{"cookie":{"originalMaxAge":null},"n":2}`)
+)
 
 func inAnHour() time.Time { return time.Now().Add(time.Hour) }
 
-// rawDB is a pool as somebody else would have it.
+// rawDB returns a connection pool that belongs to no store.
 func rawDB(t *testing.T, dsn string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("postgres", dsn)
@@ -64,7 +68,7 @@ func open(t *testing.T, dsn string, opts Options) *Store {
 	return s
 }
 
-// quiet are options for a store that does nothing by itself.
+// quiet returns options for a store without background work.
 func quiet(layout Layout) Options {
 	return Options{Layout: layout, CreateTable: true, CleanupInterval: -1}
 }
@@ -111,24 +115,24 @@ func TestContract(t *testing.T) {
 		t.Run(string(layout), func(t *testing.T) {
 			t.Parallel()
 			dsn, _ := testserver.Schema(t)
-			contract(t, layout, dsn)
+			testContract(t, layout, dsn)
 		})
 	}
 	t.Run("serializable by default", func(t *testing.T) {
 		t.Parallel()
 		dsn, _ := testserver.Schema(t)
-		contract(t, LayoutConnectSessionKnex, with(t, dsn, "default_transaction_isolation", "serializable"))
+		testContract(t, LayoutConnectSessionKnex, with(t, dsn, "default_transaction_isolation", "serializable"))
 	})
 	t.Run("binary parameters", func(t *testing.T) {
 		t.Parallel()
 		dsn, _ := testserver.Schema(t)
-		contract(t, LayoutConnectPgSimple, with(t, dsn, "binary_parameters", "yes"))
+		testContract(t, LayoutConnectPgSimple, with(t, dsn, "binary_parameters", "yes"))
 	})
 }
 
-// contract gives each test a table of its own on one pool. The second handle is
+// testContract gives each test a table of its own on one pool. The second handle is
 // a store that Open made, with a pool of its own.
-func contract(t *testing.T, layout Layout, dsn string) {
+func testContract(t *testing.T, layout Layout, dsn string) {
 	db := rawDB(t, dsn)
 	db.SetMaxOpenConns(10)
 	db.SetMaxIdleConns(10)
@@ -186,9 +190,15 @@ func TestUpstream(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAbsent(t, s, "ours")
-	if _, err := s.Touch(t.Context(), "theirs", time.Now().Add(-time.Second)); err != nil {
-		t.Fatal(err)
+	if _, moved, err := s.Move(t.Context(), one("theirs", "new"), "moved", data, inAnHour()); !moved || err != nil {
+		t.Errorf("Move of upstream's record gave %t, %v", moved, err)
 	}
+	wantFound(t, upstream, "moved", data)
+	wantAbsent(t, upstream, "theirs")
+	if _, swapped, err := s.Swap(t.Context(), "moved", data, data, time.Now().Add(-time.Second)); !swapped || err != nil {
+		t.Errorf("a touch of upstream's record gave %t, %v", swapped, err)
+	}
+	wantAbsent(t, upstream, "moved")
 	wantAbsent(t, upstream, "theirs")
 	all, err := upstream.All()
 	if err != nil || len(all) != 0 {
@@ -196,8 +206,8 @@ func TestUpstream(t *testing.T) {
 	}
 }
 
-// The statements that the Express stores send, read from connect-pg-simple
-// 10.0.0 and connect-session-knex 5.0.0.
+// express holds the statements of the Express stores, as connect-pg-simple 10.0.0 and
+// connect-session-knex 5.0.0 send them.
 var express = map[Layout]struct{ create, set, get, touch string }{
 	LayoutConnectPgSimple: {
 		create: `CREATE TABLE "session" (
@@ -227,7 +237,7 @@ var express = map[Layout]struct{ create, set, get, touch string }{
 	},
 }
 
-// at is a point in time as the Express store of this layout sends it.
+// at returns a time as the Express store of this layout sends it.
 func at(layout Layout, t time.Time) any {
 	if layout == LayoutConnectPgSimple {
 		return (t.UnixMilli() + 999) / 1000
@@ -313,10 +323,176 @@ func TestJSONB(t *testing.T) {
 			t.Errorf("Swap of %q gave %q, %t, %v", old, current, swapped, err)
 		}
 	}
-	if _, swapped, err := s.Swap(t.Context(), "id", written, nil, time.Time{}); !swapped || err != nil {
+	until := inAnHour().Add(time.Hour).Truncate(time.Second)
+	for _, old := range [][]byte{written, stored} {
+		until = until.Add(time.Hour)
+		if current, swapped, err := s.Swap(t.Context(), "id", old, old, until); !swapped || err != nil {
+			t.Errorf("a touch of %q gave %q, %t, %v", old, current, swapped, err)
+		}
+		if data, expiry, _, err := s.FindExpiry(t.Context(), "id"); string(data) != string(stored) || !expiry.Equal(until) || err != nil {
+			t.Errorf("touched until %v: %q until %v, %v", until, data, expiry, err)
+		}
+	}
+	for _, old := range [][]byte{[]byte(`{"a":3}`), []byte("no JSON"), {}, []byte("\xff")} {
+		for _, to := range []string{"new", "id"} {
+			current, moved, err := s.Move(t.Context(), one("id", string(old)), to, body, inAnHour())
+			if moved || err != nil || len(current) != 1 || string(current[0]) != string(stored) {
+				t.Errorf("Move of %q to %s gave %q, %t, %v, want it refused with %q", old, to, current, moved, err, stored)
+			}
+			two := append(one("none", "{}"), one("id", string(old))...)
+			current, moved, err = s.Move(t.Context(), two, to, body, inAnHour())
+			if moved || err != nil || len(current) != 2 || current[0] != nil || string(current[1]) != string(stored) {
+				t.Errorf("Move of two, %q, to %s gave %q, %t, %v, want it refused with %q", old, to, current, moved, err, stored)
+			}
+		}
+	}
+	commit(t, s, "other", written, inAnHour())
+	for _, from := range [][]contract.Record{
+		one("id", string(written)),
+		append(one("new", string(written)), one("other", string(written))...),
+		one("new", string(stored)),
+	} {
+		if current, moved, err := s.Move(t.Context(), from, "new", written, inAnHour()); !moved || err != nil {
+			t.Errorf("Move of %q gave %q, %t, %v", from, current, moved, err)
+		}
+		wantFound(t, s, "new", stored)
+		for _, r := range from {
+			if r.Token != "new" {
+				wantAbsent(t, s, r.Token)
+			}
+		}
+	}
+	if _, swapped, err := s.Swap(t.Context(), "new", written, nil, time.Time{}); !swapped || err != nil {
 		t.Errorf("Swap to nil gave %t, %v", swapped, err)
 	}
-	wantAbsent(t, s, "id")
+	wantAbsent(t, s, "new")
+}
+
+// one returns a single record for Move.
+func one(token, data string) []contract.Record {
+	return []contract.Record{{Token: token, Data: []byte(data)}}
+}
+
+// A Move that is refused returns a true reason, while others keep changing its source
+// and its target.
+func TestMoveRefusal(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	s := open(t, dsn, quiet(LayoutSCS))
+	commit(t, s, "beside", []byte("b"), inAnHour())
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				err := s.Commit("changing", []byte{"ab"[i%2]}, inAnHour())
+				if i%3 == 0 {
+					err = errors.Join(err, s.Commit("coming and going", []byte("a"), inAnHour()))
+				} else {
+					err = errors.Join(err, s.Delete("coming and going"))
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	defer wg.Wait()
+	defer close(done)
+	for i := range 500 {
+		from := one("changing", "a")
+		if i%2 == 1 {
+			from = append(from, one("beside", "b")...)
+		}
+		current, moved, err := s.Move(t.Context(), from, "changing", []byte("a"), inAnHour())
+		if err != nil || !moved && string(current[0]) == "a" {
+			t.Fatalf("Move of what changes gave %q, %t, %v", current, moved, err)
+		}
+		if moved {
+			commit(t, s, "beside", []byte("b"), inAnHour())
+		}
+		// It may be refused only if its target exists.
+		if current, moved, err = s.Move(t.Context(), one("beside", "b"), "coming and going", []byte("c"), inAnHour()); err != nil || !moved && string(current[0]) != "b" {
+			t.Fatalf("Move to what comes and goes gave %q, %t, %v", current, moved, err)
+		}
+		if moved {
+			commit(t, s, "beside", []byte("b"), inAnHour())
+		}
+	}
+}
+
+// Merges in a deadlock are retried after the server has broken it.
+func TestMoveDeadlock(t *testing.T) {
+	t.Parallel()
+	dsn, schema := testserver.Schema(t)
+	dsn = with(t, dsn, "application_name", schema)
+	s := open(t, dsn, quiet(LayoutSCS))
+	commit(t, s, "a", body, inAnHour())
+	commit(t, s, "b", body, inAnHour())
+	db := rawDB(t, dsn)
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	for _, query := range []string{"SET LOCAL deadlock_timeout = '1h'", "SELECT FROM sessions WHERE token = 'b' FOR UPDATE"} {
+		if _, err := tx.Exec(query); err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+	}
+	moved := make(chan error, 1)
+	go func() {
+		current, moves, err := s.Move(t.Context(), append(one("b", string(body)), one("a", string(body))...), "new", body, inAnHour())
+		if err == nil && !moves {
+			err = fmt.Errorf("not moved, current %q", current)
+		}
+		moved <- err
+	}()
+	waitForLock(t, db, schema, moved)
+	if _, err := tx.Exec("SELECT FROM sessions WHERE token = 'a' FOR UPDATE"); err != nil {
+		t.Errorf("somebody else's transaction is the one that the deadlock has ended: %v", err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Error(err)
+	}
+	if err := <-moved; err != nil {
+		t.Errorf("Move after a deadlock: %v", err)
+	}
+	wantFound(t, s, "new", body)
+	wantAbsent(t, s, "a")
+	wantAbsent(t, s, "b")
+}
+
+// waitForLock returns when a connection of that application waits for a lock, or when
+// a call has ended without waiting.
+func waitForLock[T any](t *testing.T, db *sql.DB, application string, ended chan T) {
+	t.Helper()
+	for waiting := false; !waiting && len(ended) == 0; {
+		err := db.QueryRow(`SELECT EXISTS (SELECT FROM pg_stat_activity, pg_sleep(0.01)
+			WHERE application_name = $1 AND wait_event_type = 'Lock')`, application).Scan(&waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestString(t *testing.T) {
+	t.Parallel()
+	dsn, schema := testserver.Schema(t)
+	for want, opts := range map[string]Options{
+		`postgres store, table "sessions"`:                      quiet(LayoutSCS),
+		`postgres store, table "` + schema + `"."it ""is"" so"`: {SchemaName: schema, TableName: `it "is" so`, CreateTable: true, CleanupInterval: -1},
+	} {
+		if got := fmt.Sprint(open(t, dsn, opts)); got != want {
+			t.Errorf("String gave %s, want %s", got, want)
+		}
+	}
 }
 
 func TestWholeSeconds(t *testing.T) {
@@ -337,8 +513,8 @@ func TestWholeSeconds(t *testing.T) {
 	}
 }
 
-// The record that a refused Swap returns is one that stood in its way: not what
-// the caller had asked for, while others write it and take it away again.
+// The record that a refused Swap returns differs from the expected one, even while
+// others keep writing and deleting the expected one.
 func TestSwapRefusal(t *testing.T) {
 	t.Parallel()
 	dsn, _ := testserver.Schema(t)
@@ -381,7 +557,7 @@ func TestSwapRefusal(t *testing.T) {
 	}
 }
 
-// A touch waits for no disk and no standby, a write of data for both.
+// A touch waits for neither disk nor standby, and a write of data waits for both.
 func TestTouchIsNotSynchronous(t *testing.T) {
 	t.Parallel()
 	server := testserver.StartPostgres(t)
@@ -395,7 +571,10 @@ func TestTouchIsNotSynchronous(t *testing.T) {
 	written := make(chan error, 1)
 	for waiting := false; !waiting; { // a backend may not have read the setting yet
 		go func() {
-			_, _, err := s.Swap(t.Context(), "swapped", body, body, inAnHour())
+			_, swapped, err := s.Swap(t.Context(), "swapped", body, body2, inAnHour())
+			if err == nil && !swapped {
+				_, _, err = s.Swap(t.Context(), "swapped", body2, body, inAnHour())
+			}
 			written <- err
 		}()
 		for done := false; !done && !waiting; {
@@ -412,8 +591,8 @@ func TestTouchIsNotSynchronous(t *testing.T) {
 			}
 		}
 	}
-	if found, err := s.Touch(t.Context(), "touched", inAnHour()); !found || err != nil {
-		t.Errorf("Touch gave %t, %v", found, err)
+	if _, swapped, err := s.Swap(t.Context(), "touched", body, body, inAnHour()); !swapped || err != nil {
+		t.Errorf("a touch gave %t, %v", swapped, err)
 	}
 	if _, found, err := s.FindTouch(t.Context(), "touched", inAnHour()); !found || err != nil {
 		t.Errorf("FindTouch gave %t, %v", found, err)
@@ -430,9 +609,8 @@ func TestTouchIsNotSynchronous(t *testing.T) {
 	}
 }
 
-// A row of the new name that appears after Rename has looked is taken for what it
-// is when it is there.
-func TestRenameWaits(t *testing.T) {
+// A row with the new id that appears after Move's check blocks the move if it is live.
+func TestMoveWaits(t *testing.T) {
 	for name, c := range map[string]struct {
 		expiry time.Time
 		want   bool
@@ -440,54 +618,119 @@ func TestRenameWaits(t *testing.T) {
 		"live":    {inAnHour(), false},
 		"expired": {time.Now().Add(-time.Minute), true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dsn, schema := testserver.Schema(t)
-			s := open(t, with(t, dsn, "application_name", schema), quiet(LayoutSCS))
-			commit(t, s, "id", body, inAnHour())
-			db := rawDB(t, dsn)
-			tx, err := db.Begin()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer tx.Rollback()
-			if _, err := tx.Exec("INSERT INTO sessions VALUES ('new', 'theirs', $1)", c.expiry); err != nil {
-				t.Fatal(err)
-			}
-			type answer struct {
-				renamed bool
-				err     error
-			}
-			answers := make(chan answer, 1)
-			go func() {
-				renamed, err := s.Rename(t.Context(), "id", "new")
-				answers <- answer{renamed, err}
-			}()
-			for waiting := false; !waiting && len(answers) == 0; {
-				err := db.QueryRow(`SELECT EXISTS (SELECT FROM pg_stat_activity, pg_sleep(0.01)
-					WHERE application_name = $1 AND wait_event_type = 'Lock')`, schema).Scan(&waiting)
-				if err != nil {
-					t.Fatal(err)
+		for _, from := range [][]contract.Record{one("id", string(body)), append(one("id", string(body)), one("beside", string(body))...)} {
+			t.Run(fmt.Sprint(name, ", ", len(from)), func(t *testing.T) {
+				t.Parallel()
+				dsn, schema := testserver.Schema(t)
+				s := open(t, with(t, dsn, "application_name", schema), quiet(LayoutSCS))
+				commit(t, s, "id", body, inAnHour())
+				commit(t, s, "beside", body, inAnHour())
+				current, moved := move{from, "new"}.beside(t, s, rawDB(t, dsn), schema, "INSERT INTO sessions VALUES ('new', 'theirs', $1)", c.expiry)
+				if moved != c.want {
+					t.Errorf("Move gave %q, %t, want %t", current, moved, c.want)
 				}
-			}
-			if err := tx.Commit(); err != nil {
-				t.Fatal(err)
-			}
-			if a := <-answers; a.renamed != c.want || a.err != nil {
-				t.Errorf("Rename gave %t, %v, want %t", a.renamed, a.err, c.want)
-			}
-			if c.want {
-				wantAbsent(t, s, "id")
-				wantFound(t, s, "new", body)
-			} else {
-				wantFound(t, s, "id", body)
-				wantFound(t, s, "new", []byte("theirs"))
-			}
-		})
+				if c.want {
+					wantFound(t, s, "new", body2)
+				} else {
+					wantFound(t, s, "new", []byte("theirs"))
+				}
+				for i, r := range from {
+					if c.want {
+						wantAbsent(t, s, r.Token)
+					} else {
+						wantFound(t, s, r.Token, body)
+						if len(current) != len(from) || string(current[i]) != string(body) {
+							t.Errorf("Move gave %q", current)
+						}
+					}
+				}
+			})
+		}
 	}
 }
 
-// Any token is an answer, never an error, unless it would have to be written.
+// A record that changes while Move waits for its lock is no longer the expected one.
+func TestMoveSeesWhatItHasWaitedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		change string
+		want   []byte // nil for a record that is gone
+		moved  bool
+	}{
+		"changed":  {"UPDATE sessions SET data = 'theirs' WHERE token = 'b'", []byte("theirs"), false},
+		"deleted":  {"DELETE FROM sessions WHERE token = 'b'", nil, false},
+		"expired":  {"UPDATE sessions SET expiry = now() WHERE token = 'b'", nil, false},
+		"touched":  {"UPDATE sessions SET expiry = expiry + interval '1 hour' WHERE token = 'b'", nil, true},
+		"replaced": {"DELETE FROM sessions WHERE token = 'b'; INSERT INTO sessions VALUES ('b', 'theirs', now() + interval '1 hour')", []byte("theirs"), false},
+	} {
+		for _, level := range []string{"read committed", "repeatable read", "serializable"} {
+			t.Run(name+", "+level, func(t *testing.T) {
+				t.Parallel()
+				dsn, schema := testserver.Schema(t)
+				dsn = with(t, dsn, "default_transaction_isolation", level)
+				s, db := open(t, with(t, dsn, "application_name", schema), quiet(LayoutSCS)), rawDB(t, dsn)
+				b, ba := one("b", string(body)), append(one("b", string(body)), one("a", string(body))...)
+				for _, m := range []move{{b, "b"}, {b, "new"}, {ba, "a"}, {ba, "b"}, {ba, "new"}} {
+					exec(t, db, "DELETE FROM sessions")
+					commit(t, s, "a", body, inAnHour())
+					commit(t, s, "b", body, inAnHour())
+					what := fmt.Sprint(len(m.from), " to ", m.to)
+					current, moved := m.beside(t, s, db, schema, c.change)
+					if moved != c.moved {
+						t.Fatalf("%s: Move gave %q, %t", what, current, moved)
+					}
+					if c.moved {
+						wantFound(t, s, m.to, body2)
+						continue
+					}
+					if len(current) != len(m.from) || string(current[0]) != string(c.want) || (current[0] == nil) != (c.want == nil) {
+						t.Errorf("%s: Move gave %q, want %q", what, current, c.want)
+					}
+					if c.want == nil {
+						wantAbsent(t, s, "b")
+					} else {
+						wantFound(t, s, "b", c.want)
+					}
+					wantFound(t, s, "a", body)
+					wantAbsent(t, s, "new")
+				}
+			})
+		}
+	}
+}
+
+type move struct {
+	from []contract.Record
+	to   string
+}
+
+// beside runs a move to body2 that waits for another transaction.
+func (m move) beside(t *testing.T, s *Store, db *sql.DB, application, query string, args ...any) (current [][]byte, moved bool) {
+	t.Helper()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(query, args...); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		var err error
+		current, moved, err = s.Move(t.Context(), m.from, m.to, body2, inAnHour())
+		ended <- err
+	}()
+	waitForLock(t, db, application, ended)
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Move gave %v", err)
+	}
+	return current, moved
+}
+
+// A token that Postgres can't store is an error only in a write.
 func TestUnstorable(t *testing.T) {
 	t.Parallel()
 	dsn, _ := testserver.Schema(t)
@@ -508,17 +751,29 @@ func TestUnstorable(t *testing.T) {
 				t.Errorf("%s: Swap created what cannot be kept", layout)
 			}
 			commit(t, s, "plain", body, inAnHour())
-			renamed, err := s.Rename(t.Context(), "plain", token)
-			if renamed || err == nil || strings.Contains(err.Error(), "secret") || !strings.HasPrefix(err.Error(), "postgres: rename: ") {
-				t.Errorf("%s: Rename to what cannot be kept gave %t, %v", layout, renamed, err)
+			commit(t, s, "plain too", body, inAnHour())
+			two := append(one("plain", string(body)), one("plain too", string(body))...)
+			for _, from := range [][]contract.Record{two[:1], two} {
+				_, moved, err := s.Move(t.Context(), from, token, body, inAnHour())
+				if moved || err == nil || strings.Contains(err.Error(), "secret") || !strings.HasPrefix(err.Error(), "postgres: move: ") {
+					t.Errorf("%s: Move to what cannot be kept gave %t, %v", layout, moved, err)
+				}
+				if !storable(token) && !strings.Contains(fmt.Sprint(err), "cannot be kept") {
+					t.Errorf("%s: Move asked the server: %v", layout, err)
+				}
+				wantFound(t, s, "plain", body)
+				wantFound(t, s, "plain too", body)
 			}
-			if !storable(token) && !strings.Contains(fmt.Sprint(err), "cannot be kept") {
-				t.Errorf("%s: Rename asked the server: %v", layout, err)
+			two[1].Token = token
+			for _, from := range [][]contract.Record{two[1:], two} {
+				for _, to := range []string{"new", token, "plain"} {
+					current, moved, err := s.Move(t.Context(), from, to, body2, inAnHour())
+					if moved || err != nil || len(current) != len(from) || current[len(from)-1] != nil {
+						t.Errorf("%s: Move gave %q, %t, %v", layout, current, moved, err)
+					}
+				}
 			}
 			wantFound(t, s, "plain", body)
-			if renamed, err := s.Rename(t.Context(), token, "new"); renamed || err != nil {
-				t.Errorf("%s: Rename gave %t, %v", layout, renamed, err)
-			}
 			wantAbsent(t, s, token)
 			if current, swapped, err := s.Swap(t.Context(), token, body, body, inAnHour()); current != nil || swapped || err != nil {
 				t.Errorf("%s: Swap gave %q, %t, %v", layout, current, swapped, err)
@@ -548,6 +803,19 @@ func TestInvalidData(t *testing.T) {
 		if _, _, err := s.Swap(t.Context(), "id", nil, []byte("no JSON"), inAnHour()); err == nil {
 			t.Errorf("%s: Swap took what is no JSON", layout)
 		}
+		commit(t, s, "id", body, inAnHour())
+		commit(t, s, "other", body, inAnHour())
+		two := append(one("id", string(body)), one("other", string(body))...)
+		for _, from := range [][]contract.Record{two[:1], two} {
+			for _, to := range []string{"new", "id"} {
+				_, moved, err := s.Move(t.Context(), from, to, []byte("a secret"), inAnHour())
+				if moved || err == nil || strings.Contains(err.Error(), "secret") || !strings.HasPrefix(err.Error(), "postgres: move: ") {
+					t.Errorf("%s: Move to what is no JSON gave %t, %v", layout, moved, err)
+				}
+				wantFound(t, s, "id", body)
+				wantFound(t, s, "other", body)
+			}
+		}
 	}
 }
 
@@ -562,8 +830,8 @@ func TestInfinity(t *testing.T) {
 	}
 }
 
-// A page that begins where the one before it ended shows nothing twice, and
-// loses nothing when its first record has gone meanwhile.
+// Range shows no record twice where two pages meet, and misses none if the record
+// there is deleted meanwhile.
 func TestRangePages(t *testing.T) {
 	t.Parallel()
 	dsn, _ := testserver.Schema(t)
@@ -607,8 +875,8 @@ func TestClearBatches(t *testing.T) {
 	}
 }
 
-// Each call ends with its context, or with Options.Timeout, when the server
-// doesn't answer and when the pool has no connection to give.
+// Each call ends with its context or after Options.Timeout, both when the server
+// doesn't answer and when the pool has no free connection.
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
 	dsn, _ := testserver.Schema(t)
@@ -657,14 +925,15 @@ func TestDeadlines(t *testing.T) {
 	wantFound(t, hasty, "id", body)
 }
 
-// proxy forwards connections to a server until it is told to hold them: then
-// nothing arrives any more, and nothing is closed either.
+// proxy forwards connections to a server. While it holds them, no data arrives and no
+// connection is closed.
 type proxy struct {
 	net.Listener
-	held chan chan struct{} // holds the channel whose end lets data through
-	// lose is called once for an answer of the server's, which is lost with its
-	// connection.
+	held chan chan struct{} // holds a channel; closing that lets data through
+	// lose is called once, for the server's answer after the next skip ones. That
+	// answer and its connection are lost.
 	lose atomic.Pointer[func()]
+	skip atomic.Int64
 }
 
 func newProxy(t *testing.T, to string) *proxy {
@@ -706,9 +975,11 @@ func (p *proxy) forward(from, to net.Conn, lose *atomic.Pointer[func()]) {
 		p.held <- gate
 		<-gate
 		if lose != nil {
-			if f := lose.Swap(nil); f != nil {
-				(*f)()
-				return
+			if lose.Load() != nil && p.skip.Add(-1) < 0 {
+				if f := lose.Swap(nil); f != nil {
+					(*f)()
+					return
+				}
 			}
 		}
 		if _, werr := to.Write(b[:n]); err != nil || werr != nil {
@@ -724,8 +995,8 @@ func (p *proxy) hold() (release func()) {
 	return sync.OnceFunc(func() { close(gate) })
 }
 
-// A server that vanishes without a word ends no connection. Calls return all the
-// same, and find the server when it is back.
+// A server that vanishes closes no connection. Calls return nevertheless, and succeed
+// once the server is back.
 func TestVanishedServer(t *testing.T) {
 	t.Parallel()
 	dsn, _ := testserver.Schema(t)
@@ -756,7 +1027,7 @@ func TestVanishedServer(t *testing.T) {
 	wantFound(t, s, "id", body)
 }
 
-// An answer that comes in drops, each before its time is up, has an end too.
+// An answer that arrives byte by byte times out too.
 func TestDrippingServer(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -793,7 +1064,7 @@ func TestDrippingServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer time.AfterFunc(10*time.Second, func() { c.Close() }).Stop()
-	// As the driver does when it is connected.
+	// The driver does this once it is connected.
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
@@ -807,9 +1078,9 @@ func TestDrippingServer(t *testing.T) {
 	}
 }
 
-// The answer to a Swap is lost with its connection, and database/sql sends it
-// again on another one. It then fails because of itself, or because of what
-// somebody did who saw it: that it was refused would be a lie.
+// The answer to a Swap is lost with its connection, and database/sql sends the
+// statement again on another one. The second one fails because of the first, or
+// because of a write that followed it. Swap must not report that as a refusal.
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	one, two, three := []byte(`{"n":1}`), []byte(`{"n":2}`), []byte(`{"n":3}`)
@@ -826,14 +1097,27 @@ func TestLostAnswer(t *testing.T) {
 			opts := quiet(layout)
 			opts.MaxOpenConns = 1
 			s, other := open(t, with(t, u.String(), "application_name", schema), opts), open(t, dsn, opts)
+			past := time.Now().Add(-time.Minute)
 			for name, c := range map[string]struct {
 				old, new []byte
-				then     func(token string) // what somebody else does
+				then     func(token string) // another client's write
 				swapped  bool
+				until    time.Time
 			}{
-				"replace": {old: one, new: two, swapped: true},
-				"create":  {new: two, swapped: true},
-				"delete":  {old: one},
+				"touch": {old: one, new: one, swapped: true},
+				"touch, and touched": {old: one, new: one, swapped: true, then: func(token string) {
+					if _, swapped, err := other.Swap(t.Context(), token, one, one, inAnHour()); !swapped || err != nil {
+						t.Error(swapped, err)
+					}
+				}},
+				"touch, and changed": {old: one, new: one, then: func(token string) {
+					commit(t, other, token, three, inAnHour())
+				}},
+				"touch to the past":   {old: one, new: one, until: past},
+				"replace in the past": {old: one, new: two, until: past},
+				"replace":             {old: one, new: two, swapped: true},
+				"create":              {new: two, swapped: true},
+				"delete":              {old: one},
 				"replace, and changed": {old: one, new: two, then: func(token string) {
 					commit(t, other, token, three, inAnHour())
 				}},
@@ -846,9 +1130,12 @@ func TestLostAnswer(t *testing.T) {
 					commit(t, other, token, three, inAnHour())
 				}},
 			} {
-				// The statement is there on the connection, so that it is the Swap
-				// whose answer is lost.
-				if _, _, err := s.Swap(t.Context(), "other "+name, c.old, c.new, inAnHour()); err != nil {
+				// This prepares the statement on the connection, so that the lost
+				// answer is that of the Swap.
+				if c.until.IsZero() {
+					c.until = inAnHour()
+				}
+				if _, _, err := s.Swap(t.Context(), "other "+name, c.old, c.new, c.until); err != nil {
 					t.Fatal(err)
 				}
 				if c.old != nil {
@@ -860,7 +1147,7 @@ func TestLostAnswer(t *testing.T) {
 					}
 				}
 				p.lose.Store(&lost)
-				current, swapped, err := s.Swap(t.Context(), name, c.old, c.new, inAnHour())
+				current, swapped, err := s.Swap(t.Context(), name, c.old, c.new, c.until)
 				if p.lose.Load() != nil {
 					t.Fatalf("%s: no answer was lost", name)
 				}
@@ -869,11 +1156,135 @@ func TestLostAnswer(t *testing.T) {
 				}
 			}
 
-			// What was not sent is sent again without further ado.
+			// A statement that could not be sent at all is retried.
 			commit(t, other, "id", one, inAnHour())
 			exec(t, rawDB(t, dsn), "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1", schema)
 			if current, swapped, err := s.Swap(t.Context(), "id", one, two, inAnHour()); !swapped || err != nil {
 				t.Errorf("Swap on a terminated connection gave %q, %t, %v", current, swapped, err)
+			}
+		})
+	}
+}
+
+// The same for Move: the lost answer is that of the statement for one record, or that
+// of the transaction's end for two.
+func TestLostAnswerOfMove(t *testing.T) {
+	t.Parallel()
+	data, next, three := `{"n":1}`, []byte(`{"n":2}`), []byte(`{"n":3}`)
+	for _, layout := range allLayouts {
+		t.Run(string(layout), func(t *testing.T) {
+			t.Parallel()
+			dsn, schema := testserver.Schema(t)
+			u, err := url.Parse(dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := newProxy(t, u.Host)
+			u.Host = p.Addr().String()
+			opts := quiet(layout)
+			opts.MaxOpenConns = 1
+			s, other := open(t, with(t, u.String(), "application_name", schema), opts), open(t, dsn, opts)
+			terminate := func() {
+				exec(t, rawDB(t, dsn), "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1", schema)
+			}
+			for name, c := range map[string]struct {
+				then  func(token string) // another client's write
+				until time.Time
+				moved bool
+			}{
+				"moved": {moved: true},
+				"moved, and changed": {then: func(token string) {
+					commit(t, other, token+" new", three, inAnHour())
+				}},
+				"moved, and deleted": {then: func(token string) {
+					if err := other.DeleteCtx(t.Context(), token+" new"); err != nil {
+						t.Error(err)
+					}
+				}},
+				"moved, and made again": {then: func(token string) {
+					commit(t, other, token, three, inAnHour())
+				}},
+				"moved in the past": {until: time.Now().Add(-time.Minute)},
+			} {
+				if c.until.IsZero() {
+					c.until = inAnHour()
+				}
+				// This prepares the statements on the connection, so that the lost
+				// answer is that of the Move.
+				if _, _, err := s.Move(t.Context(), one("none", data), "new", next, c.until); err != nil {
+					t.Fatal(err)
+				}
+				commit(t, other, name, []byte(data), inAnHour())
+				loseNext := func() {
+					if c.then != nil {
+						c.then(name)
+					}
+				}
+				p.lose.Store(&loseNext)
+				current, moved, err := s.Move(t.Context(), one(name, data), name+" new", next, c.until)
+				if p.lose.Load() != nil {
+					t.Fatalf("%s: no answer was lost", name)
+				}
+				if moved != c.moved || (err == nil) != c.moved {
+					t.Errorf("%s: Move gave %q, %t, %v", name, current, moved, err)
+				}
+			}
+
+			// Whichever answer is lost, a merge is atomic and its result is never
+			// reported wrongly.
+			ends := make(map[bool]int)
+			for answer := 0; ; answer++ {
+				token := fmt.Sprint("merge ", answer)
+				two := append(one(token, data), one(token+" too", data)...)
+				commit(t, other, two[0].Token, []byte(data), inAnHour())
+				commit(t, other, two[1].Token, []byte(data), inAnHour())
+				if _, moved, err := s.Move(t.Context(), append(one("none", data), two...), "new", next, inAnHour()); moved || err != nil {
+					t.Fatal(moved, err)
+				}
+				lose := func() {}
+				p.skip.Store(int64(answer))
+				p.lose.Store(&lose)
+				_, moved, err := s.Move(t.Context(), two, token+" new", next, inAnHour())
+				kept := p.lose.Swap(nil) != nil
+				p.skip.Store(0)
+				all, findErr := other.All()
+				if findErr != nil {
+					t.Fatal(findErr)
+				}
+				_, there := all[token+" new"]
+				_, a := all[two[0].Token]
+				_, b := all[two[1].Token]
+				if there == a || a != b {
+					t.Errorf("without answer %d: the new record is there: %t, the old ones: %t, %t", answer, there, a, b)
+				}
+				if moved && !there || !moved && err == nil {
+					t.Errorf("without answer %d: Move gave %t, %v, and the record is there: %t", answer, moved, err, there)
+				}
+				if kept {
+					if !moved || err != nil {
+						t.Errorf("no answer was lost: Move gave %t, %v", moved, err)
+					}
+					break
+				}
+				if err != nil {
+					ends[there]++
+				}
+			}
+			if ends[true] == 0 || ends[false] == 0 {
+				t.Errorf("%d merges have failed after they were done, and %d before, want some of each", ends[true], ends[false])
+			}
+
+			// A statement that could not be sent at all is retried.
+			commit(t, other, "id", []byte(data), inAnHour())
+			terminate()
+			if current, moved, err := s.Move(t.Context(), one("id", data), "id new", next, inAnHour()); !moved || err != nil {
+				t.Errorf("Move on a terminated connection gave %q, %t, %v", current, moved, err)
+			}
+			commit(t, other, "id", []byte(data), inAnHour())
+			terminate()
+			two := append(one("id", data), one("id new", string(next))...)
+			if current, moved, err := s.Move(t.Context(), two, "id", next, inAnHour()); !moved || err != nil {
+				t.Errorf("Move of two on a terminated connection gave %q, %t, %v", current, moved, err)
 			}
 		})
 	}
@@ -912,7 +1323,7 @@ func TestNewLeavesDBOpen(t *testing.T) {
 	}
 }
 
-// logs is a handler that hands each record on.
+// logs is a slog.Handler that sends each record to a channel.
 type logs struct {
 	slog.Handler
 	records chan slog.Record
@@ -958,7 +1369,7 @@ func attrs(r slog.Record) string {
 func TestCleanup(t *testing.T) {
 	dsn, _ := testserver.Schema(t)
 	db := rawDB(t, dsn)
-	exec(t, db, "SELECT") // its goroutines are there before and after
+	exec(t, db, "SELECT") // starts the pool's own goroutines
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 
 	l := newLogs()
@@ -979,14 +1390,14 @@ func TestCleanup(t *testing.T) {
 	}
 	exec(t, db, "ALTER TABLE away RENAME TO sessions")
 	commit(t, s, "expired", body, time.Now().Add(-time.Minute))
-	l.next(t, slog.LevelDebug) // an error doesn't end it
+	l.next(t, slog.LevelDebug) // the clean-up continues after an error
 
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// A clean-up's last word comes before the end of Close.
+// Close returns only after the clean-up has logged its last record.
 func TestCloseWaitsForCleanup(t *testing.T) {
 	t.Parallel()
 	dsn, _ := testserver.Schema(t)
@@ -1010,7 +1421,7 @@ func TestCloseWaitsForCleanup(t *testing.T) {
 	}
 }
 
-// waiting holds up who logs until the record has been taken twice.
+// waiting is a slog.Handler that blocks until the record has been received twice.
 type waiting struct{ logs }
 
 func (w waiting) Handle(_ context.Context, r slog.Record) error {
@@ -1019,7 +1430,7 @@ func (w waiting) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// Close ends a clean-up that waits for the server, and logs nothing of it.
+// Close cancels a clean-up that waits for the server, and logs nothing about it.
 func TestCloseEndsCleanup(t *testing.T) {
 	dsn, _ := testserver.Schema(t)
 	db := rawDB(t, dsn)
@@ -1081,8 +1492,8 @@ func TestJitter(t *testing.T) {
 	}
 }
 
-// Two clean-ups at once share the work, and neither waits for a row that a
-// third party has locked.
+// Two concurrent clean-ups share the work, and neither waits for a row that another
+// transaction has locked.
 func TestCleanupBatches(t *testing.T) {
 	for _, layout := range allLayouts {
 		t.Run(string(layout), func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/lib/pq"
 )
 
-// layout is what a table of each Layout looks like.
+// layout describes the table of a Layout.
 type layout struct {
 	table, id, data, expiry      string
 	idType, dataType, expiryType string   // as created
@@ -52,8 +52,7 @@ var layouts = map[Layout]layout{
 	},
 }
 
-// table is a layout with the names that the options give it, and the quoted
-// names for SQL.
+// table is a layout with the names from the options, and with quoted names for SQL.
 type table struct {
 	layout
 	schemaName               string
@@ -80,9 +79,9 @@ func newTable(o Options) table {
 	return t
 }
 
-// derivedName names what belongs to a table. Postgres would cut a long name at
-// its end, where two of them are alike, so a long table name is cut in the
-// middle of the whole, and a hash of it tells it from others.
+// derivedName returns the name of a constraint or index of a table. Postgres would
+// truncate a long name and lose the suffix, so derivedName truncates the table's name
+// instead, and adds a hash of it to keep the result unique.
 func derivedName(prefix, table, suffix string) string {
 	if len(prefix)+len(table)+len(suffix) <= maxName {
 		return prefix + table + suffix
@@ -95,10 +94,10 @@ func derivedName(prefix, table, suffix string) string {
 	return prefix + table[:cut] + hash + suffix
 }
 
-// column is what the server says of a column.
+// column holds the server's catalogue entry of a column.
 type column struct {
 	typ     string
-	unique  bool // it alone is the key of an index that ON CONFLICT can use
+	unique  bool // ON CONFLICT can use an index whose only key is this column
 	indexed bool // an index begins with it
 }
 
@@ -106,7 +105,7 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// inspect returns the table's columns, none if there is no such table.
+// inspect returns the table's columns, or none if the table does not exist.
 func (t table) inspect(ctx context.Context, db querier) (map[string]column, error) {
 	rows, err := db.QueryContext(ctx, `
 		SELECT a.attname, format_type(a.atttypid, NULL),
@@ -132,14 +131,14 @@ func (t table) inspect(ctx context.Context, db querier) (map[string]column, erro
 	return columns, rows.Err()
 }
 
-// createLock is the advisory lock under which tables are made: an arbitrary
-// number, the same in every process.
+// createLock is the advisory lock for creating tables. The number is arbitrary, and
+// the same in every process.
 const createLock int64 = 0x73616d65736964
 
-// create makes the table and its index if they are not there.
+// create creates the table and its index if they are missing.
 func (t table) create(ctx context.Context, db *sql.DB) error {
-	// An Express process doesn't know our lock. If it makes the same table at
-	// the same moment we lose that race, and then find the table made.
+	// An Express process does not take our lock. If it creates the table
+	// concurrently, one try fails, and the next one finds the table.
 	for attempt := 1; ; attempt++ {
 		err := t.createOnce(ctx, db)
 		switch code := sqlState(err); {
@@ -182,14 +181,14 @@ func (t table) createOnce(ctx context.Context, db *sql.DB) error {
 	return tx.Commit()
 }
 
-// complete says whether create has nothing to do.
+// complete reports whether create has nothing to do.
 func (t table) complete(columns map[string]column) bool {
 	expiry, ok := columns[t.expiry]
 	return len(columns) > 0 && (!ok || expiry.indexed)
 }
 
-// check returns an error that says what is wrong with the table, with the SQL
-// that puts it right.
+// check returns an error that describes what is wrong with the table, with the SQL
+// that fixes it.
 func (t table) check(columns map[string]column) error {
 	if len(columns) == 0 {
 		return fmt.Errorf("postgres: table %s does not exist; set CreateTable, or run:\n\n%s;\n%s;", t.q, t.createTable, t.createIndex)
@@ -232,7 +231,7 @@ func (t table) check(columns map[string]column) error {
 	return errors.New("postgres: table " + t.q + ": " + strings.Join(problems, "; ") + "; run:\n\n" + strings.Join(fixes, "\n") + "\n")
 }
 
-// cast returns the SQL that makes an existing column's values ones of typ.
+// cast returns the SQL expression that converts a column to typ.
 func cast(column, from, typ string) string {
 	switch {
 	case typ == "bytea":

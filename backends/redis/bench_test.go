@@ -3,6 +3,7 @@ package redis_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -10,12 +11,13 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// BenchmarkStore measures the calls of a request, 32 at a time over 5,000
-// sessions; "floor" is the one command that a read cannot do without.
+// BenchmarkStore measures the calls of a request, 32 concurrently over 5,000
+// sessions. "floor" is the one command that a read needs at least.
 func BenchmarkStore(b *testing.B) {
 	server := testserver.StartRedis(b)
 	ctx, late := context.Background(), time.Now().Add(time.Hour)
@@ -24,7 +26,7 @@ func BenchmarkStore(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	data := bytes.Repeat([]byte("x"), 200)
+	data, other := bytes.Repeat([]byte("x"), 200), bytes.Repeat([]byte("y"), 200)
 	tokens := make([]string, 5000)
 	for i := range tokens {
 		tokens[i] = fmt.Sprintf("%043d", i)
@@ -48,7 +50,17 @@ func BenchmarkStore(b *testing.B) {
 		{"find", func(token string) error { _, _, err := s.FindCtx(ctx, token); return err }},
 		{"findtouch", func(token string) error { _, _, err := s.FindTouch(ctx, token, late); return err }},
 		{"findexpiry", func(token string) error { _, _, _, err := s.FindExpiry(ctx, token); return err }},
-		{"swap", func(token string) error { _, _, err := s.Swap(ctx, token, data, data, late); return err }},
+		{"touch", func(token string) error { _, _, err := s.Swap(ctx, token, data, data, late); return err }},
+		{"swap there and back", func(token string) error {
+			_, _, err := s.Swap(ctx, token, data, other, late)
+			_, _, backErr := s.Swap(ctx, token, other, data, late)
+			return errors.Join(err, backErr)
+		}},
+		{"move there and back", func(token string) error {
+			_, _, err := s.Move(ctx, []contract.Record{{Token: token, Data: data}}, token+"x", data, late)
+			_, _, backErr := s.Move(ctx, []contract.Record{{Token: token + "x", Data: data}}, token, data, late)
+			return errors.Join(err, backErr)
+		}},
 		{"commit", func(token string) error { return s.CommitCtx(ctx, token, data, late) }},
 	} {
 		b.Run(bb.name, func(b *testing.B) {

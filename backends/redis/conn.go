@@ -12,24 +12,24 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// How often a command is tried when the connection turns out to be broken:
-// twice is for what does no harm when it is done twice.
+// The number of tries for a command whose connection turns out to be broken: twice
+// is for idempotent commands.
 const (
 	once  = 1
 	twice = 2
 )
 
-// conn is a connection in the hands of one call.
+// conn is a connection of the pool that one call uses.
 type conn struct {
 	redigo.Conn
 	ctx   context.Context
 	limit time.Duration
 }
 
-// do sends a command, after those that Send has queued, and waits for its reply
+// do sends the commands that Send has queued and then cmd, and waits for the reply
 // until the limit or the context's deadline.
 //
-// It is not redigo's DoContext, which starts a goroutine for each command, and
+// redigo's DoContext is not used, because it starts a goroutine for each command, and
 // closes the connection when the context is cancelled.
 func (c conn) do(cmd string, args ...any) (any, error) {
 	limit := c.limit
@@ -53,7 +53,7 @@ func (s *Store) do(ctx context.Context, tries int, cmd string, args ...any) (any
 	return s.use(ctx, tries, func(c conn) (any, error) { return c.do(cmd, args...) })
 }
 
-// use calls f with a connection of the pool.
+// use calls f with a connection of the pool, up to tries times.
 func (s *Store) use(ctx context.Context, tries int, f func(conn) (any, error)) (any, error) {
 	for {
 		reply, err := s.try(ctx, f)
@@ -80,9 +80,9 @@ func (s *Store) try(ctx context.Context, f func(conn) (any, error)) (any, error)
 	return f(conn{c, ctx, s.read})
 }
 
-// broken notes that err is the fault of a connection, and reports whether
-// another one may do better. So it may when the server has closed this one, and
-// when the server is a replica now: dialling again finds the new primary.
+// broken records it if err means that a connection is broken, and reports whether
+// another connection may succeed. That is so when the server has closed this one, and
+// when the server is now a replica: dialling again finds the new primary.
 func (s *Store) broken(err error) bool {
 	if err == nil {
 		return false
@@ -92,7 +92,7 @@ func (s *Store) broken(err error) bool {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), replied(err, "READONLY"):
 	case errors.As(err, &op) && op.Op != "dial":
-		again = !op.Timeout() // a second wait would double the first
+		again = !op.Timeout() // a second try would double the wait
 	default:
 		return false
 	}
@@ -100,20 +100,19 @@ func (s *Store) broken(err error) bool {
 	return again
 }
 
-// replied reports whether err is an error reply of the server with that code.
+// replied reports whether err is an error reply with that code.
 func replied(err error, code string) bool {
 	var reply redigo.Error
-	// Redis 6.2 puts the code of what failed in a script further back.
+	// Redis 6.2 puts the code of an error in a script after other text.
 	return errors.As(err, &reply) && strings.Contains(string(reply), code+" ")
 }
 
-// failed names the operation that failed. nil stays nil.
+// failed adds the operation's name to err, and returns nil for nil.
 func failed(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	// To a command that it does not know the server replies with its arguments,
-	// and so with the session's id.
+	// The reply to an unknown command quotes its arguments, and so the session's id.
 	var reply redigo.Error
 	if errors.As(err, &reply) && strings.HasPrefix(string(reply), "ERR unknown command") {
 		text, _, _ := strings.Cut(string(reply), ",")

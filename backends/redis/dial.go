@@ -16,7 +16,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// server is what a URL says.
+// server holds the parts of a URL.
 type server struct {
 	network, addr      string
 	tls                bool
@@ -24,9 +24,9 @@ type server struct {
 	database           int
 }
 
-// parseURL reads a URL of Open. It is not redigo's, which has no unix sockets
-// and quotes the URL, with its password, in errors. Ours quote no part of it:
-// a password that is not encoded can end up in any.
+// parseURL parses the URL of Open. redigo's own parser has no unix sockets, and its errors
+// quote the URL with the password. The errors here quote no part of the URL, because a
+// password that is not percent-encoded can end up in any part.
 func parseURL(raw string) (server, error) {
 	bad := func(why string) (server, error) { return server{}, errors.New("redis: the URL " + why) }
 	u, err := url.Parse(raw)
@@ -78,7 +78,7 @@ func parseURL(raw string) (server, error) {
 	return s, nil
 }
 
-// dialer returns how the pool dials.
+// dialer returns the function with which the pool dials.
 func dialer(rawURL string, o Options) (func(context.Context) (redigo.Conn, error), error) {
 	s, err := parseURL(rawURL)
 	if err != nil {
@@ -90,10 +90,12 @@ func dialer(rawURL string, o Options) (func(context.Context) (redigo.Conn, error
 		if err != nil {
 			return nil, err
 		}
-		// redigo's own handshake does not end with the context.
+		// redigo's own TLS handshake ignores the context.
 		dial = (&tls.Dialer{NetDialer: &net.Dialer{Timeout: o.DialTimeout}, Config: config}).DialContext
 	} else if o.TLS != (TLS{}) {
-		return nil, errors.New("redis: Options.TLS: the URL is not one for TLS; make it rediss://, or leave it empty")
+		r := refusals()
+		r.Add("TLS", "the URL is not one for TLS; make it rediss://, or leave it empty")
+		return nil, r.Err()
 	}
 	options := []redigo.DialOption{
 		redigo.DialContextFunc(dial),
@@ -110,28 +112,32 @@ func dialer(rawURL string, o Options) (func(context.Context) (redigo.Conn, error
 		}
 		var op *net.OpError
 		if errors.As(err, &op) && op.Op == "dial" {
-			return nil, err // which names the address
+			return nil, err // it names the address already
 		}
 		return nil, fmt.Errorf("connect to %s: %w", s.addr, err)
 	}, nil
 }
 
 func (t TLS) config() (*tls.Config, error) {
+	r := refusals()
 	config := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("redis: Options.TLS.CAFile: %w", err)
+			r.Add("TLS.CAFile", "%w", err)
+			return nil, r.Err()
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("redis: Options.TLS.CAFile: no certificate in %s", t.CAFile)
+			r.Add("TLS.CAFile", "no certificate in %s", t.CAFile)
+			return nil, r.Err()
 		}
 	}
 	if t.CertFile != "" {
 		cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("redis: Options.TLS.CertFile and KeyFile: %w", err)
+			r.Add("TLS.CertFile TLS.KeyFile", "%w", err)
+			return nil, r.Err()
 		}
 		config.Certificates = []tls.Certificate{cert}
 	}

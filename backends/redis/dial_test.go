@@ -30,9 +30,9 @@ func TestURLs(t *testing.T) {
 	server := testserver.StartRedis(t)
 	admin := dial(t, server.URL)
 	for _, acl := range []string{
-		// What a user needs at least.
+		// The permissions that a user needs at least.
 		"app reset on >" + password + " ~scs:session:* -@all +ping +select +get +set +del +unlink +getex +getdel +pexpire +pttl +multi +exec +scan +mget +eval +evalsha",
-		"default off", // who is logged in stays so
+		"default off", // open connections stay logged in
 	} {
 		args := []any{"SETUSER"}
 		for _, arg := range strings.Fields(acl) {
@@ -91,7 +91,7 @@ func TestURLs(t *testing.T) {
 		"redis://" + user + "@" + server.Addr + "/99":             "DB index is out of range",
 		"redis://app:hunter2@" + server.Addr + "/0?password=hunt": "parameters",
 	} {
-		// A server without TLS waits for more than it gets to see of a handshake.
+		// A server without TLS waits for the end of a command when it gets a handshake.
 		_, err := redis.Open(t.Context(), rawURL, redis.Options{DialTimeout: 500 * time.Millisecond})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %s", rawURL, err, want)
@@ -99,7 +99,7 @@ func TestURLs(t *testing.T) {
 			t.Errorf("%s: the password is in %q", rawURL, err)
 		}
 	}
-	// A user who lacks a permission is told at the start.
+	// Open reports a missing permission.
 	if _, err := redis.Open(t.Context(), "redis://"+user+"@"+server.Addr, redis.Options{Prefix: "other:"}); err == nil || !strings.Contains(err.Error(), "redis: open: NOPERM") {
 		t.Errorf("a prefix that the user may not use: %v", err)
 	}
@@ -158,8 +158,8 @@ func containsAny(s string, of []string) bool {
 	return false
 }
 
-// newCert writes name.pem and name.key to dir: signed by the CA that by begins
-// with, and for the names that follow; without by, a CA.
+// newCert writes a certificate to name.pem and name.key in dir. by holds the CA that
+// signs it and then its DNS names; with a nil by, the certificate is a CA itself.
 func newCert(t *testing.T, dir, name string, by []string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -226,7 +226,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// proxy forwards each connection to what is its target when it is made.
+// proxy forwards each new connection to its current target.
 type proxy struct {
 	addr   string
 	target atomic.Value
@@ -261,7 +261,7 @@ func newProxy(t *testing.T, target string) *proxy {
 			}
 		}
 	})
-	// The store, opened later, is closed earlier, and its connections with it.
+	// The store is opened later, so it and its connections are closed before.
 	t.Cleanup(func() {
 		l.Close()
 		wg.Wait()

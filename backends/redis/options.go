@@ -2,94 +2,100 @@ package redis
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"time"
+
+	"github.com/samesid/samesid/internal/refusal"
 )
 
-// Layout says what the keys are called and how their expiry is counted. The
-// value of a key is the session's bytes in both.
+// Layout selects the names of the keys and the precision of their expiry. In all layouts
+// the value of a key is the session's record.
 type Layout string
 
 // The layouts. The zero value is LayoutSCS.
 const (
-	// LayoutSCS is that of scs's redisstore: scs:session:<token>, which expires
-	// to the millisecond.
+	// LayoutSCS is the layout of scs's redisstore: scs:session:<token>, with an
+	// expiry in milliseconds.
 	LayoutSCS Layout = "scs"
 
-	// LayoutConnectRedis is that of Express's connect-redis: sess:<id>, which
-	// expires after whole seconds, rounded up. Its records are Express's JSON,
-	// and Express may read and write them at the same time.
+	// LayoutConnectRedis is the layout of Express's connect-redis: sess:<id>, with
+	// an expiry in seconds, rounded up. Its records are Express's JSON, and Express
+	// may read and write them concurrently.
 	LayoutConnectRedis Layout = "connect-redis"
 )
 
-// Options of a store. The zero value is scs's layout with sane limits.
+// Options configure a store. The zero value is scs's layout with the default limits.
 type Options struct {
-	// Layout of the keys. Zero value: LayoutSCS.
+	// Layout is the format of keys and records. Zero value: LayoutSCS.
 	Layout Layout
 
-	// Prefix of the keys. Whatever begins with it is taken for a session of
-	// this store, by Clear too. Zero value: the layout's own, "scs:session:" or
-	// "sess:". connect-redis: prefix.
+	// Prefix is the beginning of each key. Every key that begins with it counts as
+	// a session of this store, and Clear deletes it. Zero value: the layout's own,
+	// "scs:session:" or "sess:". connect-redis: prefix.
 	Prefix string
 
-	// ScanCount is about how many keys Range, All, Len and Clear ask for at a
-	// time. Zero value: 100. connect-redis: scanCount.
+	// ScanCount is the approximate number of keys that Range, All, Len and Clear
+	// request per page. Zero value: 100. connect-redis: scanCount.
 	ScanCount int
 
-	// ReadTimeout limits the wait for a reply, if the context's deadline does
-	// not end it earlier. Zero value: 3 seconds.
+	// ReadTimeout limits the wait for a reply; an earlier deadline of the context
+	// takes precedence. Zero value: 3 seconds.
 	ReadTimeout time.Duration
 
-	// DialTimeout limits the wait for a connection, if the context's deadline
-	// does not end it earlier: until one is free, or a new one is dialled, has
-	// TLS and is logged in. Zero value: 5 seconds.
+	// DialTimeout limits the wait for a connection: for a free one of the pool, or
+	// for a new one, including TLS and authentication. An earlier deadline of the
+	// context takes precedence. Zero value: 5 seconds.
 	DialTimeout time.Duration
 
-	// The fields below are for Open alone.
+	// The fields below are for Open; New rejects them.
 
-	// WriteTimeout limits how long it takes to send a command. Zero value: 3
-	// seconds.
+	// WriteTimeout limits the sending of a command. Zero value: 3 seconds.
 	WriteTimeout time.Duration
 
-	// MaxActive is how many connections may be open at a time. Zero value: 64.
+	// MaxActive is the maximum number of open connections. Zero value: 64.
 	MaxActive int
 
-	// MaxIdle is how many connections stay open without work. Zero value: as
-	// many as MaxActive, since dialling one costs more than keeping it.
+	// MaxIdle is the maximum number of idle connections. Zero value: MaxActive,
+	// because dialling a connection costs more than keeping it.
 	MaxIdle int
 
-	// IdleTimeout closes a connection that had no work for this long. It should
+	// IdleTimeout is the time after which an idle connection is closed. It should
 	// be shorter than the server's own timeout. Zero value: 4 minutes.
 	IdleTimeout time.Duration
 
-	// TLS is for a rediss URL. Zero value: the system's roots, and no
-	// certificate of our own.
+	// TLS sets the CA for the server and the client certificate. It requires a
+	// rediss URL. Zero value: the system's CAs, and no client certificate.
 	TLS TLS
 }
 
-// TLS says whom a TLS connection trusts and who we are. Files are PEM, and read
-// once, by Open.
+// TLS sets the CA for the server and the client certificate. The files are PEM; Open
+// reads them once.
 type TLS struct {
-	// CAFile holds the certificates that the server's must be signed by. Zero
-	// value: the system's roots.
+	// CAFile holds the CA certificates that the server's certificate is verified
+	// against. Zero value: the system's CAs.
 	CAFile string
 
-	// CertFile and KeyFile are our own certificate, for a server that asks for
-	// one, and its key. Zero value: none.
+	// CertFile and KeyFile hold the client certificate, for a server that requires
+	// one, and its private key. Zero value: none.
 	CertFile, KeyFile string
 
-	// ServerName that the server's certificate must be for. Zero value: the
-	// URL's host.
+	// ServerName is the name that the server's certificate must have. Zero value:
+	// the URL's host.
 	ServerName string
 }
 
-// check returns o with its defaults, or an error that names each bad field.
-func (o Options) check() (Options, error) {
-	var errs []error
-	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("redis: Options."+format, args...))
-	}
+// Validate returns an error that names every field that Open would reject, and the fix.
+// It neither connects to the server nor reads the files of TLS.
+func (o Options) Validate() error {
+	_, err := o.withDefaults()
+	return err
+}
+
+// refusals returns an empty list of errors about Options.
+func refusals() refusal.List { return refusal.List{Package: "redis", Struct: "Options"} }
+
+// withDefaults returns a copy with the defaults filled in, or Validate's error.
+func (o Options) withDefaults() (Options, error) {
+	r := refusals()
 	prefix := ""
 	switch o.Layout = cmp.Or(o.Layout, LayoutSCS); o.Layout {
 	case LayoutSCS:
@@ -97,7 +103,7 @@ func (o Options) check() (Options, error) {
 	case LayoutConnectRedis:
 		prefix = "sess:"
 	default:
-		bad("Layout: %q is unknown; use %q or %q", o.Layout, LayoutSCS, LayoutConnectRedis)
+		r.Add("Layout", "%q is unknown; use %q or %q", o.Layout, LayoutSCS, LayoutConnectRedis)
 	}
 	for _, f := range []struct {
 		field string
@@ -112,17 +118,17 @@ func (o Options) check() (Options, error) {
 		{"IdleTimeout", int64(o.IdleTimeout)},
 	} {
 		if f.n < 0 {
-			bad("%s: negative; leave it 0 for the default", f.field)
+			r.Add(f.field, "negative; leave it 0 for the default")
 		}
 	}
 	o.MaxActive = cmp.Or(o.MaxActive, 64)
 	if o.MaxIdle > o.MaxActive {
-		bad("MaxIdle: %d is more than Options.MaxActive, %d; lower it or raise that", o.MaxIdle, o.MaxActive)
+		r.Add("MaxIdle", "%d is more than Options.MaxActive, %d; lower it or raise that", o.MaxIdle, o.MaxActive)
 	}
 	if (o.TLS.CertFile == "") != (o.TLS.KeyFile == "") {
-		bad("TLS: CertFile and KeyFile go together; set both or neither")
+		r.Add("TLS.CertFile TLS.KeyFile", "go together; set both or neither")
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := r.Err(); err != nil {
 		return Options{}, err
 	}
 	o.Prefix = cmp.Or(o.Prefix, prefix)
@@ -135,9 +141,9 @@ func (o Options) check() (Options, error) {
 	return o, nil
 }
 
-// openOnly returns an error that names each set field that New can't honour.
+// openOnly returns an error that names each field that is set and is only for Open.
 func (o Options) openOnly() error {
-	var errs []error
+	r := refusals()
 	for _, f := range []struct {
 		field string
 		set   bool
@@ -149,8 +155,8 @@ func (o Options) openOnly() error {
 		{"TLS", o.TLS != TLS{}},
 	} {
 		if f.set {
-			errs = append(errs, fmt.Errorf("redis: Options.%s: is for Open; set it up on the pool given to New", f.field))
+			r.Add(f.field, "is for Open; set it up on the pool given to New")
 		}
 	}
-	return errors.Join(errs...)
+	return r.Err()
 }

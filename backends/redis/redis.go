@@ -1,62 +1,79 @@
-// Package redis keeps sessions in Redis 6.2 or later, or in Valkey: those of
-// scs's own redisstore, or those of Express's connect-redis.
+// Package redis keeps sessions in Redis 6.2 or later, or in Valkey, with the keys of
+// scs's own redisstore or of Express's connect-redis.
 //
-// A read that slides the expiry, a change and a touch are one command and one
-// round trip each. Nothing here lists keys with KEYS, and nothing touches a key
-// that does not start with the store's prefix.
+// A read that slides the expiry, a write and a touch each take one command and one
+// round trip. The package never lists keys with KEYS, and never uses a key that does
+// not begin with the store's prefix.
 package redis
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/alexedwards/scs/redisstore"
+	"github.com/alexedwards/scs/v2"
 	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/samesid/samesid/backends/contract"
 )
 
-// Store is a session store: an [scs.CtxStore] that implements every optional
-// interface of package adapter too. Create it with [Open] or [New]. It is safe
-// for concurrent use.
+var (
+	_ scs.CtxStore          = (*Store)(nil)
+	_ scs.IterableStore     = (*Store)(nil)
+	_ scs.IterableCtxStore  = (*Store)(nil)
+	_ contract.FindToucher  = (*Store)(nil)
+	_ contract.FindExpirer  = (*Store)(nil)
+	_ contract.Swapper      = (*Store)(nil)
+	_ contract.Mover        = (*Store)(nil)
+	_ contract.Ranger       = (*Store)(nil)
+	_ contract.JSONRecorder = (*Store)(nil)
+)
+
+// Store is a session store: an [scs.CtxStore] that also implements the optional
+// interfaces of package contract. Create it with [Open] or [New]. It is safe for
+// concurrent use.
 //
-// A method with a context ends at its deadline, be it in the wait for a
-// connection, in dialling or in the wait for a reply. A command that has been
-// sent is not cut short by cancelling: that would cost the connection, and so
-// let clients that hang up wear out the pool; its reply is awaited for
-// Options.ReadTimeout at most.
+// A method with a context returns at its deadline, whether it waits for a connection,
+// dials or waits for a reply. Cancelling does not interrupt a command that has been
+// sent; its reply is awaited for at most Options.ReadTimeout. An interrupted command
+// would cost its connection, and clients that hang up could exhaust the pool.
 //
-// A read or a touch that meets a connection which the server has closed is
-// tried once more. A write is not: it may have been done.
+// A read, a touch or a deletion is retried once when the server has closed its
+// connection. Other writes are not, since they may have happened.
 //
-// No error has a session id, or the password of the URL, in it.
+// No error contains a session id or the URL's password.
 //
 // [scs.CtxStore]: https://pkg.go.dev/github.com/alexedwards/scs/v2#CtxStore
 type Store struct {
 	pool      *redigo.Pool
-	owned     bool // the pool is ours to close
+	owned     bool // Close closes the pool
 	scs       *redisstore.RedisStore
 	prefix    string
-	match     string // glob that matches the keys that start with prefix
+	match     string // glob that matches the keys that begin with prefix
 	step      time.Duration
 	json      bool
 	scanCount int
 	connect   time.Duration
 	read      time.Duration
 
-	// suspect is the time, in Unix nanoseconds, when a connection last turned
-	// out to be broken, or its server to be a replica. What lay idle in the
-	// pool then most likely shares the fault, and is not used again.
+	// suspect is the time, in Unix nanoseconds, at which a connection was last found
+	// broken, or its server a replica. The connections that were idle at that time
+	// are probably broken too, and are not used again.
 	suspect atomic.Int64
 }
 
 // New returns a store on the caller's own pool, which Close leaves open. It does
-// not connect. Of Options, what is for Open alone must be zero.
+// not connect. The Options that are only for Open must be zero.
 //
-// Options.DialTimeout and Options.ReadTimeout apply to the pool's connections
-// as well. After a restart of the server each of the pool's idle connections
-// may cost one error, unless the pool has a TestOnBorrow of its own.
+// Options.DialTimeout and Options.ReadTimeout apply to the pool's connections too.
+// After a restart of the server, each idle connection of the pool may cause one
+// error, unless the pool has a TestOnBorrow.
 func New(pool *redigo.Pool, opts Options) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("redis: the pool is nil")
@@ -64,7 +81,7 @@ func New(pool *redigo.Pool, opts Options) (*Store, error) {
 	if err := opts.openOnly(); err != nil {
 		return nil, err
 	}
-	opts, err := opts.check()
+	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -77,15 +94,15 @@ func New(pool *redigo.Pool, opts Options) (*Store, error) {
 //	rediss://user:password@host:6379/0
 //	unix://user:password@/path/to/redis.sock?db=0
 //
-// where rediss is TLS, and user, password, port and the number of the database
-// can be left out; valkey, valkeys and redis+unix are accepted as schemes too.
-// A user name that stands alone is the password, as for redis-cli. Special
-// characters must be percent-encoded.
+// where rediss means TLS, and the user, password, port and database number are
+// optional. The schemes valkey, valkeys and redis+unix work too. A user name without
+// a password is taken as the password, as in redis-cli. Special characters must be
+// percent-encoded.
 //
-// It is an error if the server cannot be reached before ctx ends, refuses the
+// Open returns an error if the server can't be reached before ctx ends, rejects the
 // user, or is older than Redis 6.2. Close closes the connections.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
-	opts, err := opts.check()
+	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -115,13 +132,13 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-// probe finds out whether the server is there, lets us in and at our keys, can be
-// written to, and is new enough: GETEX is the newest command that is needed. It
-// changes nothing: no session has the empty token.
+// probe verifies that the server is reachable, accepts the user, permits access to the
+// store's keys, accepts writes, and is new enough: GETEX is the newest command in use.
+// It changes nothing, as no session has the empty token.
 func (s *Store) probe(ctx context.Context) error {
 	_, err := s.do(ctx, twice, "GETEX", s.prefix)
 	if err == nil {
-		_, err = s.swap(ctx, "", nil, nil, 0)
+		_, err = s.run(ctx, once, swap, []any{s.prefix}, 0, "", 0)
 	}
 	return failed("open", err)
 }
@@ -143,11 +160,11 @@ func newStore(pool *redigo.Pool, opts Options) *Store {
 	return s
 }
 
-// glob escapes what SCAN's MATCH would take for a pattern.
+// glob escapes the characters that have a meaning in SCAN's MATCH.
 var glob = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
 
-// Close closes the connections of a store made by Open. On one made by New it
-// does nothing: the pool is the caller's.
+// Close closes the connections of a store that Open returned. For a store that New
+// returned it does nothing, as the caller owns the pool.
 func (s *Store) Close() error {
 	if !s.owned {
 		return nil
@@ -155,16 +172,19 @@ func (s *Store) Close() error {
 	return s.pool.Close()
 }
 
-// Ping asks the server for a sign of life.
+// Ping returns an error if the server does not answer.
 func (s *Store) Ping(ctx context.Context) error {
 	_, err := s.do(ctx, twice, "PING")
 	return failed("ping", err)
 }
 
+// String returns the store's name in log lines, with the pattern of its keys.
+func (s *Store) String() string { return fmt.Sprintf("redis store, keys %q", s.prefix+"*") }
+
 // JSONRecords reports whether the layout is Express's, whose records are JSON.
 func (s *Store) JSONRecords() bool { return s.json }
 
-// Find is FindCtx without a context, and redisstore's own.
+// Find is FindCtx without a context. It calls redisstore's Find.
 func (s *Store) Find(token string) (data []byte, found bool, err error) {
 	data, found, err = s.scs.Find(token)
 	if s.broken(err) {
@@ -173,14 +193,14 @@ func (s *Store) Find(token string) (data []byte, found bool, err error) {
 	return data, found, failed("find", err)
 }
 
-// FindCtx returns a session's bytes. found is false when there is none, or it
-// has expired.
+// FindCtx returns a session's record. found is false if there is none or it has
+// expired.
 func (s *Store) FindCtx(ctx context.Context, token string) (data []byte, found bool, err error) {
 	reply, err := s.do(ctx, twice, "GET", s.prefix+token)
 	return record("find", reply, err)
 }
 
-// FindTouch is FindCtx, and moves the expiry of the record that it finds.
+// FindTouch is FindCtx, and also sets the record's expiry.
 func (s *Store) FindTouch(ctx context.Context, token string, expiry time.Time) (data []byte, found bool, err error) {
 	const op = "find and touch"
 	ttl := s.ttl(expiry)
@@ -192,13 +212,13 @@ func (s *Store) FindTouch(ctx context.Context, token string, expiry time.Time) (
 	return record(op, reply, err)
 }
 
-// FindExpiry is FindCtx, and returns the expiry that Redis holds for the
-// record, to the millisecond, by this machine's clock. It is zero for a record
-// that does not expire, as connect-redis writes them with disableTTL.
+// FindExpiry is FindCtx, and also returns the record's expiry in Redis, to the
+// millisecond, by this machine's clock. It is zero for a record that does not expire;
+// connect-redis writes such records with disableTTL.
 func (s *Store) FindExpiry(ctx context.Context, token string) (data []byte, expiry time.Time, found bool, err error) {
 	const op = "find with expiry"
 	key := s.prefix + token
-	// A transaction, so that bytes and expiry belong to one and the same write.
+	// A transaction ensures that data and expiry belong to the same write.
 	replies, err := redigo.Values(s.use(ctx, twice, func(c conn) (any, error) {
 		for _, err := range []error{c.Send("MULTI"), c.Send("GET", key), c.Send("PTTL", key)} {
 			if err != nil {
@@ -227,31 +247,16 @@ func (s *Store) FindExpiry(ctx context.Context, token string) (data []byte, expi
 	}
 }
 
-// Touch moves a record's expiry. found is false when there is no such record.
-func (s *Store) Touch(ctx context.Context, token string, expiry time.Time) (found bool, err error) {
-	found, err = redigo.Bool(s.do(ctx, twice, "PEXPIRE", s.prefix+token, s.ttl(expiry)))
-	return found, failed("touch", err)
-}
-
-// Rename gives a live record another token: see adapter.Renamer.
-func (s *Store) Rename(ctx context.Context, old, new string) (renamed bool, err error) {
-	renamed, err = redigo.Bool(s.do(ctx, once, "RENAMENX", s.prefix+old, s.prefix+new))
-	if replied(err, "ERR no such") {
-		return false, nil
-	}
-	return renamed, failed("rename", err)
-}
-
 // Commit is CommitCtx without a context.
 //
-// It is not redisstore's own, which writes in two steps and gives Redis the
-// expiry as a date: see ttl.
+// It does not use redisstore's Commit, which writes in two steps and sends the expiry
+// as a date: see ttl.
 func (s *Store) Commit(token string, data []byte, expiry time.Time) error {
 	return s.CommitCtx(context.Background(), token, data, expiry)
 }
 
-// CommitCtx writes a record, over whatever is there, to expire at expiry. If
-// that has passed, the record is deleted.
+// CommitCtx creates or overwrites a record that expires at expiry. If that has
+// passed, it deletes the record.
 func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
 	ttl := s.ttl(expiry)
 	if ttl == 0 {
@@ -261,7 +266,7 @@ func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry
 	return failed("commit", err)
 }
 
-// Delete is DeleteCtx without a context, and redisstore's own.
+// Delete is DeleteCtx without a context. It calls redisstore's Delete.
 func (s *Store) Delete(token string) error {
 	err := s.scs.Delete(token)
 	if s.broken(err) {
@@ -270,39 +275,84 @@ func (s *Store) Delete(token string) error {
 	return failed("delete", err)
 }
 
-// DeleteCtx deletes a record; that there is none is no error.
+// DeleteCtx deletes a record. It is not an error if there is none.
 func (s *Store) DeleteCtx(ctx context.Context, token string) error {
-	// To delete twice is to delete once: a token is never used again.
+	// Deleting is idempotent, as a token is never reused.
 	_, err := s.do(ctx, twice, "DEL", s.prefix+token)
 	return failed("delete", err)
 }
 
-// A missing key is false in Lua, and so equal to the false of "none expected".
-const swapScript = `
+// script is a Lua script, and its hash.
+type script struct{ text, hash string }
+
+func newScript(text string) script {
+	return script{text, redigo.NewScript(-1, text).Hash()}
+}
+
+// swap is a compare-and-set. Its arguments are: whether a record is expected ('1' or
+// '0'), the expected record, the time to live, and the new record. Without the last
+// one, it sets only the expiry. GET returns false for a missing key, which equals the
+// false of "none expected".
+var swap = newScript(`
 local current = redis.call('GET', KEYS[1])
 if current ~= (ARGV[1] == '1' and ARGV[2]) then
 	return current
 end
-if ARGV[4] == '0' then
+if ARGV[3] == '0' then
 	redis.call('DEL', KEYS[1])
+elseif ARGV[4] then
+	redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[3])
 else
-	redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+	redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
-return 1`
+return 1`)
 
-var swapHash = redigo.NewScript(1, swapScript).Hash()
+// move replaces the first n keys by one. Its arguments are the time to live, the new
+// record, the index of the key to write, and the n expected records. If the key to
+// write is not among the first n, it is the last one and must not exist. The script
+// writes before it deletes, because the write may fail for lack of memory or of
+// permission.
+var move = newScript(`
+local n, target = #ARGV - 3, KEYS[tonumber(ARGV[3])]
+local current, known = {}, true
+for i = 1, n do
+	current[i] = redis.call('GET', KEYS[i])
+	known = known and current[i] == ARGV[i + 3]
+end
+if not known or #KEYS > n and redis.call('EXISTS', target) == 1 then
+	return current
+end
+local expired = ARGV[1] == '0'
+if not expired then
+	redis.call('SET', target, ARGV[2], 'PX', ARGV[1])
+end
+for i = 1, n do
+	if expired or KEYS[i] ~= target then
+		redis.call('DEL', KEYS[i])
+	end
+end
+return 1`)
 
-// Swap writes a record only if it is still old: see adapter.Swapper. It is one
-// script, so nothing comes between the comparison and the write.
+// Swap writes a record only if it is still old: see contract.Swapper. It runs one
+// script, so the compare-and-set is atomic.
 //
-// When the reply is lost the write may have been done. That is an error, and
-// nothing is tried again.
+// When the reply is lost, the write may have happened. That is an error, and Swap does
+// not retry. It does retry a touch, which is idempotent: if another call has written
+// the record meanwhile, the retry changes nothing.
 func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry time.Time) (current []byte, swapped bool, err error) {
 	var ttl int64
 	if new != nil {
 		ttl = s.ttl(expiry)
 	}
-	reply, err := s.swap(ctx, token, old, new, ttl)
+	tries, args := once, []any{old != nil, old, ttl}
+	switch {
+	case ttl == 0: // delete it
+	case old != nil && bytes.Equal(old, new):
+		tries = twice
+	default:
+		args = append(args, new)
+	}
+	reply, err := s.run(ctx, tries, swap, []any{s.prefix + token}, args...)
 	if reply == int64(1) {
 		return nil, true, nil
 	}
@@ -310,13 +360,49 @@ func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry 
 	return current, false, err
 }
 
-func (s *Store) swap(ctx context.Context, token string, old, new []byte, ttl int64) (reply any, err error) {
-	return s.use(ctx, once, func(c conn) (any, error) {
-		args := []any{swapHash, 1, s.prefix + token, old != nil, old, new, ttl}
-		reply, err := c.do("EVALSHA", args...)
-		if replied(err, "NOSCRIPT") { // so it has not run
-			args[0] = swapScript
-			reply, err = c.do("EVAL", args...)
+// Move replaces records by one, if each of them is still what the caller knows:
+// see contract.Mover. It runs one script. When the reply is lost, the write may have
+// happened; that is an error.
+//
+// A Redis Cluster keeps all the keys on one node only if the prefix has a hash tag,
+// such as "{sess}:". Otherwise most moves return an error that wraps
+// errors.ErrUnsupported.
+func (s *Store) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) (current [][]byte, moved bool, err error) {
+	const op = "move"
+	keys := make([]any, 0, len(from)+1)
+	for _, r := range from {
+		keys = append(keys, s.prefix+r.Token)
+	}
+	target := 1 + slices.IndexFunc(from, func(r contract.Record) bool { return r.Token == to })
+	if target == 0 {
+		keys = append(keys, s.prefix+to)
+		target = len(keys)
+	}
+	args := append(make([]any, 0, len(from)+3), s.ttl(expiry), data, target)
+	for _, r := range from {
+		args = append(args, r.Data)
+	}
+	reply, err := s.run(ctx, once, move, keys, args...)
+	if replied(err, "CROSSSLOT") {
+		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	if reply == int64(1) {
+		return nil, true, nil
+	}
+	current, err = redigo.ByteSlices(reply, err)
+	return current, false, failed(op, err)
+}
+
+// run runs a script.
+func (s *Store) run(ctx context.Context, tries int, sc script, keys []any, args ...any) (reply any, err error) {
+	all := append([]any{sc.hash, len(keys)}, keys...)
+	all = append(all, args...)
+	return s.use(ctx, tries, func(c conn) (any, error) {
+		all[0] = sc.hash
+		reply, err := c.do("EVALSHA", all...)
+		if replied(err, "NOSCRIPT") { // the script has not run
+			all[0] = sc.text
+			reply, err = c.do("EVAL", all...)
 		}
 		return reply, err
 	})
@@ -327,10 +413,9 @@ func (s *Store) All() (map[string][]byte, error) {
 	return s.AllCtx(context.Background())
 }
 
-// AllCtx returns every live record by its token. It holds them all in memory:
-// prefer Range.
+// AllCtx returns all live records by token. Range needs less memory.
 //
-// It is not redisstore's own, which stops the whole server for a KEYS, and then
+// It does not use redisstore's All, which blocks the whole server with KEYS and then
 // reads one record at a time.
 func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 	all := make(map[string][]byte)
@@ -344,12 +429,12 @@ func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 	return all, nil
 }
 
-// Range calls fn for each live record: see adapter.Ranger. It holds about
+// Range calls fn for each live record: see contract.Ranger. It holds about
 // Options.ScanCount records at a time, and no connection while fn runs.
 //
-// What comes or goes meanwhile may be seen or not; the rest is seen, and in
-// rare cases twice, if Redis resizes its table meanwhile: that is what SCAN
-// promises.
+// As SCAN guarantees, Range sees every record that exists throughout. It may see one
+// of them twice if Redis resizes its table meanwhile. It may or may not see records
+// that are created or deleted meanwhile.
 func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) error) error {
 	return s.pages(ctx, "list", func(keys []any) error {
 		values, err := redigo.ByteSlices(s.do(ctx, twice, "MGET", keys...))
@@ -358,7 +443,7 @@ func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) er
 		}
 		for i, data := range values {
 			if data == nil {
-				continue // gone since SCAN saw it
+				continue // deleted since SCAN, or a key of another type
 			}
 			if err := fn(string(keys[i].([]byte)[len(s.prefix):]), data); err != nil {
 				return err
@@ -368,8 +453,8 @@ func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) er
 	})
 }
 
-// Len returns how many records there are, as exactly as Range would see them.
-// Express: store.length.
+// Len counts the store's keys, with the same guarantees as Range. Express:
+// store.length.
 func (s *Store) Len(ctx context.Context) (int, error) {
 	n := 0
 	err := s.pages(ctx, "count", func(keys []any) error {
@@ -388,7 +473,7 @@ func (s *Store) Clear(ctx context.Context) error {
 	})
 }
 
-// pages calls fn with the keys of this store, page by page, none of them empty.
+// pages calls fn with the keys of this store, in pages that are not empty.
 func (s *Store) pages(ctx context.Context, op string, fn func(keys []any) error) error {
 	cursor := "0"
 	for {
@@ -411,13 +496,12 @@ func (s *Store) pages(ctx context.Context, op string, fn func(keys []any) error)
 	}
 }
 
-// ttl is how long a record that expires at expiry has left, in milliseconds, or
-// 0 if it has expired. It is rounded up to what the layout counts in: scs
-// milliseconds, connect-redis seconds.
+// ttl returns the time until expiry in milliseconds, or 0 if it has passed. It is
+// rounded up to the layout's unit: scs's milliseconds or connect-redis's seconds.
 //
-// Redis is always given the time that is left, never the date. What is left is
-// the same on every clock, so a clock that is wrong, on this machine or on the
-// server, ends no session early and keeps none for longer.
+// The store always sends Redis a duration, never a date. A duration does not depend on
+// a clock's setting, so a wrong clock, on this machine or on the server, neither
+// shortens nor extends a session.
 func (s *Store) ttl(expiry time.Time) int64 {
 	left := time.Until(expiry)
 	if left <= 0 {
@@ -430,7 +514,7 @@ func (s *Store) ttl(expiry time.Time) int64 {
 	return steps * int64(s.step/time.Millisecond)
 }
 
-// record makes a record of a reply, where nil says that there is none.
+// record returns the record in a reply. A nil reply means that there is none.
 func record(op string, reply any, err error) (data []byte, found bool, _ error) {
 	data, err = redigo.Bytes(reply, err)
 	if errors.Is(err, redigo.ErrNil) {

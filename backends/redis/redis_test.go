@@ -18,6 +18,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 	"go.uber.org/goleak"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/backends/storetest"
 	"github.com/samesid/samesid/internal/testserver"
@@ -53,7 +54,7 @@ func TestStore(t *testing.T) {
 					return again
 				},
 				Advance: func(t *testing.T, d time.Duration) {
-					// The server does the waiting, for a list that nobody fills.
+					// BLPOP waits on the server for a list that nobody fills.
 					c := dial(t, testserver.Redis(t))
 					if _, err := redigo.DoWithTimeout(c, 0, "BLPOP", testserver.Prefix(t), d.Seconds()); err != nil {
 						t.Fatal(err)
@@ -116,12 +117,16 @@ func TestLayouts(t *testing.T) {
 		if s.JSONRecords() != l.json {
 			t.Errorf("%q: JSONRecords is %t", l.layout, s.JSONRecords())
 		}
-		// In whole seconds it is 61.
+		// Rounded up to whole seconds, it is 61.
 		soon := func() time.Time { return time.Now().Add(60*time.Second + 50*time.Millisecond) }
 		for name, write := range map[string]func() error{
 			"Commit": func() error { return s.Commit("id", []byte("{}"), soon()) },
-			"Touch": func() error {
-				_, err := s.Touch(t.Context(), "id", soon())
+			"touch": func() error {
+				_, _, err := s.Swap(t.Context(), "id", []byte("{}"), []byte("{}"), soon())
+				return err
+			},
+			"Move": func() error {
+				_, _, err := s.Move(t.Context(), one("id", "{}"), "id", []byte("{}"), soon())
 				return err
 			},
 			"FindTouch": func() error {
@@ -129,7 +134,7 @@ func TestLayouts(t *testing.T) {
 				return err
 			},
 			"Swap": func() error {
-				_, _, err := s.Swap(t.Context(), "id", []byte("{}"), []byte("{}"), soon())
+				_, _, err := s.Swap(t.Context(), "id", []byte("{}"), []byte("[]"), soon())
 				return err
 			},
 		} {
@@ -156,16 +161,17 @@ func TestRecordWithoutExpiry(t *testing.T) {
 	if string(data) != "data" || !expiry.IsZero() || !found || err != nil {
 		t.Errorf("FindExpiry: %q, %v, %t, %v; want data and no expiry", data, expiry, found, err)
 	}
-	if renamed, err := s.Rename(t.Context(), "id", "new"); !renamed || err != nil {
-		t.Errorf("Rename: %t, %v", renamed, err)
+	soon := time.Now().Add(time.Hour)
+	if _, swapped, err := s.Swap(t.Context(), "id", data, data, soon); !swapped || err != nil {
+		t.Errorf("touch: %t, %v", swapped, err)
 	}
-	if data, expiry, found, err := s.FindExpiry(t.Context(), "new"); string(data) != "data" || !expiry.IsZero() || !found || err != nil {
-		t.Errorf("FindExpiry, renamed: %q, %v, %t, %v; want data and no expiry", data, expiry, found, err)
+	if data, expiry, found, err := s.FindExpiry(t.Context(), "id"); string(data) != "data" || expiry.Sub(soon).Abs() > time.Minute || !found || err != nil {
+		t.Errorf("FindExpiry, touched: %q, %v, %t, %v; want data until %v", data, expiry, found, err, soon)
 	}
 }
 
-// A key of another type is no record; nor is one that goes between SCAN and MGET,
-// for which Redis replies the same.
+// A key of another type is not a record. MGET replies nil for it, as for a key that
+// was deleted since SCAN.
 func TestRangeSkipsWhatIsNoRecord(t *testing.T) {
 	url, prefix := testserver.Redis(t), testserver.Prefix(t)
 	s := open(t, url, redis.Options{Prefix: prefix})
@@ -208,7 +214,7 @@ func TestPrefixIsNoPattern(t *testing.T) {
 	}
 }
 
-// wire is a connection that tells what is sent, and can lose a reply.
+// wire is a connection that calls sent for each write, and can lose a reply.
 type wire struct {
 	net.Conn
 	sent func()
@@ -241,7 +247,8 @@ func newWirePool(t *testing.T, url string, sent func(), lose *atomic.Bool) *redi
 	return pool
 }
 
-// wired returns a store that counts what it sends, and loses a reply when asked.
+// wired returns a store, the number of its writes to the network, and a switch that
+// loses the next reply.
 func wired(t *testing.T, url string, opts redis.Options) (s *redis.Store, sent *atomic.Int64, lose *atomic.Bool) {
 	t.Helper()
 	sent, lose = new(atomic.Int64), new(atomic.Bool)
@@ -256,7 +263,15 @@ func TestRoundTrips(t *testing.T) {
 	s, sent, _ := wired(t, testserver.Redis(t), redis.Options{Prefix: testserver.Prefix(t)})
 	ctx, soon := t.Context(), time.Now().Add(time.Hour)
 	one, two := []byte("one"), []byte("two")
+	records := []contract.Record{{Token: "id", Data: two}, {Token: "other", Data: two}}
+	// This loads the script, so that later calls need one command.
 	if _, _, err := s.Swap(ctx, "id", nil, one, soon); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Move(ctx, records, "new", one, soon); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit("other", two, soon); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -268,11 +283,11 @@ func TestRoundTrips(t *testing.T) {
 		{"FindTouch", func() error { _, _, err := s.FindTouch(ctx, "id", soon); return err }},
 		{"FindTouch to the past", func() error { _, _, err := s.FindTouch(ctx, "other", time.Time{}); return err }},
 		{"FindExpiry", func() error { _, _, _, err := s.FindExpiry(ctx, "id"); return err }},
-		{"Touch", func() error { _, err := s.Touch(ctx, "id", soon); return err }},
+		{"touch", func() error { _, _, err := s.Swap(ctx, "id", one, one, soon); return err }},
 		{"Swap", func() error { _, _, err := s.Swap(ctx, "id", one, two, soon); return err }},
 		{"Swap, refused", func() error { _, _, err := s.Swap(ctx, "id", one, two, soon); return err }},
-		{"Rename", func() error { _, err := s.Rename(ctx, "id", "new"); return err }},
-		{"Rename, refused", func() error { _, err := s.Rename(ctx, "id", "new"); return err }},
+		{"Move", func() error { _, _, err := s.Move(ctx, records, "new", one, soon); return err }},
+		{"Move, refused", func() error { _, _, err := s.Move(ctx, records, "new", one, soon); return err }},
 		{"Commit", func() error { return s.Commit("id", one, soon) }},
 		{"CommitCtx", func() error { return s.CommitCtx(ctx, "id", one, soon) }},
 		{"Delete", func() error { return s.Delete("id") }},
@@ -320,15 +335,22 @@ func TestScriptFlushed(t *testing.T) {
 		if _, err := c.Do("SCRIPT", "FLUSH"); err != nil {
 			t.Fatal(err)
 		}
-		_, swapped, err := s.Swap(t.Context(), "id", old, []byte(data), time.Now().Add(time.Hour))
+		soon := time.Now().Add(time.Hour)
+		_, swapped, err := s.Swap(t.Context(), "id", old, []byte(data), soon)
 		if !swapped || err != nil {
 			t.Errorf("Swap by %q: %t, %v", data, swapped, err)
 		}
 		old = []byte(data)
+		if _, err := c.Do("SCRIPT", "FLUSH"); err != nil {
+			t.Fatal(err)
+		}
+		if _, moved, err := s.Move(t.Context(), one("id", data), "id", old, soon); !moved || err != nil {
+			t.Errorf("Move of %q: %t, %v", data, moved, err)
+		}
 	}
 }
 
-// A reply that is lost: the command has run, and what may not run twice does not.
+// When a reply is lost, the command has run. Only idempotent commands are retried.
 func TestLostReply(t *testing.T) {
 	server := testserver.StartRedis(t)
 	s, sent, lose := wired(t, server.URL, redis.Options{})
@@ -336,13 +358,27 @@ func TestLostReply(t *testing.T) {
 	if _, _, err := s.Swap(ctx, "id", nil, []byte("one"), soon); err != nil {
 		t.Fatal(err)
 	}
+	if _, _, err := s.Move(ctx, one("unknown", ""), "new", nil, soon); err != nil {
+		t.Fatal(err)
+	}
+	swap := func(old, new string, expiry time.Time) error {
+		_, swapped, err := s.Swap(ctx, "id", []byte(old), []byte(new), expiry)
+		if err == nil && !swapped {
+			return errors.New("refused")
+		}
+		return err
+	}
 	for _, c := range []struct {
 		name  string
 		call  func() error
 		tries int64
 	}{
 		{"Swap", func() error { _, _, err := s.Swap(ctx, "id", []byte("one"), []byte("two"), soon); return err }, 1},
+		{"Swap, to the past", func() error { return swap("two", "two", time.Time{}) }, 1},
+		{"Swap, to the past, by others", func() error { return swap("two", "one", time.Time{}) }, 1},
 		{"Commit", func() error { return s.Commit("id", []byte("two"), soon) }, 1},
+		{"Swap, deleting", func() error { _, _, err := s.Swap(ctx, "other", []byte("two"), nil, soon); return err }, 1},
+		{"Swap, creating", func() error { _, _, err := s.Swap(ctx, "other", nil, []byte{}, soon); return err }, 1},
 		{"Find", func() error { return foundTwo(s.Find("id")) }, 2},
 		{"FindCtx", func() error { return foundTwo(s.FindCtx(ctx, "id")) }, 2},
 		{"FindTouch", func() error { return foundTwo(s.FindTouch(ctx, "id", soon)) }, 2},
@@ -350,9 +386,10 @@ func TestLostReply(t *testing.T) {
 			data, _, found, err := s.FindExpiry(ctx, "id")
 			return foundTwo(data, found, err)
 		}, 2},
-		{"Touch", func() error { _, err := s.Touch(ctx, "id", soon); return err }, 2},
+		{"touch", func() error { return swap("two", "two", soon) }, 2},
 		{"FindTouch to the past", func() error { _, _, err := s.FindTouch(ctx, "other", time.Time{}); return err }, 1},
-		{"Rename", func() error { _, err := s.Rename(ctx, "id", "new"); return err }, 1},
+		{"Move", func() error { _, _, err := s.Move(ctx, one("id", "two"), "new", []byte("two"), soon); return err }, 1},
+		{"Move, to itself", func() error { _, _, err := s.Move(ctx, one("new", "two"), "new", []byte("two"), soon); return err }, 1},
 		{"Delete", func() error { return s.Delete("id") }, 2},
 		{"DeleteCtx", func() error { return s.DeleteCtx(ctx, "id") }, 2},
 	} {
@@ -378,6 +415,154 @@ func foundTwo(data []byte, found bool, err error) error {
 	return err
 }
 
+// A touch sends the record only once, for the comparison.
+func TestTouchIsSmall(t *testing.T) {
+	var sent atomic.Int64
+	url := testserver.Redis(t)
+	pool := newPool(t, url)
+	pool.Dial = func() (redigo.Conn, error) {
+		return redigo.DialURL(url, redigo.DialNetDial(func(network, addr string) (net.Conn, error) {
+			c, err := net.Dial(network, addr)
+			return counter{c, &sent}, err
+		}))
+	}
+	s, err := redis.New(pool, redis.Options{Prefix: testserver.Prefix(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, soon := bytes.Repeat([]byte("x"), 1<<20), time.Now().Add(time.Hour)
+	if err := s.Commit("id", data, soon); err != nil {
+		t.Fatal(err)
+	}
+	// The first call sends it twice: with the script's hash, and then with its text.
+	if _, _, err := s.Swap(t.Context(), "id", data, data, soon); err != nil {
+		t.Fatal(err)
+	}
+	before := sent.Load()
+	if _, swapped, err := s.Swap(t.Context(), "id", data, bytes.Clone(data), soon); !swapped || err != nil {
+		t.Errorf("touch: %t, %v", swapped, err)
+	}
+	if n := sent.Load() - before; n > 1<<20+2000 {
+		t.Errorf("%d bytes were sent to touch a record of %d", n, len(data))
+	}
+}
+
+// counter counts the bytes that are sent.
+type counter struct {
+	net.Conn
+	sent *atomic.Int64
+}
+
+func (c counter) Write(p []byte) (int, error) {
+	c.sent.Add(int64(len(p)))
+	return c.Conn.Write(p)
+}
+
+// A Move that fails halfway deletes nothing.
+func TestMoveFails(t *testing.T) {
+	server := testserver.StartRedis(t)
+	c := dial(t, server.URL)
+	if _, err := c.Do("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@all", "-set"); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, "redis://reader:pw@"+server.Addr, redis.Options{})
+	soon := time.Now().Add(time.Hour)
+	for _, token := range []string{"id", "other"} {
+		if _, err := c.Do("SET", "scs:session:"+token, "data"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, from := range [][]contract.Record{one("id", "data"), append(one("id", "data"), one("other", "data")...)} {
+		for _, to := range []string{"new", "id"} {
+			if _, moved, err := s.Move(t.Context(), from, to, []byte("new"), soon); moved || err == nil {
+				t.Errorf("Move of %d to %s without the permission to write: %t, %v", len(from), to, moved, err)
+			}
+			all, err := s.All()
+			if len(all) != 2 || string(all["id"]) != "data" || string(all["other"]) != "data" || err != nil {
+				t.Errorf("after a Move of %d to %s that has failed: %q, %v", len(from), to, all, err)
+			}
+		}
+	}
+	// A key of another type blocks a move to it, and can't be moved itself.
+	if _, err := c.Do("SADD", "scs:session:set", "member"); err != nil {
+		t.Fatal(err)
+	}
+	if current, moved, err := s.Move(t.Context(), one("id", "data"), "set", []byte("new"), soon); moved || err != nil || string(current[0]) != "data" {
+		t.Errorf("Move to a set: %q, %t, %v", current, moved, err)
+	}
+	if _, moved, err := s.Move(t.Context(), one("set", "member"), "new", []byte("new"), soon); moved || err == nil {
+		t.Errorf("Move of a set: %t, %v", moved, err)
+	}
+}
+
+// On a cluster, Move needs all its keys on one node.
+func TestMoveOnCluster(t *testing.T) {
+	server := testserver.StartRedis(t, "--cluster-enabled", "yes")
+	c := dial(t, server.URL)
+	slots := []any{"ADDSLOTS"}
+	for i := range 16384 {
+		slots = append(slots, i)
+	}
+	if _, err := c.Do("CLUSTER", slots...); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		info, err := redigo.String(c.Do("CLUSTER", "INFO"))
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%q, %v", info, err)
+		}
+		if strings.Contains(info, "cluster_state:ok") {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	soon := time.Now().Add(time.Hour)
+	for prefix, can := range map[string]bool{"sess:": false, "{sess}:": true} {
+		s := open(t, server.URL, redis.Options{Prefix: prefix})
+		if err := s.Commit("id", []byte("data"), soon); err != nil {
+			t.Fatal(err)
+		}
+		_, moved, err := s.Move(t.Context(), one("id", "data"), "new", []byte("data"), soon)
+		if moved != can || (err == nil) != can || errors.Is(err, errors.ErrUnsupported) == can {
+			t.Errorf("%s: Move: %t, %v", prefix, moved, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), "new") || !strings.HasPrefix(err.Error(), "redis: move: ")) {
+			t.Errorf("%s: Move: %v", prefix, err)
+		}
+		if _, found, err := s.Find("id"); found == can || err != nil {
+			t.Errorf("%s: the old record is there: %t, %v", prefix, found, err)
+		}
+		token := "id"
+		if can {
+			token = "new"
+		}
+		if _, moved, err := s.Move(t.Context(), one(token, "data"), token, nil, soon); !moved || err != nil {
+			t.Errorf("%s: Move to itself: %t, %v", prefix, moved, err)
+		}
+	}
+}
+
+func TestString(t *testing.T) {
+	for want, opts := range map[string]redis.Options{
+		`redis store, keys "scs:session:*"`: {},
+		`redis store, keys "sess:*"`:        {Layout: redis.LayoutConnectRedis},
+		`redis store, keys "my\nown*"`:      {Prefix: "my\nown"},
+	} {
+		s, err := redis.New(newPool(t, "redis://user:hunter2@127.0.0.1:1"), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(s); got != want {
+			t.Errorf("String gave %s, want %s", got, want)
+		}
+	}
+}
+
+// one is a record for Move.
+func one(token, data string) []contract.Record {
+	return []contract.Record{{Token: token, Data: []byte(data)}}
+}
+
 func TestRestart(t *testing.T) {
 	server := testserver.StartRedis(t)
 	ctx, soon := t.Context(), time.Now().Add(time.Hour)
@@ -387,8 +572,8 @@ func TestRestart(t *testing.T) {
 		"Delete":    func(s *redis.Store) error { return s.Delete("id") },
 	} {
 		s := open(t, server.URL, redis.Options{})
-		// Calls that the server keeps waiting overlap, and so use a connection
-		// each, which are idle afterwards.
+		// While the server is paused, concurrent calls need a connection each.
+		// These are idle afterwards.
 		if _, err := dial(t, server.URL).Do("CLIENT", "PAUSE", 200, "ALL"); err != nil {
 			t.Fatal(err)
 		}
@@ -409,7 +594,7 @@ func TestRestart(t *testing.T) {
 		if err := first(s); err != nil {
 			t.Errorf("%s, the first call after the restart: %v", name, err)
 		}
-		// None of the other connections is used, although all were idle.
+		// The other idle connections are broken too, and none of them is used.
 		for range 5 {
 			if err := s.Commit("id", nil, soon); err != nil {
 				t.Errorf("%s, then Commit: %v", name, err)
@@ -463,7 +648,7 @@ func TestReadOnlyReplica(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	// A server that takes every connection and never says a word.
+	// A server that accepts connections and never answers.
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -482,7 +667,7 @@ func TestDeadlines(t *testing.T) {
 		}
 		return s
 	}
-	// A pool whose only connection is taken.
+	// A pool whose only connection is in use.
 	full := newPool(t, testserver.Redis(t))
 	full.MaxActive, full.Wait = 1, true
 	taken := full.Get()
@@ -550,7 +735,7 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
-// Without a context the timeouts of Open hold.
+// A method without a context obeys the timeouts of Open.
 func TestTimeoutWithoutContext(t *testing.T) {
 	server := testserver.StartRedis(t)
 	s := open(t, server.URL, redis.Options{ReadTimeout: 50 * time.Millisecond})
@@ -637,11 +822,11 @@ func TestOptionErrors(t *testing.T) {
 		},
 		{redis.Options{MaxActive: 2, MaxIdle: 3}, url, []string{"Options.MaxIdle: 3 is more than Options.MaxActive, 2"}},
 		{redis.Options{MaxIdle: 65}, url, []string{"Options.MaxIdle: 65 is more than Options.MaxActive, 64"}},
-		{redis.Options{TLS: redis.TLS{CertFile: "c"}}, "rediss://h", []string{"CertFile and KeyFile go together"}},
+		{redis.Options{TLS: redis.TLS{CertFile: "c"}}, "rediss://h", []string{"Options.TLS.CertFile and Options.TLS.KeyFile: go together"}},
 		{redis.Options{TLS: redis.TLS{ServerName: "n"}}, url, []string{"Options.TLS: the URL is not one for TLS; make it rediss://"}},
 		{redis.Options{TLS: redis.TLS{CAFile: "none.pem"}}, "rediss://h", []string{"Options.TLS.CAFile: open none.pem"}},
 		{redis.Options{TLS: redis.TLS{CAFile: "redis.go"}}, "rediss://h", []string{"Options.TLS.CAFile: no certificate in redis.go"}},
-		{redis.Options{TLS: redis.TLS{CertFile: "none.pem", KeyFile: "none.pem"}}, "rediss://h", []string{"CertFile and KeyFile: open none.pem"}},
+		{redis.Options{TLS: redis.TLS{CertFile: "none.pem", KeyFile: "none.pem"}}, "rediss://h", []string{"Options.TLS.CertFile and Options.TLS.KeyFile: open none.pem"}},
 	} {
 		_, err := redis.Open(t.Context(), c.url, c.opts)
 		for _, want := range c.want {

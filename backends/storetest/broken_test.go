@@ -19,10 +19,11 @@ import (
 
 	"github.com/alexedwards/scs/v2"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/storetest"
 )
 
-// broken are stores with one fault each, and the tests that must find it.
+// broken holds stores with one fault each, and the tests that must find it.
 var broken = map[string]struct {
 	harness storetest.Harness
 	caught  []string
@@ -114,21 +115,55 @@ var broken = map[string]struct {
 	},
 	"touch does nothing": {
 		with(func(s *good) scs.CtxStore { return &neverTouches{good: s} }),
-		[]string{"expiry/passes", "findexpiry/follows_every_write", "touch/by_a_second_handle", "touch/to_the_past", "findtouch/to_the_past"},
+		[]string{
+			"expiry/passes", "findexpiry/follows_every_write", "touch/by_a_second_handle", "touch/body_stays",
+			"touch/no_bytes", "touch/to_the_past", "findtouch/to_the_past",
+		},
 	},
-	"touch finds everything": {
-		with(func(s *good) scs.CtxStore { return &touchFinds{good: s} }),
-		[]string{"touch/unknown_id", "expiry/passes", "odd/unknown_ids"},
+	"touch is always done": {
+		with(func(s *good) scs.CtxStore { return &touchIsDone{good: s} }),
+		[]string{"touch/unknown_id", "touch/changed", "touch/to_the_past", "expiry/passes", "odd/unknown_ids", "move/then_swap"},
+	},
+	"touch is refused": {
+		with(func(s *good) scs.CtxStore { return &touchRefused{good: s} }),
+		[]string{"touch/body_stays", "touch/to_the_past", "touch/by_a_second_handle", "odd/ids", "odd/bytes", "swap/replace"},
+	},
+	"touch does not compare": {
+		with(func(s *good) scs.CtxStore { return &touchIsBlind{good: s} }),
+		[]string{"touch/changed", "touch/to_the_past", "concurrency/touch_keeps_an_update's_expiry"},
+	},
+	"touch compares JSON": {
+		with(func(s *good) scs.CtxStore { return &swapComparesJSON{good: s, touch: true} }),
+		[]string{"touch/changed"},
+	},
+	"touch to the past does nothing": {
+		with(func(s *good) scs.CtxStore { return &touchIgnoresPast{good: s} }),
+		[]string{"touch/to_the_past"},
+	},
+	"touch keeps the slice": {
+		with(func(s *good) scs.CtxStore { return &touchKeepsSlices{good: s} }),
+		[]string{"touch/slices"},
+	},
+	"touch takes no bytes for nil": {
+		with(func(s *good) scs.CtxStore { return &touchEmptyIsNil{good: s} }),
+		[]string{"touch/no_bytes"},
 	},
 	"touch reads and writes": {
 		with(func(s *good) scs.CtxStore { return &touchRewrites{good: s} }),
-		[]string{"concurrency/touch_keeps_an_update", "concurrency/delete_is_final_beside_touch", "rename/is_final_beside_touch"},
+		[]string{
+			"concurrency/touch_keeps_an_update", "concurrency/touch_keeps_an_update's_expiry", "concurrency/delete_is_final_beside_touch",
+			"concurrency/touch_or_deletion_by_swap_wins", "move/is_final_beside_touch",
+		},
+	},
+	"touch compares and then moves the expiry": {
+		with(func(s *good) scs.CtxStore { return &touchInSteps{good: s} }),
+		[]string{"concurrency/touch_keeps_an_update's_expiry"},
 	},
 	"findtouch reads and writes": {
 		with(func(s *good) scs.CtxStore { return &findTouchRewrites{good: s} }),
 		[]string{
 			"concurrency/findtouch_keeps_an_update", "concurrency/delete_is_final_beside_findtouch",
-			"rename/is_final_beside_findtouch",
+			"move/is_final_beside_findtouch",
 		},
 	},
 	"findexpiry gives no expiry": {
@@ -186,99 +221,276 @@ var broken = map[string]struct {
 		with(func(s *good) scs.CtxStore { return &swapNilCreates{good: s} }),
 		[]string{"swap/nothing_by_nothing"},
 	},
-	"rename does nothing": {
-		with(func(s *good) scs.CtxStore { return &neverRenames{good: s} }),
+	"move does nothing": {
+		with(func(s *good) scs.CtxStore { return &neverMoves{good: s} }),
 		[]string{
-			"rename/moves", "rename/keeps_the_expiry", "rename/no_bytes", "rename/then_swap", "rename/one_of_two_wins",
-			"rename/one_of_two_to_a_name_wins", "rename/keeps_an_update", "expiry/passes", "odd/ids_by_rename",
+			"move/moves", "move/sets_the_expiry", "move/to_itself", "move/several", "move/no_bytes", "move/then_swap",
+			"move/one_of_two_wins", "move/one_of_two_to_an_id_wins", "move/one_of_two_merges_wins", "expiry/passes", "odd/ids_by_move",
 		},
 	},
-	"rename copies": {
-		with(func(s *good) scs.CtxStore { return &renameCopies{good: s} }),
-		[]string{"rename/moves", "rename/then_swap", "rename/by_a_second_handle", "rename/one_of_two_wins"},
-	},
-	"rename adds to the expiry": {
-		with(func(s *good) scs.CtxStore { return &renameMovesExpiry{s, time.Hour} }),
-		[]string{"rename/keeps_the_expiry", "expiry/passes"},
-	},
-	"rename takes from the expiry": {
-		with(func(s *good) scs.CtxStore { return &renameMovesExpiry{s, -time.Hour} }),
-		[]string{"rename/keeps_the_expiry", "expiry/passes"},
-	},
-	"rename takes from the expiry, on a server": {
-		server(func(s *good) scs.CtxStore { return &renameMovesExpiry{s, -time.Minute} }),
-		[]string{"rename/keeps_the_expiry"},
-	},
-	"rename replaces": {
-		with(func(s *good) scs.CtxStore { return &renameReplaces{good: s} }),
-		[]string{"rename/taken", "rename/no_bytes", "rename/one_of_two_to_a_name_wins", "rename/or_creation_wins"},
-	},
-	"rename moves the expiry of what is in its way": {
-		with(func(s *good) scs.CtxStore { return &renameTouches{good: s} }),
-		[]string{"rename/taken", "rename/to_itself"},
-	},
-	"rename drops what cannot be renamed": {
-		with(func(s *good) scs.CtxStore { return &renameDrops{good: s} }),
-		[]string{"rename/taken", "rename/to_itself", "rename/one_of_two_to_a_name_wins", "rename/or_creation_wins"},
-	},
-	"rename to itself is done": {
-		with(func(s *good) scs.CtxStore { return &renamesToItself{good: s} }),
-		[]string{"rename/to_itself"},
-	},
-	"rename creates": {
-		with(func(s *good) scs.CtxStore { return &renameCreates{good: s} }),
-		[]string{"rename/unknown_id", "rename/delete_is_final", "odd/unknown_ids"},
-	},
-	"rename fails for an unknown id": {
-		with(func(s *good) scs.CtxStore { return &renameFails{good: s} }),
-		[]string{"rename/unknown_id", "odd/unknown_ids"},
-	},
-	"rename revives the expired": {
-		with(func(s *good) scs.CtxStore { return &renameRevives{good: s} }),
-		[]string{"rename/expired", "expiry/passes"},
-	},
-	"rename to the expired is refused": {
-		with(func(s *good) scs.CtxStore { return &renameSeesExpired{good: s} }),
-		[]string{"rename/expired", "expiry/passes"},
-	},
-	"rename leaves records of no bytes": {
-		with(func(s *good) scs.CtxStore { return &renameSkipsEmpty{good: s} }),
-		[]string{"rename/no_bytes"},
-	},
-	"rename is two steps": {
-		with(func(s *good) scs.CtxStore { return &renameInSteps{good: s} }),
+	"move is always done": {
+		with(func(s *good) scs.CtxStore { return &moveIsDone{good: s} }),
 		[]string{
-			"rename/one_of_two_wins", "rename/one_of_two_to_a_name_wins", "rename/delete_is_final",
-			"rename/deletion_by_swap_is_final", "rename/keeps_an_update", "rename/or_creation_wins",
+			"move/unknown_id", "move/taken", "move/expired", "move/several,_one_of_them_another", "move/compares_every_byte",
+			"move/none_is_in_the_way_of_itself", "odd/unknown_ids",
 		},
 	},
-	"swap gives the bytes of what was renamed": {
+	"move copies": {
+		with(func(s *good) scs.CtxStore { return &moveCopies{good: s, from: 0} }),
+		[]string{"move/moves", "move/several", "move/then_swap", "move/by_a_second_handle", "move/one_of_two_wins", "move/is_seen_under_one_id"},
+	},
+	"move leaves the second record": {
+		with(func(s *good) scs.CtxStore { return &moveCopies{good: s, from: 1} }),
+		[]string{"move/several", "move/by_a_second_handle", "move/to_the_past", "odd/ids_by_move_of_two", "move/nothing_is_lost"},
+	},
+	"move leaves the third record": {
+		with(func(s *good) scs.CtxStore { return &moveCopies{good: s, from: 2} }),
+		[]string{"move/several"},
+	},
+	"move keeps the data": {
+		with(func(s *good) scs.CtxStore { return &moveKeeps{good: s, data: true} }),
+		[]string{"move/moves", "move/to_itself", "move/several", "move/nothing_is_lost"},
+	},
+	"move keeps the expiry": {
+		with(func(s *good) scs.CtxStore { return &moveKeeps{good: s, expiry: true} }),
+		[]string{"move/sets_the_expiry", "move/to_itself", "move/to_the_past", "expiry/passes"},
+	},
+	"move to the same data keeps the expiry": {
+		with(func(s *good) scs.CtxStore { return &moveKeeps{good: s, expiry: true, unchanged: true} }),
+		[]string{"move/to_itself", "move/sets_the_expiry"},
+	},
+	"move adds to the expiry": {
+		with(func(s *good) scs.CtxStore { return &moveChangesExpiry{s, time.Hour} }),
+		[]string{"move/sets_the_expiry", "expiry/passes"},
+	},
+	"move takes from the expiry": {
+		with(func(s *good) scs.CtxStore { return &moveChangesExpiry{s, -time.Hour} }),
+		[]string{"move/sets_the_expiry", "expiry/passes"},
+	},
+	"move takes from the expiry, on a server": {
+		server(func(s *good) scs.CtxStore { return &moveChangesExpiry{s, -time.Minute} }),
+		[]string{"move/sets_the_expiry"},
+	},
+	"move replaces": {
+		with(func(s *good) scs.CtxStore { return &moveReplaces{good: s} }),
+		[]string{
+			"move/taken", "move/no_bytes", "move/one_of_two_to_an_id_wins", "move/or_creation_wins",
+			"move/none_is_in_the_way_of_itself", "move/nothing_is_lost", "odd/bytes",
+		},
+	},
+	"move does not compare": {
+		with(func(s *good) scs.CtxStore { return &moveIsBlind{good: s} }),
+		[]string{
+			"move/compares_every_byte", "move/to_itself", "move/several,_one_of_them_another", "move/or_an_update_wins",
+			"move/a_merge_or_an_update_wins", "move/nothing_is_lost",
+		},
+	},
+	"move compares the first record alone": {
+		with(func(s *good) scs.CtxStore { return &moveIsBlind{good: s, but: 1} }),
+		[]string{"move/several,_one_of_them_another", "move/a_merge_or_an_update_wins", "move/to_the_past", "move/nothing_is_lost"},
+	},
+	"move compares two records alone": {
+		with(func(s *good) scs.CtxStore { return &moveIsBlind{good: s, but: 2} }),
+		[]string{"move/several,_one_of_them_another"},
+	},
+	"move does not compare the record that it replaces": {
+		with(func(s *good) scs.CtxStore { return &moveIsBlind{good: s, to: true} }),
+		[]string{"move/to_itself", "move/several,_one_of_them_another", "move/compares_every_byte"},
+	},
+	"move compares JSON": {
+		with(func(s *good) scs.CtxStore { return &moveComparesJSON{good: s} }),
+		[]string{"move/compares_every_byte"},
+	},
+	"move moves the expiry of what is in its way": {
+		with(func(s *good) scs.CtxStore { return &moveTouches{good: s} }),
+		[]string{"move/taken"},
+	},
+	"a refused move moves the expiry of its records": {
+		with(func(s *good) scs.CtxStore { return &moveTouches{good: s, from: true} }),
+		[]string{"move/taken", "move/compares_every_byte", "move/several,_one_of_them_another", "move/to_the_past"},
+	},
+	"move drops what cannot be moved": {
+		with(func(s *good) scs.CtxStore { return &moveDrops{good: s} }),
+		[]string{
+			"move/taken", "move/one_of_two_to_an_id_wins", "move/or_creation_wins", "move/delete_is_final_beside_a_merge",
+			"move/several,_one_of_them_another",
+		},
+	},
+	"move to itself is refused": {
+		with(func(s *good) scs.CtxStore { return &moveToItself{good: s} }),
+		[]string{"move/to_itself", "move/several", "move/sets_the_expiry", "odd/ids"},
+	},
+	"move to itself deletes": {
+		with(func(s *good) scs.CtxStore { return &moveToItself{good: s, deletes: true} }),
+		[]string{"move/to_itself", "move/several", "move/no_bytes", "odd/ids", "move/nothing_is_lost"},
+	},
+	"move creates": {
+		with(func(s *good) scs.CtxStore { return &moveCreates{good: s} }),
+		[]string{"move/unknown_id", "move/expired", "move/delete_is_final", "odd/unknown_ids"},
+	},
+	"move leaves out what is gone": {
+		with(func(s *good) scs.CtxStore { return &moveSkipsGone{good: s} }),
+		[]string{"move/expired", "move/several,_one_of_them_another", "move/delete_is_final_beside_a_merge", "odd/unknown_ids"},
+	},
+	"move fails for an unknown id": {
+		with(func(s *good) scs.CtxStore { return &moveFails{good: s} }),
+		[]string{"move/unknown_id", "odd/unknown_ids"},
+	},
+	"move revives the expired": {
+		with(func(s *good) scs.CtxStore { return &moveRevives{good: s} }),
+		[]string{"move/expired", "expiry/passes"},
+	},
+	"move to the expired is refused": {
+		with(func(s *good) scs.CtxStore { return &moveSeesExpired{good: s} }),
+		[]string{"move/expired", "expiry/passes"},
+	},
+	"move in the past does nothing": {
+		with(func(s *good) scs.CtxStore { return &moveIgnoresPast{good: s} }),
+		[]string{"move/to_the_past"},
+	},
+	"move in the past is refused": {
+		with(func(s *good) scs.CtxStore { return &moveIgnoresPast{good: s, refuses: true} }),
+		[]string{"move/to_the_past"},
+	},
+	"move in the past does not compare": {
+		with(func(s *good) scs.CtxStore { return &moveBlindInPast{good: s} }),
+		[]string{"move/to_the_past"},
+	},
+	"move leaves records of no bytes": {
+		with(func(s *good) scs.CtxStore { return &moveSkipsEmpty{good: s} }),
+		[]string{"move/no_bytes"},
+	},
+	"move to nil deletes": {
+		with(func(s *good) scs.CtxStore { return &moveNilDeletes{good: s} }),
+		[]string{"move/no_bytes"},
+	},
+	"move gives no current bytes": {
+		with(func(s *good) scs.CtxStore {
+			return &moveCurrent{s, func([]contract.Record, [][]byte) [][]byte { return nil }}
+		}),
+		[]string{"move/compares_every_byte", "move/taken", "move/or_an_update_wins", "odd/unknown_ids"},
+	},
+	"move gives what the caller knew": {
+		with(func(s *good) scs.CtxStore {
+			return &moveCurrent{s, func(from []contract.Record, _ [][]byte) [][]byte { return knownOf(from) }}
+		}),
+		[]string{"move/unknown_id", "move/compares_every_byte", "move/several,_one_of_them_another", "move/deletion_by_swap_is_final"},
+	},
+	"move gives the current bytes up to what has changed": {
+		with(func(s *good) scs.CtxStore {
+			return &moveCurrent{s, func(from []contract.Record, current [][]byte) [][]byte {
+				for i, data := range current {
+					if data == nil || !bytes.Equal(data, from[i].Data) {
+						return current[:i+1]
+					}
+				}
+				return current
+			}}
+		}),
+		[]string{"move/several,_one_of_them_another", "odd/unknown_ids"},
+	},
+	"move gives the current bytes of what is left": {
+		with(func(s *good) scs.CtxStore {
+			return &moveCurrent{s, func(_ []contract.Record, current [][]byte) [][]byte {
+				return slices.DeleteFunc(current, func(data []byte) bool { return data == nil })
+			}}
+		}),
+		[]string{"move/unknown_id", "move/several,_one_of_them_another", "odd/unknown_ids"},
+	},
+	"move gives the current bytes in the order of the ids": {
+		with(func(s *good) scs.CtxStore {
+			return &moveCurrent{s, func(from []contract.Record, current [][]byte) [][]byte {
+				order := make([]int, len(from))
+				for i := range order {
+					order[i] = i
+				}
+				slices.SortFunc(order, func(a, b int) int { return strings.Compare(from[a].Token, from[b].Token) })
+				sorted := make([][]byte, len(from))
+				for i, n := range order {
+					sorted[i] = current[n]
+				}
+				return sorted
+			}}
+		}),
+		[]string{"move/taken", "move/several,_one_of_them_another"},
+	},
+	"move takes no bytes for gone": {
+		with(func(s *good) scs.CtxStore {
+			return &moveCurrent{s, func(_ []contract.Record, current [][]byte) [][]byte {
+				for i := range current {
+					current[i] = orNil(current[i])
+				}
+				return current
+			}}
+		}),
+		[]string{"move/no_bytes"},
+	},
+	"move keeps the slice": {
+		with(func(s *good) scs.CtxStore { return &moveKeepsSlices{good: s} }),
+		[]string{"move/slices"},
+	},
+	"move lends its slices": {
+		with(func(s *good) scs.CtxStore { return &moveLendsSlices{good: s} }),
+		[]string{"move/slices"},
+	},
+	"move sorts what it is given": {
+		with(func(s *good) scs.CtxStore { return &moveSorts{good: s} }),
+		[]string{"move/slices"},
+	},
+	"move is two steps": {
+		with(func(s *good) scs.CtxStore { return &moveInSteps{good: s} }),
+		[]string{
+			"move/one_of_two_wins", "move/one_of_two_to_an_id_wins", "move/one_of_two_merges_wins", "move/delete_is_final",
+			"move/deletion_by_swap_is_final", "move/or_an_update_wins", "move/a_merge_or_an_update_wins", "move/or_creation_wins",
+			"move/is_seen_under_one_id", "move/nothing_is_lost",
+		},
+	},
+	"move writes before it deletes": {
+		with(func(s *good) scs.CtxStore { return &moveBySwaps{good: s} }),
+		[]string{
+			"move/one_of_two_wins", "move/one_of_two_merges_wins", "move/deletion_by_swap_is_final", "move/or_an_update_wins",
+			"move/is_seen_under_one_id", "move/nothing_is_lost",
+		},
+	},
+	"move deletes before it writes": {
+		with(func(s *good) scs.CtxStore { return &moveBySwaps{good: s, deleteFirst: true} }),
+		[]string{"move/is_seen_under_one_id", "move/or_creation_wins"},
+	},
+	"move takes several records one by one": {
+		with(func(s *good) scs.CtxStore { return &movesOneByOne{good: s} }),
+		[]string{"move/one_of_two_merges_wins", "move/a_merge_or_an_update_wins", "move/several,_one_of_them_another"},
+	},
+	"move locks its records one by one": {
+		with(func(s *good) scs.CtxStore { return &moveDeadlocks{good: s, locks: make(map[string]lock)} }),
+		[]string{"move/one_of_two_orders_wins"},
+	},
+	"swap gives the bytes of what was moved": {
 		with(func(s *good) scs.CtxStore { return &swapGivesOld{good: s} }),
-		[]string{"rename/then_swap", "rename/deletion_by_swap_is_final", "rename/keeps_an_update"},
+		[]string{"move/then_swap", "move/deletion_by_swap_is_final", "move/or_an_update_wins"},
 	},
-	"rename trims ids": {
-		with(func(s *good) scs.CtxStore { return &renameChangesID{s, strings.TrimSpace} }),
-		[]string{"odd/ids_by_rename"},
+	"move trims ids": {
+		with(func(s *good) scs.CtxStore { return &moveChangesID{s, strings.TrimSpace} }),
+		[]string{"odd/ids_by_move", "odd/ids_by_move_of_two"},
 	},
-	"rename takes patterns": {
-		with(func(s *good) scs.CtxStore { return &renamesPattern{good: s} }),
+	"move takes patterns": {
+		with(func(s *good) scs.CtxStore { return &movesPattern{good: s} }),
 		[]string{"odd/unknown_ids", "odd/ids"},
 	},
-	"rename refuses ordinary ids": {
-		with(func(s *good) scs.CtxStore { return &renameRefusesLongID{good: s} }),
-		[]string{"odd/ids_by_rename"},
+	"move refuses ordinary ids": {
+		with(func(s *good) scs.CtxStore { return &moveRefusesLongID{good: s} }),
+		[]string{"odd/ids_by_move"},
 	},
-	"a failed rename has renamed": {
-		with(func(s *good) scs.CtxStore { return &renameFailsTooLate{good: s} }),
-		[]string{"odd/ids_by_rename"},
+	"a failed move has moved": {
+		with(func(s *good) scs.CtxStore { return &moveFailsTooLate{good: s} }),
+		[]string{"odd/ids_by_move", "odd/ids_by_move_of_two"},
 	},
-	"rename ignores its context": {
-		with(func(s *good) scs.CtxStore { return &renameGoesOn{good: s} }),
+	"move ignores its context": {
+		with(func(s *good) scs.CtxStore { return &moveGoesOn{good: s} }),
 		[]string{"cancellation/cancelled", "cancellation/past_its_deadline"},
 	},
 	"a handle with a cache": {
 		server(func(s *good) scs.CtxStore { return &caches{good: s} }),
-		[]string{"find/by_a_second_handle", "rename/by_a_second_handle"},
+		[]string{"find/by_a_second_handle", "move/by_a_second_handle"},
 	},
 	"range shows the expired": {
 		with(func(s *good) scs.CtxStore { return &listsExpired{good: s} }),
@@ -402,11 +614,11 @@ var broken = map[string]struct {
 		[]string{"methods"},
 	},
 	"a method is there after all": {
-		storetest.Harness{New: func(*testing.T) scs.CtxStore { return newGood() }, Without: []string{"Touch"}},
+		storetest.Harness{New: func(*testing.T) scs.CtxStore { return newGood() }, Without: []string{"Move"}},
 		[]string{"methods"},
 	},
 	"an unknown method is named": {
-		storetest.Harness{New: func(*testing.T) scs.CtxStore { return newGood() }, Without: []string{"Tuch"}},
+		storetest.Harness{New: func(*testing.T) scs.CtxStore { return newGood() }, Without: []string{"Mvoe"}},
 		[]string{""},
 	},
 	"there is no New": {storetest.Harness{}, []string{""}},
@@ -416,14 +628,14 @@ func with(open func(*good) scs.CtxStore) storetest.Harness {
 	return storetest.Harness{New: func(*testing.T) scs.CtxStore { return open(newGood()) }}
 }
 
-// pause lets every other goroutine of a test go as far as it can: a bubble's clock
-// moves when all of them wait.
+// pause lets every other goroutine of a test run until it blocks: a bubble's clock
+// advances only when all of them wait.
 func pause() { time.Sleep(time.Nanosecond) }
 
 const variant = "STORETEST_BROKEN"
 
-// TestBrokenStores runs the suite on each broken store, in a process of its own
-// since it must fail.
+// TestBrokenStores runs the suite on each broken store, in a separate process since
+// the suite must fail.
 func TestBrokenStores(t *testing.T) {
 	if name := os.Getenv(variant); name != "" {
 		storetest.Run(t, broken[name].harness)
@@ -531,7 +743,7 @@ func (s *keepsSlices) Swap(ctx context.Context, token string, old, data []byte, 
 
 type lendsSlices struct{ *good }
 
-// own gives access to the slice that is stored.
+// own returns the stored slice itself.
 func (s *lendsSlices) own(token string, data []byte, found bool, err error) ([]byte, bool, error) {
 	if !found || err != nil {
 		return data, found, err
@@ -644,11 +856,17 @@ func (s *tombstones) CommitCtx(ctx context.Context, token string, data []byte, e
 	return s.good.CommitCtx(ctx, token, data, expiry)
 }
 
+// isTouch reports whether a Swap sets only the expiry.
+func isTouch(old, data []byte) bool { return old != nil && data != nil && bytes.Equal(old, data) }
+
 type touchCreates struct{ *good }
 
-func (s *touchCreates) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
-	_, found, err := s.FindTouch(ctx, token, expiry)
-	return found, err
+func (s *touchCreates) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	current, swapped, err := s.good.Swap(ctx, token, old, data, expiry)
+	if isTouch(old, data) && current == nil && err == nil {
+		err = s.CommitCtx(ctx, token, data, expiry)
+	}
+	return current, swapped, err
 }
 
 func (s *touchCreates) FindTouch(ctx context.Context, token string, expiry time.Time) ([]byte, bool, error) {
@@ -661,42 +879,112 @@ func (s *touchCreates) FindTouch(ctx context.Context, token string, expiry time.
 
 type touchRevives struct{ *good }
 
-func (s *touchRevives) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
+func (s *touchRevives) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	current, swapped, err := s.good.Swap(ctx, token, old, data, expiry)
 	defer s.mu.hold()()
-	e, found := s.records[token]
-	if found && ctx.Err() == nil {
+	if e, there := s.records[token]; isTouch(old, data) && err == nil && there && bytes.Equal(e.data, old) {
 		s.records[token] = entry{e.data, expiry}
+		return nil, true, nil
 	}
-	return found, ctx.Err()
+	return current, swapped, err
 }
 
 type neverTouches struct{ *good }
 
-func (s *neverTouches) Touch(ctx context.Context, token string, _ time.Time) (bool, error) {
-	_, found, err := s.FindCtx(ctx, token)
-	return found, err
+func (s *neverTouches) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	if _, kept, found, _ := s.FindExpiry(ctx, token); found && isTouch(old, data) {
+		expiry = kept
+	}
+	return s.good.Swap(ctx, token, old, data, expiry)
 }
 
 func (s *neverTouches) FindTouch(ctx context.Context, token string, _ time.Time) ([]byte, bool, error) {
 	return s.FindCtx(ctx, token)
 }
 
-type touchFinds struct{ *good }
+type touchIsDone struct{ *good }
 
-func (s *touchFinds) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
-	_, err := s.good.Touch(ctx, token, expiry)
-	return true, err
+func (s *touchIsDone) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	current, swapped, err := s.good.Swap(ctx, token, old, data, expiry)
+	return current, swapped || isTouch(old, data) && err == nil, err
+}
+
+type touchRefused struct{ *good }
+
+func (s *touchRefused) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	if isTouch(old, data) {
+		current, _, err := s.FindCtx(ctx, token)
+		return current, false, err
+	}
+	return s.good.Swap(ctx, token, old, data, expiry)
+}
+
+type touchIsBlind struct{ *good }
+
+func (s *touchIsBlind) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	if isTouch(old, data) {
+		_, found, err := s.FindTouch(ctx, token, expiry)
+		return nil, found, err
+	}
+	return s.good.Swap(ctx, token, old, data, expiry)
+}
+
+type touchIgnoresPast struct{ *good }
+
+func (s *touchIgnoresPast) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	if _, kept, found, _ := s.FindExpiry(ctx, token); found && isTouch(old, data) && expiry.Before(time.Now()) {
+		expiry = kept
+	}
+	return s.good.Swap(ctx, token, old, data, expiry)
+}
+
+type touchKeepsSlices struct{ *good }
+
+func (s *touchKeepsSlices) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	current, swapped, err := s.good.Swap(ctx, token, old, data, expiry)
+	if swapped && isTouch(old, data) {
+		defer s.mu.hold()()
+		s.records[token] = entry{data, expiry}
+	}
+	return current, swapped, err
+}
+
+type touchEmptyIsNil struct{ *good }
+
+func (s *touchEmptyIsNil) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	if isTouch(old, data) {
+		old = orNil(old)
+	}
+	return s.good.Swap(ctx, token, old, data, expiry)
 }
 
 type touchRewrites struct{ *good }
 
-func (s *touchRewrites) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
-	data, found, err := s.FindCtx(ctx, token)
-	if !found || err != nil {
-		return false, err
+func (s *touchRewrites) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	if !isTouch(old, data) {
+		return s.good.Swap(ctx, token, old, data, expiry)
+	}
+	current, found, err := s.FindCtx(ctx, token)
+	if !found || err != nil || !bytes.Equal(current, old) {
+		return current, false, err
 	}
 	pause()
-	return true, s.CommitCtx(ctx, token, data, expiry)
+	return nil, true, s.CommitCtx(ctx, token, data, expiry)
+}
+
+type touchInSteps struct{ *good }
+
+func (s *touchInSteps) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	if !isTouch(old, data) {
+		return s.good.Swap(ctx, token, old, data, expiry)
+	}
+	current, found, err := s.FindCtx(ctx, token)
+	if !found || err != nil || !bytes.Equal(current, old) {
+		return current, false, err
+	}
+	pause()
+	_, found, err = s.FindTouch(ctx, token, expiry)
+	return nil, found, err
 }
 
 type findTouchRewrites struct{ *good }
@@ -799,19 +1087,29 @@ func (s *swapSaysGone) Swap(ctx context.Context, token string, old, data []byte,
 	return nil, swapped, err
 }
 
-type swapComparesJSON struct{ *good }
+type swapComparesJSON struct {
+	*good
+	touch bool // only for a touch
+}
 
 func (s *swapComparesJSON) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
-	var a, b any
-	current, _, _ := s.FindCtx(ctx, token)
-	if json.Unmarshal(current, &a) == nil && json.Unmarshal(old, &b) == nil {
-		a, _ := json.Marshal(a)
-		b, _ := json.Marshal(b)
-		if bytes.Equal(a, b) {
-			old = current
+	if current, _, _ := s.FindCtx(ctx, token); sameJSON(current, old) && (!s.touch || isTouch(old, data)) {
+		if s.touch {
+			data = current
 		}
+		old = current
 	}
 	return s.good.Swap(ctx, token, old, data, expiry)
+}
+
+func sameJSON(a, b []byte) bool {
+	var x, y any
+	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
+		return false
+	}
+	a, _ = json.Marshal(x)
+	b, _ = json.Marshal(y)
+	return bytes.Equal(a, b)
 }
 
 type swapEmptyIsNil struct{ *good }
@@ -838,149 +1136,457 @@ func (s *swapNilCreates) Swap(ctx context.Context, token string, old, data []byt
 	return s.good.Swap(ctx, token, old, data, expiry)
 }
 
-type neverRenames struct{ *good }
-
-func (s *neverRenames) Rename(ctx context.Context, _, _ string) (bool, error) {
-	return false, ctx.Err()
-}
-
-type renameCopies struct{ *good }
-
-func (s *renameCopies) Rename(ctx context.Context, old, new string) (bool, error) {
-	data, expiry, found, err := s.FindExpiry(ctx, old)
-	if !found || err != nil {
-		return false, err
+// current returns the present bytes of each record, and whether all of them are what
+// the caller knows.
+func (s *good) current(ctx context.Context, from []contract.Record) (current [][]byte, known bool, err error) {
+	known = true
+	for _, r := range from {
+		data, found, err := s.FindCtx(ctx, r.Token)
+		if err != nil {
+			return nil, false, err
+		}
+		current = append(current, data)
+		known = known && found && bytes.Equal(data, r.Data)
 	}
-	_, renamed, err := s.Swap(ctx, new, nil, data, expiry)
-	return renamed, err
+	return current, known, nil
 }
 
-type renameMovesExpiry struct {
+func knownOf(from []contract.Record) [][]byte {
+	var known [][]byte
+	for _, r := range from {
+		known = append(known, r.Data)
+	}
+	return known
+}
+
+func isOneOf(from []contract.Record, token string) bool {
+	return slices.ContainsFunc(from, func(r contract.Record) bool { return r.Token == token })
+}
+
+type neverMoves struct{ *good }
+
+func (s *neverMoves) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, _, err := s.current(ctx, from)
+	return current, false, err
+}
+
+type moveIsDone struct{ *good }
+
+func (s *moveIsDone) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	_, _, err := s.good.Move(ctx, from, to, data, expiry)
+	return nil, err == nil, err
+}
+
+type moveCopies struct {
+	*good
+	from int // the record that stays
+}
+
+func (s *moveCopies) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	var kept entry
+	if s.from < len(from) && from[s.from].Token != to {
+		kept.data, kept.expiry, _, _ = s.FindExpiry(ctx, from[s.from].Token)
+	}
+	current, moved, err := s.good.Move(ctx, from, to, data, expiry)
+	if moved && kept.data != nil {
+		err = s.CommitCtx(ctx, from[s.from].Token, kept.data, kept.expiry)
+	}
+	return current, moved, err
+}
+
+type moveKeeps struct {
+	*good
+	data, expiry, unchanged bool
+}
+
+func (s *moveKeeps) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	old, kept, found, _ := s.FindExpiry(ctx, from[0].Token)
+	if found && s.data {
+		data = old
+	}
+	if found && s.expiry && (!s.unchanged || bytes.Equal(old, data)) {
+		expiry = kept
+	}
+	return s.good.Move(ctx, from, to, data, expiry)
+}
+
+type moveChangesExpiry struct {
 	*good
 	by time.Duration
 }
 
-func (s *renameMovesExpiry) Rename(ctx context.Context, old, new string) (bool, error) {
-	renamed, err := s.good.Rename(ctx, old, new)
-	if renamed {
-		_, expiry, _, _ := s.FindExpiry(ctx, new)
-		_, err = s.Touch(ctx, new, expiry.Add(s.by))
-	}
-	return renamed, err
+func (s *moveChangesExpiry) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	return s.good.Move(ctx, from, to, data, expiry.Add(s.by))
 }
 
-type renameReplaces struct{ *good }
+type moveReplaces struct{ *good }
 
-func (s *renameReplaces) Rename(ctx context.Context, old, new string) (bool, error) {
-	if _, found, err := s.FindCtx(ctx, old); !found || err != nil || old == new {
-		return false, err
+func (s *moveReplaces) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, known, err := s.current(ctx, from)
+	if !known || err != nil {
+		return current, false, err
 	}
-	if err := s.DeleteCtx(ctx, new); err != nil {
-		return false, err
+	if !isOneOf(from, to) {
+		if err := s.DeleteCtx(ctx, to); err != nil {
+			return nil, false, err
+		}
 	}
-	return s.good.Rename(ctx, old, new)
+	return s.good.Move(ctx, from, to, data, expiry)
 }
 
-type renameTouches struct{ *good }
-
-func (s *renameTouches) Rename(ctx context.Context, old, new string) (bool, error) {
-	renamed, err := s.good.Rename(ctx, old, new)
-	if !renamed && err == nil {
-		_, err = s.Touch(ctx, new, time.Now().Add(3*time.Hour))
-	}
-	return renamed, err
+type moveIsBlind struct {
+	*good
+	but int  // compares only the first but records
+	to  bool // compares all records except to
 }
 
-type renameDrops struct{ *good }
-
-func (s *renameDrops) Rename(ctx context.Context, old, new string) (bool, error) {
-	renamed, err := s.good.Rename(ctx, old, new)
-	if !renamed && err == nil {
-		err = s.DeleteCtx(ctx, old)
+func (s *moveIsBlind) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, _, err := s.current(ctx, from)
+	if err != nil {
+		return nil, false, err
 	}
-	return renamed, err
+	seen := slices.Clone(from)
+	for i, data := range current {
+		if data != nil && (s.to && seen[i].Token == to || !s.to && i >= s.but) {
+			seen[i].Data = data
+		}
+	}
+	return s.good.Move(ctx, seen, to, data, expiry)
 }
 
-type renamesToItself struct{ *good }
+type moveComparesJSON struct{ *good }
 
-func (s *renamesToItself) Rename(ctx context.Context, old, new string) (bool, error) {
-	if old == new {
-		_, found, err := s.FindCtx(ctx, old)
-		return found, err
+func (s *moveComparesJSON) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, _, _ := s.current(ctx, from)
+	seen := slices.Clone(from)
+	for i, data := range current {
+		if sameJSON(data, seen[i].Data) {
+			seen[i].Data = data
+		}
 	}
-	return s.good.Rename(ctx, old, new)
+	return s.good.Move(ctx, seen, to, data, expiry)
 }
 
-type renameCreates struct{ *good }
-
-func (s *renameCreates) Rename(ctx context.Context, old, new string) (bool, error) {
-	if _, _, err := s.Swap(ctx, old, nil, []byte{}, time.Now().Add(time.Hour)); err != nil {
-		return false, err
-	}
-	return s.good.Rename(ctx, old, new)
+type moveTouches struct {
+	*good
+	from bool
 }
 
-type renameFails struct{ *good }
-
-func (s *renameFails) Rename(ctx context.Context, old, new string) (bool, error) {
-	if _, found, err := s.FindCtx(ctx, old); !found && err == nil {
-		return false, errors.New("not found")
+func (s *moveTouches) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, moved, err := s.good.Move(ctx, from, to, data, expiry)
+	if !moved && err == nil && !s.from {
+		_, _, err = s.FindTouch(ctx, to, time.Now().Add(3*time.Hour))
 	}
-	return s.good.Rename(ctx, old, new)
+	for _, r := range from {
+		if !moved && err == nil && s.from {
+			_, _, err = s.FindTouch(ctx, r.Token, time.Now().Add(3*time.Hour))
+		}
+	}
+	return current, moved, err
 }
 
-type renameRevives struct{ *good }
+type moveDrops struct{ *good }
 
-func (s *renameRevives) Rename(ctx context.Context, old, new string) (bool, error) {
-	renamed, err := s.good.Rename(ctx, old, new)
-	if renamed || err != nil {
-		return renamed, err
+func (s *moveDrops) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, moved, err := s.good.Move(ctx, from, to, data, expiry)
+	if !moved && err == nil {
+		err = s.DeleteCtx(ctx, from[0].Token)
 	}
-	defer s.mu.hold()()
-	e, there := s.records[old]
-	if _, live := s.live(old); live || !there {
-		return false, nil
-	}
-	s.records[new] = entry{e.data, time.Now().Add(time.Hour)}
-	return true, nil
+	return current, moved, err
 }
 
-type renameSeesExpired struct{ *good }
+type moveToItself struct {
+	*good
+	deletes bool
+}
 
-func (s *renameSeesExpired) Rename(ctx context.Context, old, new string) (bool, error) {
+func (s *moveToItself) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	if isOneOf(from, to) && !s.deletes {
+		current, _, err := s.current(ctx, from)
+		return current, false, err
+	}
+	current, moved, err := s.good.Move(ctx, from, to, data, expiry)
+	if moved && isOneOf(from, to) {
+		err = s.DeleteCtx(ctx, to)
+	}
+	return current, moved, err
+}
+
+type moveCreates struct{ *good }
+
+func (s *moveCreates) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	for _, r := range from {
+		if _, _, err := s.Swap(ctx, r.Token, nil, r.Data, time.Now().Add(time.Hour)); err != nil {
+			return nil, false, err
+		}
+	}
+	return s.good.Move(ctx, from, to, data, expiry)
+}
+
+type moveSkipsGone struct{ *good }
+
+func (s *moveSkipsGone) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, _, err := s.current(ctx, from)
+	if err != nil {
+		return nil, false, err
+	}
+	var left []contract.Record
+	for i, r := range from {
+		if current[i] != nil {
+			left = append(left, r)
+		}
+	}
+	if len(left) == 0 {
+		return current, false, nil
+	}
+	if _, moved, err := s.good.Move(ctx, left, to, data, expiry); moved || err != nil {
+		return nil, moved, err
+	}
+	return current, false, nil
+}
+
+type moveFails struct{ *good }
+
+func (s *moveFails) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, _, err := s.current(ctx, from)
+	if err == nil && slices.ContainsFunc(current, func(data []byte) bool { return data == nil }) {
+		return nil, false, errors.New("not found")
+	}
+	return s.good.Move(ctx, from, to, data, expiry)
+}
+
+type moveRevives struct{ *good }
+
+func (s *moveRevives) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
 	release := s.mu.hold()
-	_, there := s.records[new]
+	for _, r := range from {
+		if e, there := s.records[r.Token]; there && bytes.Equal(e.data, r.Data) {
+			s.records[r.Token] = entry{e.data, time.Now().Add(time.Hour)}
+		}
+	}
 	release()
-	if there {
-		return false, ctx.Err()
-	}
-	return s.good.Rename(ctx, old, new)
+	return s.good.Move(ctx, from, to, data, expiry)
 }
 
-type renameSkipsEmpty struct{ *good }
+type moveSeesExpired struct{ *good }
 
-func (s *renameSkipsEmpty) Rename(ctx context.Context, old, new string) (bool, error) {
-	if data, _, err := s.FindCtx(ctx, old); len(data) == 0 || err != nil {
-		return false, err
+func (s *moveSeesExpired) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	release := s.mu.hold()
+	_, there := s.records[to]
+	release()
+	if there && !isOneOf(from, to) {
+		current, _, err := s.current(ctx, from)
+		return current, false, err
 	}
-	return s.good.Rename(ctx, old, new)
+	return s.good.Move(ctx, from, to, data, expiry)
 }
 
-type renameInSteps struct{ *good }
+type moveIgnoresPast struct {
+	*good
+	refuses bool
+}
 
-func (s *renameInSteps) Rename(ctx context.Context, old, new string) (bool, error) {
-	data, expiry, found, err := s.FindExpiry(ctx, old)
-	if !found || err != nil {
-		return false, err
+func (s *moveIgnoresPast) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	if expiry.Before(time.Now()) {
+		current, known, err := s.current(ctx, from)
+		return current, known && !s.refuses, err
 	}
-	if _, taken, err := s.FindCtx(ctx, new); taken || err != nil {
-		return false, err
+	return s.good.Move(ctx, from, to, data, expiry)
+}
+
+type moveBlindInPast struct{ *good }
+
+func (s *moveBlindInPast) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	if expiry.Before(time.Now()) {
+		for _, r := range from {
+			if err := s.DeleteCtx(ctx, r.Token); err != nil {
+				return nil, false, err
+			}
+		}
+		return nil, true, nil
+	}
+	return s.good.Move(ctx, from, to, data, expiry)
+}
+
+type moveSkipsEmpty struct{ *good }
+
+func (s *moveSkipsEmpty) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	if current, known, err := s.current(ctx, from); err != nil || known && len(current[0]) == 0 {
+		return current, false, err
+	}
+	return s.good.Move(ctx, from, to, data, expiry)
+}
+
+type moveNilDeletes struct{ *good }
+
+func (s *moveNilDeletes) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, moved, err := s.good.Move(ctx, from, to, data, expiry)
+	if moved && data == nil {
+		err = s.DeleteCtx(ctx, to)
+	}
+	return current, moved, err
+}
+
+type moveCurrent struct {
+	*good
+	change func(from []contract.Record, current [][]byte) [][]byte
+}
+
+func (s *moveCurrent) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, moved, err := s.good.Move(ctx, from, to, data, expiry)
+	if moved || err != nil {
+		return nil, moved, err
+	}
+	return s.change(from, current), false, nil
+}
+
+type moveKeepsSlices struct{ *good }
+
+func (s *moveKeepsSlices) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, moved, err := s.good.Move(ctx, from, to, data, expiry)
+	if moved {
+		defer s.mu.hold()()
+		s.records[to] = entry{data, expiry}
+	}
+	return current, moved, err
+}
+
+type moveLendsSlices struct{ *good }
+
+func (s *moveLendsSlices) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, moved, err := s.good.Move(ctx, from, to, data, expiry)
+	defer s.mu.hold()()
+	for i, data := range current {
+		if data != nil {
+			current[i] = s.records[from[i].Token].data
+		}
+	}
+	return current, moved, err
+}
+
+type moveSorts struct{ *good }
+
+func (s *moveSorts) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	if _, known, err := s.current(ctx, from); !known || err != nil {
+		return s.good.Move(ctx, from, to, data, expiry)
+	}
+	slices.SortFunc(from, func(a, b contract.Record) int { return strings.Compare(b.Token, a.Token) })
+	return s.good.Move(ctx, from, to, data, expiry)
+}
+
+type moveInSteps struct{ *good }
+
+func (s *moveInSteps) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, known, err := s.current(ctx, from)
+	if !known || err != nil {
+		return current, false, err
+	}
+	if _, taken, err := s.FindCtx(ctx, to); taken && !isOneOf(from, to) || err != nil {
+		return current, false, err
 	}
 	pause()
-	if err := s.CommitCtx(ctx, new, data, expiry); err != nil {
-		return false, err
+	for _, r := range from {
+		if err := s.DeleteCtx(ctx, r.Token); err != nil {
+			return nil, false, err
+		}
 	}
-	return true, s.DeleteCtx(ctx, old)
+	pause()
+	return nil, true, s.CommitCtx(ctx, to, data, expiry)
+}
+
+type moveBySwaps struct {
+	*good
+	deleteFirst bool
+}
+
+func (s *moveBySwaps) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, known, err := s.current(ctx, from)
+	if !known || err != nil {
+		return current, false, err
+	}
+	if _, taken, err := s.FindCtx(ctx, to); taken && !isOneOf(from, to) || err != nil {
+		return current, false, err
+	}
+	write := func() error {
+		var old []byte
+		if isOneOf(from, to) {
+			old = current[slices.IndexFunc(from, func(r contract.Record) bool { return r.Token == to })]
+		}
+		_, _, err := s.Swap(ctx, to, old, data, expiry)
+		return err
+	}
+	if !s.deleteFirst {
+		if err := write(); err != nil {
+			return nil, false, err
+		}
+	}
+	for _, r := range from {
+		pause()
+		if r.Token == to {
+			continue
+		}
+		if _, _, err := s.Swap(ctx, r.Token, r.Data, nil, time.Time{}); err != nil {
+			return nil, false, err
+		}
+	}
+	pause()
+	if s.deleteFirst {
+		return nil, true, write()
+	}
+	return nil, true, nil
+}
+
+type movesOneByOne struct{ *good }
+
+func (s *movesOneByOne) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	if len(from) == 1 {
+		return s.good.Move(ctx, from, to, data, expiry)
+	}
+	// The last record is moved after the others have been deleted.
+	order := slices.Clone(from)
+	slices.SortFunc(order, func(a, b contract.Record) int {
+		switch to {
+		case a.Token:
+			return 1
+		case b.Token:
+			return -1
+		}
+		return strings.Compare(a.Token, b.Token)
+	})
+	for _, r := range order[:len(order)-1] {
+		if _, swapped, err := s.Swap(ctx, r.Token, r.Data, nil, time.Time{}); !swapped || err != nil {
+			current, _, err := s.current(ctx, from)
+			return current, false, err
+		}
+		pause()
+	}
+	if _, moved, err := s.good.Move(ctx, order[len(order)-1:], to, data, expiry); moved || err != nil {
+		return nil, moved, err
+	}
+	current, _, err := s.current(ctx, from)
+	return current, false, err
+}
+
+type moveDeadlocks struct {
+	*good
+	locks map[string]lock
+}
+
+func (s *moveDeadlocks) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	for _, r := range from {
+		release := s.mu.hold()
+		if s.locks[r.Token] == nil {
+			s.locks[r.Token] = make(lock, 1)
+		}
+		l := s.locks[r.Token]
+		release()
+		defer l.hold()()
+		pause()
+	}
+	return s.good.Move(ctx, from, to, data, expiry)
 }
 
 type swapGivesOld struct{ *good }
@@ -993,54 +1599,65 @@ func (s *swapGivesOld) Swap(ctx context.Context, token string, old, data []byte,
 	return current, swapped, err
 }
 
-type renameChangesID struct {
+type moveChangesID struct {
 	*good
 	change func(string) string
 }
 
-func (s *renameChangesID) Rename(ctx context.Context, old, new string) (bool, error) {
-	return s.good.Rename(ctx, old, s.change(new))
+func (s *moveChangesID) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	if isOneOf(from, to) {
+		return s.good.Move(ctx, from, to, data, expiry)
+	}
+	return s.good.Move(ctx, from, s.change(to), data, expiry)
 }
 
-type renamesPattern struct{ *good }
+type movesPattern struct{ *good }
 
-func (s *renamesPattern) Rename(ctx context.Context, pattern, new string) (bool, error) {
+func (s *movesPattern) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
 	all, err := s.AllCtx(ctx)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
-	for _, token := range slices.Sorted(maps.Keys(all)) {
-		if match, _ := path.Match(pattern, token); match {
-			return s.good.Rename(ctx, token, new)
+	if _, found := all[from[0].Token]; !found {
+		for _, token := range slices.Sorted(maps.Keys(all)) {
+			if match, _ := path.Match(from[0].Token, token); match {
+				return s.good.Move(ctx, []contract.Record{{Token: token, Data: all[token]}}, to, data, expiry)
+			}
 		}
 	}
-	return s.good.Rename(ctx, pattern, new)
-}
-
-type renameRefusesLongID struct{ *good }
-
-func (s *renameRefusesLongID) Rename(ctx context.Context, old, new string) (bool, error) {
-	if len(new) > 100 {
-		return false, errors.New("too long")
+	current, moved, err := s.good.Move(ctx, from, to, data, expiry)
+	for _, token := range slices.Sorted(maps.Keys(all)) {
+		if match, _ := path.Match(from[0].Token, token); moved && match && token != to {
+			err = errors.Join(err, s.DeleteCtx(ctx, token))
+		}
 	}
-	return s.good.Rename(ctx, old, new)
+	return current, moved, err
 }
 
-type renameFailsTooLate struct{ *good }
+type moveRefusesLongID struct{ *good }
 
-func (s *renameFailsTooLate) Rename(ctx context.Context, old, new string) (bool, error) {
-	renamed, err := s.good.Rename(ctx, old, new)
-	if len(new) > 255 {
-		return false, errors.New("too long")
+func (s *moveRefusesLongID) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	if len(to) > 100 {
+		return nil, false, errors.New("too long")
 	}
-	return renamed, err
+	return s.good.Move(ctx, from, to, data, expiry)
 }
 
-type renameGoesOn struct{ *good }
+type moveFailsTooLate struct{ *good }
 
-func (s *renameGoesOn) Rename(ctx context.Context, old, new string) (bool, error) {
-	renamed, err := s.good.Rename(context.WithoutCancel(ctx), old, new)
-	return renamed, errors.Join(err, ctx.Err())
+func (s *moveFailsTooLate) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, moved, err := s.good.Move(ctx, from, to, data, expiry)
+	if len(to) > 255 {
+		return nil, false, errors.New("too long")
+	}
+	return current, moved, err
+}
+
+type moveGoesOn struct{ *good }
+
+func (s *moveGoesOn) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, moved, err := s.good.Move(context.WithoutCancel(ctx), from, to, data, expiry)
+	return current, moved, errors.Join(err, ctx.Err())
 }
 
 type caches struct {
@@ -1177,12 +1794,12 @@ func (s *lateContext) Commit(token string, data []byte, expiry time.Time) error 
 
 type hidesCause struct{ *good }
 
-func (s *hidesCause) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
-	found, err := s.good.Touch(ctx, token, expiry)
+func (s *hidesCause) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	current, swapped, err := s.good.Swap(ctx, token, old, data, expiry)
 	if err != nil {
 		err = errors.New(err.Error())
 	}
-	return found, err
+	return current, swapped, err
 }
 
 type changesID struct {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/backends/contract"
 )
 
 type call struct {
@@ -14,7 +16,7 @@ type call struct {
 	fn   func(context.Context) error
 }
 
-// calls is every method that takes a context, on one id.
+// calls returns a call of every method that takes a context, for one id.
 func (e *env) calls(token string) []call {
 	expiry := inAnHour().Add(time.Hour)
 	calls := []call{
@@ -34,30 +36,36 @@ func (e *env) calls(token string) []call {
 			calls = append(calls, call{method, fn})
 		}
 	}
-	add("Touch", func(ctx context.Context) error {
-		_, err := e.store.(toucher).Touch(ctx, token, expiry)
-		return err
-	})
 	add("FindTouch", func(ctx context.Context) error {
-		_, _, err := e.store.(findToucher).FindTouch(ctx, token, expiry)
+		_, _, err := e.store.(contract.FindToucher).FindTouch(ctx, token, expiry)
 		return err
 	})
 	add("FindExpiry", func(ctx context.Context) error {
-		_, _, _, err := e.store.(findExpirer).FindExpiry(ctx, token)
+		_, _, _, err := e.store.(contract.FindExpirer).FindExpiry(ctx, token)
 		return err
 	})
-	for _, s := range [][2][]byte{{nil, body(2)}, {body(1), body(2)}, {body(1), nil}} {
+	for _, s := range [][2][]byte{{nil, body(2)}, {body(1), body(2)}, {body(1), body(1)}, {body(1), nil}} {
 		add("Swap", func(ctx context.Context) error {
-			_, _, err := e.store.(swapper).Swap(ctx, token, s[0], s[1], expiry)
+			_, _, err := e.store.(contract.Swapper).Swap(ctx, token, s[0], s[1], expiry)
 			return err
 		})
 	}
-	add("Rename", func(ctx context.Context) error {
-		_, err := e.store.(renamer).Rename(ctx, token, "renamed")
-		return err
-	})
+	for _, m := range []struct {
+		from []contract.Record
+		to   string
+	}{
+		{records(record(token, body(1))), "moved"},
+		{records(record(token, body(1))), token},
+		{records(record("beside", body(1)), record(token, body(1))), "beside"},
+		{records(record("beside", body(1)), record(token, body(1))), "moved"},
+	} {
+		add("Move", func(ctx context.Context) error {
+			_, _, err := e.store.(contract.Mover).Move(ctx, m.from, m.to, body(2), expiry)
+			return err
+		})
+	}
 	add("Range", func(ctx context.Context) error {
-		return e.store.(ranger).Range(ctx, func(string, []byte) error { return nil })
+		return e.store.(contract.Ranger).Range(ctx, func(string, []byte) error { return nil })
 	})
 	add("AllCtx", func(ctx context.Context) error {
 		_, err := e.store.(scs.IterableCtxStore).AllCtx(ctx)
@@ -96,7 +104,7 @@ var cancellationTests = []test{
 		ctx, cancel := context.WithCancel(e.Context())
 		defer cancel()
 		calls := 0
-		err := e.store.(ranger).Range(ctx, func(string, []byte) error {
+		err := e.store.(contract.Ranger).Range(ctx, func(string, []byte) error {
 			calls++
 			cancel()
 			return nil
@@ -107,11 +115,12 @@ var cancellationTests = []test{
 	}},
 }
 
-// done checks that nothing is done with ctx, which is.
+// done checks that no method does anything with ctx, which is done.
 func (e *env) done(ctx context.Context, want error) {
 	e.Helper()
 	expiry := inAnHour()
 	e.commit("id", body(1), expiry)
+	e.commit("beside", body(1), expiry)
 	for _, token := range []string{"id", "unknown"} {
 		for _, c := range e.calls(token) {
 			if err := c.fn(ctx); !errors.Is(err, want) {
@@ -122,6 +131,8 @@ func (e *env) done(ctx context.Context, want error) {
 				e.wantExpiry("id", expiry, "after "+c.name)
 			}
 			e.wantAbsent("unknown", "after "+c.name)
+			e.wantAbsent("moved", "after "+c.name)
+			e.wantFound("beside", body(1), "after "+c.name)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,10 +12,12 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/backends/contract"
 )
 
-// workers is how many goroutines call the store at once, and rounds how often a
-// race of two calls is run.
+// workers is the number of concurrent goroutines, and rounds is the number of times
+// that a race of two calls runs.
 const (
 	workers = 8
 	rounds  = 100
@@ -28,7 +31,7 @@ var concurrencyTests = []test{
 		e.together(workers, func(ctx context.Context, w int) error {
 			known, err := body(0), error(nil)
 			for i := 0; i < each && err == nil; i++ {
-				known, err = increment(ctx, handles[w%2].(swapper), "id", known)
+				known, err = increment(ctx, handles[w%2].(contract.Swapper), "id", known)
 			}
 			return err
 		})
@@ -41,7 +44,7 @@ var concurrencyTests = []test{
 			var current [workers][]byte
 			var won [workers]bool
 			e.together(workers, func(ctx context.Context, w int) (err error) {
-				current[w], won[w], err = handles[w%2].(swapper).Swap(ctx, token, nil, body(w), inAnHour())
+				current[w], won[w], err = handles[w%2].(contract.Swapper).Swap(ctx, token, nil, body(w), inAnHour())
 				return err
 			})
 			var winner []byte
@@ -67,11 +70,11 @@ var concurrencyTests = []test{
 	{name: "one replacement wins", needs: []string{"Swap"}, run: func(e *env) {
 		var replaced, deleted bool
 		replaces := func(ctx context.Context, s scs.CtxStore, token string) (err error) {
-			_, replaced, err = s.(swapper).Swap(ctx, token, body(1), body(2), inAnHour())
+			_, replaced, err = s.(contract.Swapper).Swap(ctx, token, body(1), body(2), inAnHour())
 			return err
 		}
 		deletes := func(ctx context.Context, s scs.CtxStore, token string) (err error) {
-			_, deleted, err = s.(swapper).Swap(ctx, token, body(1), nil, time.Time{})
+			_, deleted, err = s.(contract.Swapper).Swap(ctx, token, body(1), nil, time.Time{})
 			return err
 		}
 		e.race(replaces, deletes, func(token string) {
@@ -87,31 +90,49 @@ var concurrencyTests = []test{
 	}},
 	{name: "delete is final beside swap", needs: []string{"Swap"}, run: func(e *env) {
 		e.finalBeside(func(ctx context.Context, s scs.CtxStore, token string) error {
-			_, _, err := s.(swapper).Swap(ctx, token, body(1), body(2), inAnHour())
+			_, _, err := s.(contract.Swapper).Swap(ctx, token, body(1), body(2), inAnHour())
 			return err
 		})
 	}},
-	{name: "delete is final beside touch", needs: []string{"Touch"}, run: func(e *env) {
-		e.finalBeside(func(ctx context.Context, s scs.CtxStore, token string) error {
-			_, err := s.(toucher).Touch(ctx, token, inAnHour())
-			return err
-		})
+	{name: "delete is final beside touch", needs: []string{"Swap"}, run: func(e *env) {
+		e.finalBeside(touches)
 	}},
 	{name: "delete is final beside findtouch", needs: []string{"FindTouch"}, run: func(e *env) {
 		e.finalBeside(func(ctx context.Context, s scs.CtxStore, token string) error {
-			_, _, err := s.(findToucher).FindTouch(ctx, token, inAnHour())
+			_, _, err := s.(contract.FindToucher).FindTouch(ctx, token, inAnHour())
 			return err
 		})
 	}},
-	{name: "touch keeps an update", needs: []string{"Touch"}, run: func(e *env) {
-		e.keepsUpdate(func(ctx context.Context, s scs.CtxStore, token string) error {
-			_, err := s.(toucher).Touch(ctx, token, inAnHour())
+	{name: "touch keeps an update", needs: []string{"Swap"}, run: func(e *env) {
+		e.keepsUpdate(touches)
+	}},
+	{name: "touch keeps an update's expiry", needs: []string{"Swap", "FindExpiry"}, run: func(e *env) {
+		// After the update the touch is refused, so the update's expiry remains.
+		expiry := inAnHour().Add(time.Hour)
+		updates := func(ctx context.Context, s scs.CtxStore, token string) error {
+			_, swapped, err := s.(contract.Swapper).Swap(ctx, token, body(1), body(2), expiry)
+			if err == nil && !swapped {
+				return errors.New("a touch was in the way of an update")
+			}
 			return err
+		}
+		e.race(updates, touches, func(token string) {
+			e.wantFound(token, body(2), "updated while it was touched")
+			e.wantExpiry(token, expiry, "updated while it was touched")
+		})
+	}},
+	{name: "touch or deletion by swap wins", needs: []string{"Swap"}, run: func(e *env) {
+		var deleted answer
+		e.race(swaps("", body(1), nil, &deleted), touches, func(token string) {
+			if !deleted.yes {
+				e.Error("a touch was in the way of a deletion by Swap")
+			}
+			e.wantAbsent(token, "deleted by Swap while it was touched")
 		})
 	}},
 	{name: "findtouch keeps an update", needs: []string{"FindTouch"}, run: func(e *env) {
 		e.keepsUpdate(func(ctx context.Context, s scs.CtxStore, token string) error {
-			_, _, err := s.(findToucher).FindTouch(ctx, token, inAnHour())
+			_, _, err := s.(contract.FindToucher).FindTouch(ctx, token, inAnHour())
 			return err
 		})
 	}},
@@ -154,7 +175,7 @@ var concurrencyTests = []test{
 	}},
 }
 
-// together runs n calls of fn that start at the same moment, and waits for them.
+// together runs n calls of fn concurrently, and waits for them.
 func (e *env) together(n int, fn func(ctx context.Context, worker int) error) {
 	e.Helper()
 	start := make(chan struct{})
@@ -171,8 +192,8 @@ func (e *env) together(n int, fn func(ctx context.Context, worker int) error) {
 	wg.Wait()
 }
 
-// race runs two calls on a fresh record of body(1), again and again: one after
-// the other, in turn, and both at the same moment. It calls check after each.
+// race repeatedly runs two calls on a new record of body(1): some rounds one after the
+// other, in either order, and the others concurrently. It calls check after each round.
 func (e *env) race(a, b func(ctx context.Context, s scs.CtxStore, token string) error, check func(token string)) {
 	e.Helper()
 	first, second := e.store, e.second()
@@ -199,14 +220,14 @@ func (e *env) race(a, b func(ctx context.Context, s scs.CtxStore, token string) 
 	}
 }
 
-// finalBeside checks that a record is gone after a Delete that ran beside call.
+// finalBeside checks that a record is gone after a Delete concurrent with call.
 func (e *env) finalBeside(call func(ctx context.Context, s scs.CtxStore, token string) error) {
 	e.Helper()
 	deletes := func(ctx context.Context, s scs.CtxStore, token string) error { return s.DeleteCtx(ctx, token) }
 	e.race(deletes, call, func(token string) { e.wantAbsent(token, "deleted while it was in use") })
 }
 
-// keepsUpdate checks that call does not put an older body back.
+// keepsUpdate checks that call does not restore an older body.
 func (e *env) keepsUpdate(call func(ctx context.Context, s scs.CtxStore, token string) error) {
 	e.Helper()
 	commits := func(ctx context.Context, s scs.CtxStore, token string) error {
@@ -215,14 +236,19 @@ func (e *env) keepsUpdate(call func(ctx context.Context, s scs.CtxStore, token s
 	e.race(commits, call, func(token string) { e.wantFound(token, body(2), "updated while it was touched") })
 }
 
-// increment adds one to the number in a record, as often as Swap is refused, and
-// returns the record as it then is. It begins with what the caller knows, which
-// others may have changed long ago.
-func increment(ctx context.Context, store swapper, token string, known []byte) ([]byte, error) {
+// touches calls Swap to set only the expiry of the race's record.
+func touches(ctx context.Context, s scs.CtxStore, token string) error {
+	_, _, err := s.(contract.Swapper).Swap(ctx, token, body(1), body(1), inAnHour())
+	return err
+}
+
+// increment adds one to the number in a record, retrying while Swap is refused, and
+// returns the new record. known, from which it begins, may be stale.
+func increment(ctx context.Context, store contract.Swapper, token string, known []byte) ([]byte, error) {
 	for {
-		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(string(known), `{"n":`), `}`))
+		n, err := number(known)
 		if err != nil {
-			return nil, fmt.Errorf("a refused Swap gave current %s, which was never written", show(known))
+			return nil, fmt.Errorf("a refused Swap gave current %w", err)
 		}
 		current, swapped, err := store.Swap(ctx, token, known, body(n+1), inAnHour())
 		if swapped || err != nil {
@@ -230,4 +256,13 @@ func increment(ctx context.Context, store swapper, token string, known []byte) (
 		}
 		known = current
 	}
+}
+
+// number returns the n of body(n).
+func number(data []byte) (int, error) {
+	n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(string(data), `{"n":`), `}`))
+	if err != nil {
+		return 0, fmt.Errorf("%s, which was never written", show(data))
+	}
+	return n, nil
 }

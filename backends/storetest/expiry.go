@@ -1,6 +1,10 @@
 package storetest
 
-import "time"
+import (
+	"time"
+
+	"github.com/samesid/samesid/backends/contract"
+)
 
 var expiryTests = []test{
 	{name: "in the past", run: func(e *env) {
@@ -36,10 +40,15 @@ var expiryTests = []test{
 			far := time.Now().AddDate(years, 0, 0)
 			e.commit("id", body(years), far)
 			e.wantFound("id", body(years), "committed to "+far.Format(time.DateOnly))
-			if e.has("Touch") && !e.touch("id", far) {
-				e.Errorf("Touch to %s found nothing", far.Format(time.DateOnly))
+			if e.has("Swap") && !e.touch("id", body(years), far) {
+				e.Errorf("a touch to %s was refused", far.Format(time.DateOnly))
 			}
 			e.wantFound("id", body(years), "touched to "+far.Format(time.DateOnly))
+			if e.has("Move") {
+				e.wantMoved(records(record("id", body(years))), "id", body(years), far, "moving to itself until "+far.Format(time.DateOnly))
+				e.wantMoved(records(record("id", body(years))), "new", body(years), far, "moving until "+far.Format(time.DateOnly))
+				e.wantMoved(records(record("new", body(years))), "id", body(years), far, "moving back until "+far.Format(time.DateOnly))
+			}
 			if e.has("FindExpiry") {
 				if _, expiry, _ := e.findExpiry("id"); expiry.Before(time.Now().AddDate(40, 0, 0)) {
 					e.Errorf("FindExpiry gave expiry %v for %v", expiry, far)
@@ -57,8 +66,8 @@ var expiryTests = []test{
 	}},
 }
 
-// expiryPasses sets up everything that can happen to an expiry and lets time
-// pass once, since on a real server it takes that long.
+// expiryPasses sets up every change of an expiry before it lets time pass once, since
+// on a real server that takes real time.
 func expiryPasses(e *env) {
 	span := max(2*time.Second, 2*e.Granularity)
 	start := time.Now()
@@ -84,25 +93,36 @@ func expiryPasses(e *env) {
 		move("extended by "+method, late)
 		stays["extended by "+method] = body(5)
 	}
-	moved("Touch", func(token string, expiry time.Time) { e.touch(token, expiry) })
 	moved("FindTouch", func(token string, expiry time.Time) { e.findTouch(token, expiry) })
 	moved("Swap", func(token string, expiry time.Time) {
 		e.wantSwapped(token, body(5), body(6), expiry, "replacing")
 		e.wantSwapped(token, body(6), body(5), expiry, "replacing it back")
 	})
 	if e.has("Swap") {
+		e.commit("shortened by touch", body(5), late)
+		e.touch("shortened by touch", body(5), soon)
+		e.commit("extended by touch", body(5), soon)
+		e.touch("extended by touch", body(5), late)
+		gone = append(gone, "shortened by touch")
+		stays["extended by touch"] = body(5)
 		e.wantSwapped("created by Swap", nil, body(7), soon, "creating")
 		gone = append(gone, "created by Swap")
 	}
-	if e.has("Rename") {
-		e.commit("unrenamed", body(10), soon)
-		e.wantRenamed("unrenamed", "short, renamed", "renaming")
-		gone = append(gone, "short, renamed")
-		e.commit("unrenamed", body(10), late)
-		e.wantRenamed("unrenamed", "long, renamed", "renaming")
-		stays["long, renamed"] = body(10)
+	moved("Move", func(token string, expiry time.Time) {
+		e.wantMoved(records(record(token, body(5))), token, body(6), expiry, "moving to itself")
+		e.wantMoved(records(record(token, body(6))), "on its way", body(7), late, "moving")
+		e.wantMoved(records(record("on its way", body(7))), token, body(5), expiry, "moving back")
+	})
+	if e.has("Move") {
+		for to, expiry := range map[string]time.Time{"merged, soon": soon, "merged, late": late} {
+			e.commit("merged", body(5), late)
+			e.commit(to, body(5), soon)
+			e.wantMoved(records(record("merged", body(5)), record(to, body(5))), to, body(10), expiry, "moving two")
+		}
+		gone = append(gone, "merged, soon", "merged")
+		stays["merged, late"] = body(10)
 	}
-	for _, id := range []string{"t", "ft", "s", "sd", "sc", "r", "rt", "c", "d"} {
+	for _, id := range []string{"t", "ft", "s", "sd", "sc", "m", "mt", "mm", "c", "d"} {
 		e.commit("gone "+id, body(8), soon)
 		gone = append(gone, "gone "+id)
 	}
@@ -120,12 +140,6 @@ func expiryPasses(e *env) {
 	}
 	e.wantEverything(stays, "after some expired")
 
-	if e.has("Touch") {
-		if e.touch("gone t", late) {
-			e.Error("Touch found an expired record")
-		}
-		e.wantAbsent("gone t", "expired, then touched")
-	}
 	if e.has("FindTouch") {
 		if data, found := e.findTouch("gone ft", late); found {
 			e.Errorf("FindTouch found %s, which has expired", show(data))
@@ -133,17 +147,28 @@ func expiryPasses(e *env) {
 		e.wantAbsent("gone ft", "expired, then touched by FindTouch")
 	}
 	if e.has("Swap") {
+		e.wantRefused("gone t", body(8), body(8), late, nil, "touching an expired record")
+		e.wantAbsent("gone t", "expired, then touched")
 		e.wantRefused("gone s", body(8), body(9), late, nil, "replacing an expired record")
 		e.wantAbsent("gone s", "expired, then swapped")
 		e.wantRefused("gone sd", body(8), nil, late, nil, "deleting an expired record by Swap")
 		e.wantSwapped("gone sc", nil, body(9), late, "creating over an expired record")
 		e.wantFound("gone sc", body(9), "created over an expired record")
 	}
-	if e.has("Rename") {
-		e.wantNotRenamed("gone r", "renamed", "renaming an expired record")
-		e.wantAbsent("renamed", "expired, then renamed")
-		e.wantRenamed("long, renamed", "gone rt", "renaming to an expired record")
-		e.wantFound("gone rt", body(10), "renamed to an expired record")
+	if e.has("Move") {
+		expired := records(record("gone m", body(8)))
+		e.wantNotMoved(expired, "moved", body(9), nil, "moving an expired record")
+		e.wantNotMoved(expired, "gone m", body(9), nil, "moving an expired record to itself")
+		e.wantNotMoved(append(expired, record("long", body(2))), "long", body(9), [][]byte{nil, body(2)}, "moving an expired record to another")
+		e.wantAbsent("moved", "expired, then moved")
+		e.wantAbsent("gone m", "expired, then moved")
+		e.wantFound("long", body(2), "beside an expired record that was not moved")
+		e.wantMoved(records(record("long", body(2))), "gone mt", body(10), late, "moving to an expired record")
+		e.wantFound("gone mt", body(10), "moved to an expired record")
+		two := records(record("gone mt", body(10)), record("merged, late", body(10)))
+		e.wantMoved(two, "gone mm", body(11), late, "moving two to an expired record")
+		e.wantFound("gone mm", body(11), "two moved to an expired record")
+		e.wantAbsent("gone mt", "moved to an expired record")
 	}
 	e.commit("gone c", body(9), late)
 	e.wantFound("gone c", body(9), "committed over an expired record")
@@ -151,45 +176,81 @@ func expiryPasses(e *env) {
 	e.wantAbsent("gone d", "expired, then deleted")
 }
 
+// A touch is a Swap whose new bytes equal the old ones.
 var touchTests = []test{
-	{name: "unknown id", needs: []string{"Touch"}, run: func(e *env) {
-		if e.touch("id", inAnHour()) {
-			e.Error("Touch found an unknown id")
-		}
+	{name: "unknown id", needs: []string{"Swap"}, run: func(e *env) {
+		e.wantRefused("id", body(1), body(1), inAnHour(), nil, "touching what never was")
 		e.wantAbsent("id", "touched before it was made")
 		e.commit("id", body(1), inAnHour())
 		e.ok(e.store.Delete("id"), "Delete")
-		if e.touch("id", inAnHour()) {
-			e.Error("Touch found a deleted id")
-		}
-		e.wantAbsent("id", "deleted, then touched")
+		e.wantRefused("id", body(1), body(1), inAnHour(), nil, "touching what was deleted")
+		e.wantEverything(map[string][]byte{}, "deleted, then touched")
 	}},
-	{name: "body stays", needs: []string{"Touch"}, run: func(e *env) {
-		e.commit("id", body(1), inAnHour())
-		e.commit("beside", body(2), inAnHour())
-		if !e.touch("id", inAnHour().Add(time.Hour)) {
-			e.Error("Touch found nothing")
+	{name: "body stays", needs: []string{"Swap"}, run: func(e *env) {
+		expiry := inAnHour()
+		e.commit("id", body(1), expiry)
+		e.commit("beside", body(2), expiry)
+		e.wantSwapped("id", body(1), body(1), expiry.Add(time.Hour), "touching")
+		e.wantEverything(map[string][]byte{"id": body(1), "beside": body(2)}, "after a touch")
+		e.wantFound("id", body(1), "after a touch")
+		if e.has("FindExpiry") {
+			e.wantExpiry("id", expiry.Add(time.Hour), "after a touch")
+			e.wantExpiry("beside", expiry, "beside a touch")
 		}
-		e.wantFound("id", body(1), "after Touch")
-		e.wantFound("beside", body(2), "beside Touch")
+		e.wantSwapped("id", body(1), body(3), expiry, "replacing what was touched")
+		e.wantFound("id", body(3), "touched, then replaced")
 	}},
-	{name: "to the past", needs: []string{"Touch"}, run: func(e *env) {
+	{name: "changed", needs: []string{"Swap"}, run: func(e *env) {
+		expiry, data := inAnHour(), []byte(`{"a":1,"b":"x"}`)
+		e.commit("id", data, expiry)
+		for _, near := range []string{`{"a":1,"b":"X"}`, `{"a":1, "b":"x"}`, `{"b":"x","a":1}`, `{"a":1.0,"b":"x"}`, `{"a":1,"b":"x"} `, `{}`} {
+			e.wantRefused("id", []byte(near), []byte(near), expiry.Add(time.Hour), data, "touching "+near)
+		}
+		e.wantUnwritten(expiry, map[string][]byte{"id": data}, "after refused touches")
+	}},
+	{name: "no bytes", needs: []string{"Swap"}, only: anyBytes, run: func(e *env) {
+		e.wantRefused("id", []byte{}, []byte{}, inAnHour(), nil, "touching no bytes where there is no record")
+		e.wantAbsent("id", "after a refused touch of no bytes")
+		expiry := inAnHour()
+		e.commit("id", []byte{}, expiry)
+		e.wantSwapped("id", []byte{}, []byte{}, expiry.Add(time.Hour), "touching a record of no bytes")
+		e.wantUnwritten(expiry.Add(time.Hour), map[string][]byte{"id": {}}, "touched without bytes")
+	}},
+	{name: "to the past", needs: []string{"Swap"}, run: func(e *env) {
 		for _, past := range []time.Time{e.justPast(), time.Now().Add(-time.Hour), {}} {
-			e.commit("id", body(1), inAnHour())
-			e.touch("id", past)
+			expiry := inAnHour()
+			e.commit("id", body(1), expiry)
+			e.wantRefused("id", body(2), body(2), past, body(1), "touching what has changed, to the past")
+			e.wantUnwritten(expiry, map[string][]byte{"id": body(1)}, "after a refused touch to the past")
+			e.wantSwapped("id", body(1), body(1), past, "touching to the past")
 			e.wantAbsent("id", "touched to the past")
 		}
 	}},
-	{name: "by a second handle", needs: []string{"Touch", "FindExpiry"}, run: func(e *env) {
+	{name: "slices", needs: []string{"Swap"}, run: func(e *env) {
+		e.commit("id", body(1), inAnHour())
+		for range 2 {
+			data := append(make([]byte, 0, 64), body(1)...)
+			e.wantSwapped("id", data, data, inAnHour(), "touching")
+			if !same(data, body(1)) {
+				e.Error("a touch has changed what it was given")
+			}
+			scribble(data)
+			e.wantFound("id", body(1), "after changing what a touch was given")
+			current, _ := e.swap("id", body(2), body(2), inAnHour())
+			scribble(current)
+			e.wantFound("id", body(1), "after changing what a refused touch returned")
+		}
+	}},
+	{name: "by a second handle", needs: []string{"Swap", "FindExpiry"}, run: func(e *env) {
 		other := e.second()
 		e.commit("id", body(1), inAnHour())
 		expiry := inAnHour().Add(time.Hour)
-		found, err := other.(toucher).Touch(e.Context(), "id", expiry)
-		e.ok(err, "Touch")
-		if !found {
-			e.Error("Touch by the other handle found nothing")
+		_, swapped, err := other.(contract.Swapper).Swap(e.Context(), "id", body(1), body(1), expiry)
+		e.ok(err, "Swap")
+		if !swapped {
+			e.Error("the other handle's touch was refused")
 		}
-		e.wantExpiry("id", expiry, "after the other handle's Touch")
+		e.wantExpiry("id", expiry, "after the other handle's touch")
 	}},
 }
 
@@ -243,15 +304,13 @@ var findExpiryTests = []test{
 		e.wantExpiry("id", expiry, "after Commit")
 		e.commit("id", body(1), next())
 		e.wantExpiry("id", expiry, "after a second Commit")
-		if e.has("Touch") {
-			e.touch("id", next())
-			e.wantExpiry("id", expiry, "after Touch")
-		}
 		if e.has("FindTouch") {
 			e.findTouch("id", next())
 			e.wantExpiry("id", expiry, "after FindTouch")
 		}
 		if e.has("Swap") {
+			e.wantSwapped("id", body(1), body(1), next(), "touching")
+			e.wantExpiry("id", expiry, "after a touch")
 			e.wantSwapped("id", body(1), body(2), next(), "replacing")
 			e.wantExpiry("id", expiry, "after Swap")
 			e.wantSwapped("created", nil, body(2), next(), "creating")

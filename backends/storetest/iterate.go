@@ -7,12 +7,14 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/backends/contract"
 )
 
-// many is more records than a page of Range may have.
+// many is larger than the largest page that Range may read.
 const many = 1500
 
-// fill commits n records, a few at a time since each may be a round trip.
+// fill commits n records, several concurrently, since each may take a round trip.
 func (e *env) fill(prefix string, n int) map[string][]byte {
 	e.Helper()
 	want := make(map[string][]byte, n)
@@ -55,7 +57,7 @@ var iterateTests = []test{
 	{name: "data is the caller's", run: func(e *env) {
 		e.commit("id", body(1), inAnHour())
 		if e.has("Range") {
-			e.ok(e.store.(ranger).Range(e.Context(), func(_ string, data []byte) error {
+			e.ok(e.store.(contract.Ranger).Range(e.Context(), func(_ string, data []byte) error {
 				scribble(data)
 				return nil
 			}), "Range")
@@ -80,7 +82,7 @@ var iterateTests = []test{
 		e.fill("id", 50)
 		stop := errors.New("stop")
 		calls := 0
-		err := e.store.(ranger).Range(e.Context(), func(string, []byte) error {
+		err := e.store.(contract.Ranger).Range(e.Context(), func(string, []byte) error {
 			if calls++; calls == 7 {
 				return stop
 			}
@@ -96,7 +98,7 @@ var iterateTests = []test{
 	{name: "range lets the store be called", needs: []string{"Range"}, run: func(e *env) {
 		want := e.fill("id", many)
 		seen := make(map[string]bool)
-		e.ok(e.store.(ranger).Range(e.Context(), func(token string, data []byte) error {
+		e.ok(e.store.(contract.Ranger).Range(e.Context(), func(token string, data []byte) error {
 			if seen[token] {
 				return nil
 			}
@@ -113,7 +115,7 @@ var iterateTests = []test{
 			e.Errorf("Range saw %d records, want %d", len(seen), len(want))
 		}
 		left := make(map[string][]byte)
-		e.ok(e.store.(ranger).Range(e.Context(), func(token string, data []byte) error {
+		e.ok(e.store.(contract.Ranger).Range(e.Context(), func(token string, data []byte) error {
 			left[token] = data
 			return nil
 		}), "Range")
@@ -148,7 +150,7 @@ var iterateTests = []test{
 			})
 		}
 		seen := make(map[string]bool)
-		err := e.store.(ranger).Range(e.Context(), func(token string, _ []byte) error {
+		err := e.store.(contract.Ranger).Range(e.Context(), func(token string, _ []byte) error {
 			seen[token] = true
 			return nil
 		})

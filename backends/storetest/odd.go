@@ -3,9 +3,11 @@ package storetest
 import (
 	"math/rand/v2"
 	"strings"
+
+	"github.com/samesid/samesid/backends/contract"
 )
 
-// oddIDs are ids that mean something to somebody, and ids that are nearly equal.
+// oddIDs are ids that have a special meaning somewhere, and ids that are nearly equal.
 var oddIDs = []string{
 	"",
 	" ", "a", "A", "a ", " a", "ab", "aa",
@@ -21,7 +23,7 @@ var oddIDs = []string{
 	strings.Repeat("k", 1024), strings.Repeat("k", 1023) + "l", strings.Repeat("\xff", 1024),
 }
 
-// mustStore tells the ids that the contract obliges a store to take.
+// mustStore reports whether the contract requires a store to accept an id.
 func mustStore(token string) bool {
 	return len(token) >= 1 && len(token) <= 128 && strings.IndexFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
@@ -34,9 +36,6 @@ var oddTests = []test{
 			e.wantAbsent(token, what)
 			e.ok(e.store.Delete(token), what+": Delete")
 			e.ok(e.store.DeleteCtx(e.Context(), token), what+": DeleteCtx")
-			if e.has("Touch") && e.touch(token, inAnHour()) {
-				e.Errorf("%s: Touch found it", what)
-			}
 			if e.has("FindTouch") {
 				if _, found := e.findTouch(token, inAnHour()); found {
 					e.Errorf("%s: FindTouch found it", what)
@@ -44,11 +43,18 @@ var oddTests = []test{
 			}
 			if e.has("Swap") {
 				e.wantRefused(token, body(1), body(2), inAnHour(), nil, what)
+				e.wantRefused(token, body(1), body(1), inAnHour(), nil, what)
 				e.wantRefused(token, body(1), nil, inAnHour(), nil, what)
 			}
-			if e.has("Rename") {
-				e.wantNotRenamed(token, "renamed", what)
-				e.wantNotRenamed(token, "known", what)
+			if e.has("Move") {
+				from := records(record(token, body(1)))
+				e.wantNotMoved(from, "moved", body(2), nil, what)
+				e.wantNotMoved(from, "known", body(2), nil, what)
+				e.wantNotMoved(from, token, body(2), nil, what)
+				two, current := append(from, record("known", body(1))), [][]byte{nil, body(1)}
+				e.wantNotMoved(two, "moved", body(2), current, what)
+				e.wantNotMoved(two, "known", body(2), current, what)
+				e.wantNotMoved(two, token, body(2), current, what)
 			}
 		}
 		e.wantEverything(map[string][]byte{"known": body(1)}, "after asking for odd ids")
@@ -60,31 +66,29 @@ var oddTests = []test{
 	}},
 	{name: "ids by swap", needs: []string{"Swap"}, run: func(e *env) {
 		e.oddIDs(func(token string, data []byte) bool {
-			_, swapped, err := e.store.(swapper).Swap(e.Context(), token, nil, data, inAnHour())
+			_, swapped, err := e.store.(contract.Swapper).Swap(e.Context(), token, nil, data, inAnHour())
 			return err == nil && swapped
 		})
 	}},
-	{name: "ids by rename", needs: []string{"Rename"}, run: func(e *env) {
+	{name: "ids by move", needs: []string{"Move"}, run: func(e *env) {
 		e.oddIDs(func(token string, data []byte) bool {
-			e.commit("plain", data, inAnHour())
-			renamed, err := e.store.(renamer).Rename(e.Context(), "plain", token)
-			if renamed && err == nil {
-				return true
-			}
-			e.wantFound("plain", data, "not renamed to "+show([]byte(token)))
-			e.ok(e.store.Delete("plain"), "Delete")
-			return false
+			return e.moveTo(token, data, record("plain", body(1)))
+		})
+	}},
+	{name: "ids by move of two", needs: []string{"Move"}, run: func(e *env) {
+		e.oddIDs(func(token string, data []byte) bool {
+			return e.moveTo(token, data, record("plain", body(1)), record("plain too", body(2)))
 		})
 	}},
 	{name: "bytes", run: func(e *env) {
-		records := oddJSON()
+		odd := oddJSON()
 		if !e.JSON {
-			records = append(records, oddBytes()...)
+			odd = append(odd, oddBytes()...)
 		}
 		previous := body(1)
 		e.commit("swapped", previous, inAnHour())
-		for _, data := range records {
-			want := map[string][]byte{"committed": data, "swapped": previous}
+		for _, data := range odd {
+			want := map[string][]byte{"committed": data, "swapped": body(1)}
 			e.commit("committed", data, inAnHour())
 			e.wantFound("committed", data, "committed")
 			if e.has("FindTouch") {
@@ -96,14 +100,27 @@ var oddTests = []test{
 				e.wantRefused("committed", body(1), body(2), inAnHour(), data, "replacing other bytes")
 				e.wantSwapped("swapped", previous, data, inAnHour(), "replacing "+show(previous)+" by "+show(data))
 				e.wantFound("swapped", data, "swapped")
-				previous, want["swapped"] = data, data
+				e.wantSwapped("swapped", data, data, inAnHour(), "touching "+show(data))
+				want["swapped"] = data
 			}
+			if e.has("Move") {
+				e.commit("moved", previous, inAnHour())
+				e.wantMoved(records(record("moved", previous)), "one", data, inAnHour(), "moving "+show(previous)+" to "+show(data))
+				e.wantFound("one", data, "moved")
+				e.commit("moved", previous, inAnHour())
+				two := records(record("moved", previous), record("one", data))
+				e.wantNotMoved(two, "committed", body(1), known(two), "moving odd bytes to what is there")
+				e.wantMoved(two, "two", data, inAnHour(), "moving "+show(previous)+" and "+show(data))
+				want["two"] = data
+			}
+			previous = data
 			e.wantEverything(want, "odd bytes")
+			e.ok(e.store.Delete("two"), "Delete")
 		}
 	}},
 }
 
-// oddIDs writes a record under each id and checks that each is on its own.
+// oddIDs writes a record under each id and checks that the records are separate.
 func (e *env) oddIDs(write func(token string, data []byte) bool) {
 	e.Helper()
 	stored := make(map[string][]byte)
@@ -132,22 +149,23 @@ func (e *env) oddIDs(write func(token string, data []byte) bool) {
 		if !ok {
 			continue
 		}
-		if e.has("Touch") && !e.touch(token, inAnHour()) {
-			e.Errorf("Touch does not find the id %s", show([]byte(token)))
-		}
 		if e.has("FindTouch") {
 			if got, _ := e.findTouch(token, inAnHour()); !same(got, data) {
 				e.Errorf("FindTouch gave %s for the id %s, want %s", show(got), show([]byte(token)), show(data))
 			}
 		}
 		if e.has("Swap") {
+			e.wantSwapped(token, data, data, inAnHour(), "touching the id "+show([]byte(token)))
 			e.wantSwapped(token, data, body(1000+i), inAnHour(), "under the id "+show([]byte(token)))
 			stored[token] = body(1000 + i)
 		}
-		if e.has("Rename") {
-			e.wantRenamed(token, "plain", "from the id "+show([]byte(token)))
-			e.wantAbsent(token, "renamed away")
-			e.wantRenamed("plain", token, "back to the id "+show([]byte(token)))
+		if e.has("Move") {
+			e.wantMoved(records(record(token, stored[token])), "plain", body(1), inAnHour(), "from the id "+show([]byte(token)))
+			e.wantAbsent(token, "moved away")
+			e.wantMoved(records(record("plain", body(1))), token, body(2), inAnHour(), "back to the id "+show([]byte(token)))
+			e.commit("plain", body(1), inAnHour())
+			e.wantMoved(records(record("plain", body(1)), record(token, body(2))), token, body(2000+i), inAnHour(), "to the one id of two "+show([]byte(token)))
+			stored[token] = body(2000 + i)
 		}
 	}
 	check("replaced under odd ids")
@@ -161,7 +179,25 @@ func (e *env) oddIDs(write func(token string, data []byte) bool) {
 	check("after some odd ids were deleted")
 }
 
-// oddJSON are texts that come back changed from a store that parses them.
+// moveTo creates records and moves them to a token.
+func (e *env) moveTo(token string, data []byte, from ...contract.Record) bool {
+	e.Helper()
+	for _, r := range from {
+		e.commit(r.Token, r.Data, inAnHour())
+	}
+	_, moved, err := e.store.(contract.Mover).Move(e.Context(), from, token, data, inAnHour())
+	for _, r := range from {
+		if moved && err == nil {
+			e.wantAbsent(r.Token, "moved to "+show([]byte(token)))
+			continue
+		}
+		e.wantFound(r.Token, r.Data, "not moved to "+show([]byte(token)))
+		e.ok(e.store.Delete(r.Token), "Delete")
+	}
+	return moved && err == nil
+}
+
+// oddJSON returns texts that a store changes if it parses them.
 func oddJSON() [][]byte {
 	return [][]byte{
 		[]byte(`{"b": 1,  "a":[ ], "b":2}`),

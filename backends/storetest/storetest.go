@@ -1,5 +1,5 @@
-// Package storetest is the contract of a session store, as tests. A store that
-// passes can be given to adapter.Options.Store with every guarantee intact.
+// Package storetest tests a session store against its contract. With a store that
+// passes in adapter.Options.Store, every guarantee of the Manager holds.
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, storetest.Harness{New: func(t *testing.T) scs.CtxStore {
@@ -11,38 +11,40 @@
 //
 // # The contract
 //
-// The methods of scs.CtxStore and of the optional interfaces in package adapter
-// do what their comments say. Beyond that:
+// The methods of scs.CtxStore and of the optional interfaces in package contract
+// do what their comments say. In addition:
 //
 //   - A record whose expiry has passed is absent to every method. Committing,
-//     swapping or touching a record to an expiry in the past leaves no record.
-//     An expiry is a point in time whatever its Location, up to the year 9999.
-//   - Touch and FindTouch create nothing and revive nothing, and leave a body
-//     alone that another call writes at the same moment.
-//   - Swap's comparison and write are one step. A record that Delete has removed
-//     stays removed, whatever else was running.
-//   - Rename is one step: no other call sees the record under both tokens or
-//     under none. What is done to the old token after it finds nothing there. A
-//     token is not free for itself: renaming a record to it renames nothing.
-//   - What comes back is byte for byte what was written. Data of no bytes, nil
-//     included, is a record too, and comes back as an empty slice that is not nil.
-//   - A slice that the store returns belongs to the caller, and a store keeps no
-//     slice that it was given.
-//   - Nobody can make a store fail by the id they send: Find, FindTouch,
-//     FindExpiry, Touch, Delete, a Swap of a known record and a Rename to an id that
-//     can be stored answer any string without an error. An id is itself alone: no pattern, no prefix, neither
-//     trimmed nor folded.
-//   - An id of 1 to 128 bytes of printable ASCII can be stored. Commit may refuse
-//     any other with an error, and a Swap that creates or a Rename to it with an
-//     error or by saying that it has not swapped or renamed. Then no record is
-//     there: a save that failed never looks like one that succeeded.
-//   - Range and All see every record that is there from start to end. Range may
-//     meet a record twice while the store changes, and one that is renamed
-//     meanwhile under either token, both or neither. It reads in pages of at most
-//     1,000 records, and looks at its context between two pages at least.
-//   - With a context that is done, a method does nothing and returns an error
-//     that wraps the context's.
-//   - Every method can be called from several goroutines at once.
+//     swapping, moving or touching a record to an expiry in the past succeeds and
+//     leaves no record. An expiry is an instant, whatever its Location, up to the
+//     year 9999.
+//   - FindTouch, and a Swap whose new bytes equal the old ones, never create or
+//     restore a record, and never overwrite a concurrent write.
+//   - Swap is atomic. A record that Delete has removed stays removed, whatever ran
+//     concurrently.
+//   - Move is atomic, for one record and for several: of two calls that compare the
+//     same record and change it, one wins. No other call sees a moved record under
+//     both its tokens or under neither. Later calls find nothing under the old
+//     token. A Move that is refused leaves each record and its expiry unchanged.
+//   - Data is returned byte for byte as it was written. Empty or nil data is a record
+//     too, and is returned as an empty slice that is not nil.
+//   - The caller owns every slice that the store returns. A store neither keeps nor
+//     changes a slice that it was given.
+//   - No id can make a store fail: Find, FindTouch, FindExpiry, Delete, a Swap of a
+//     known record, and a Move from any token to one of them or to an id that can be
+//     stored, accept any string without an error. Ids are compared exactly: an id is
+//     neither a pattern nor a prefix, and is neither trimmed nor case-folded.
+//   - An id of 1 to 128 bytes of printable ASCII can be stored. For any other id,
+//     Commit may return an error, and a Swap that creates it or a Move to it may
+//     return an error or report that it has not swapped or moved. Then there is no
+//     such record: a failed write never looks like a successful one.
+//   - Range and All see every record that exists from start to end. While the store
+//     changes, Range may see a record twice, and a record that is moved meanwhile
+//     under either token, both or neither. It reads pages of at most 1,000 records,
+//     and checks its context at least between two pages.
+//   - With a context that is done, a method does nothing and returns an error that
+//     wraps the context's.
+//   - Every method is safe for concurrent use.
 package storetest
 
 import (
@@ -55,59 +57,45 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/backends/contract"
 )
 
-// Harness says how to make the store under test and what is true of it.
+// Harness describes the store under test, and how to open one.
 type Harness struct {
-	// New makes an empty store that shares no data with any other, and closes
+	// New returns an empty store that shares no data with any other, and closes
 	// it with t.Cleanup. Required.
 	New func(t *testing.T) scs.CtxStore
 
-	// Reopen opens the data of a store that New made for a second time, as
-	// another process would, and closes it with t.Cleanup. Zero value: the tests
-	// that call for two handles use one.
+	// Reopen returns a second handle on the data of a store that New returned, as
+	// another process would open it, and closes it with t.Cleanup. Zero value: the
+	// tests that need two handles use the same one twice.
 	Reopen func(t *testing.T, store scs.CtxStore) scs.CtxStore
 
-	// Advance returns when at least d has passed on the clock that the store
-	// expires records by. It is called once in a Run, for a few seconds: let a
-	// server wait by its own clock. Zero value: each test runs in a bubble of
-	// testing/synctest and the clock is the bubble's, which suits a store that
-	// talks to nobody outside its process.
+	// Advance returns when at least d has passed on the clock by which the store
+	// expires records. It is called once in a Run, for a few seconds; a server
+	// should wait by its own clock. Zero value: each test runs in a bubble of
+	// testing/synctest and uses the bubble's clock, which suits a store that does
+	// not leave its process.
 	Advance func(t *testing.T, d time.Duration)
 
-	// Granularity is how much later than asked a record may expire: a second
-	// for a store that rounds up to whole seconds. Zero value: no later.
+	// Granularity is by how much a store may round an expiry up: a second for a
+	// store of whole seconds. Zero value: the store does not round.
 	Granularity time.Duration
 
-	// JSON says that data must be a JSON text, so no other is written. Zero
-	// value: any bytes can be stored.
+	// JSON limits the tests to data that is a JSON text. Zero value: any bytes can
+	// be stored.
 	JSON bool
 
-	// Without names the optional methods that the store does not have: "Touch",
-	// "FindTouch", "FindExpiry", "Swap", "Rename", "Range", "All", "AllCtx",
-	// "Len" or "Clear". Their tests are left out. Zero value: it has them all.
+	// Without names the optional methods that the store does not have:
+	// "FindTouch", "FindExpiry", "Swap", "Move", "Range", "All", "AllCtx", "Len"
+	// or "Clear". Their tests do not run. Zero value: it has them all.
 	Without []string
 }
 
+// lener and clearer are methods that the stores of this module have beyond package
+// contract.
 type (
-	toucher interface {
-		Touch(ctx context.Context, token string, expiry time.Time) (bool, error)
-	}
-	findToucher interface {
-		FindTouch(ctx context.Context, token string, expiry time.Time) ([]byte, bool, error)
-	}
-	findExpirer interface {
-		FindExpiry(ctx context.Context, token string) ([]byte, time.Time, bool, error)
-	}
-	swapper interface {
-		Swap(ctx context.Context, token string, old, new []byte, expiry time.Time) ([]byte, bool, error)
-	}
-	renamer interface {
-		Rename(ctx context.Context, old, new string) (bool, error)
-	}
-	ranger interface {
-		Range(ctx context.Context, fn func(token string, data []byte) error) error
-	}
 	lener interface {
 		Len(ctx context.Context) (int, error)
 	}
@@ -117,12 +105,11 @@ type (
 )
 
 var optional = map[string]func(scs.CtxStore) bool{
-	"Touch":      is[toucher],
-	"FindTouch":  is[findToucher],
-	"FindExpiry": is[findExpirer],
-	"Swap":       is[swapper],
-	"Rename":     is[renamer],
-	"Range":      is[ranger],
+	"FindTouch":  is[contract.FindToucher],
+	"FindExpiry": is[contract.FindExpirer],
+	"Swap":       is[contract.Swapper],
+	"Move":       is[contract.Mover],
+	"Range":      is[contract.Ranger],
 	"All":        is[scs.IterableStore],
 	"AllCtx":     is[scs.IterableCtxStore],
 	"Len":        is[lener],
@@ -134,8 +121,8 @@ func is[T any](s scs.CtxStore) bool {
 	return ok
 }
 
-// test is left out where the store lacks a method that it needs, or where the
-// harness is not one that it is for.
+// test is a test of the suite. It runs only if the store has the methods in needs, and
+// if only, when set, returns true.
 type test struct {
 	name  string
 	run   func(*env)
@@ -150,7 +137,8 @@ func (c test) applies(h Harness) bool {
 
 func anyBytes(h Harness) bool { return !h.JSON }
 
-// exact harnesses have a clock that stands still and a store that rounds nothing.
+// exact reports whether the clock stands still between sleeps and the store does not
+// round.
 func exact(h Harness) bool { return h.Advance == nil && h.Granularity == 0 }
 
 var topics = []struct {
@@ -165,15 +153,15 @@ var topics = []struct {
 	{"findtouch", findTouchTests},
 	{"findexpiry", findExpiryTests},
 	{"swap", swapTests},
-	{"rename", renameTests},
+	{"move", slices.Concat(moveTests, moveRaceTests)},
 	{"iterate", iterateTests},
 	{"concurrency", concurrencyTests},
 	{"cancellation", cancellationTests},
 	{"odd", oddTests},
 }
 
-// Run holds a store to the contract. Each test is a subtest named after its
-// topic and has a store of its own.
+// Run tests a store against the contract. Each test is a subtest under its topic's
+// name and has a store of its own.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
 	if h.New == nil {
@@ -206,7 +194,8 @@ func (h Harness) subtest(t *testing.T, c test) bool {
 	return t.Run(c.name, func(t *testing.T) { synctest.Test(t, body) })
 }
 
-// methods keeps a harness honest: a topic is left out only where it says so.
+// methods verifies that Without names exactly the methods that the store lacks, so
+// that no test is skipped silently.
 func methods(e *env) {
 	for name, has := range optional {
 		switch without := slices.Contains(e.Without, name); {
@@ -227,7 +216,7 @@ type env struct {
 
 func (e *env) has(method string) bool { return !slices.Contains(e.Without, method) }
 
-// second is another handle on the store's data where the harness can open one.
+// second returns another handle on the store's data if the harness can open one.
 func (e *env) second() scs.CtxStore {
 	e.Helper()
 	if e.Reopen == nil {
@@ -239,7 +228,7 @@ func (e *env) second() scs.CtxStore {
 func (e *env) advance(d time.Duration) {
 	e.Helper()
 	if e.Advance == nil {
-		time.Sleep(d) // in a bubble: moves its clock and takes no time
+		time.Sleep(d) // in a bubble, this advances the clock at once
 		return
 	}
 	e.Advance(e.T, d)
@@ -257,36 +246,36 @@ func (e *env) commit(token string, data []byte, expiry time.Time) {
 	e.ok(e.store.CommitCtx(e.Context(), token, data, expiry), "CommitCtx")
 }
 
-func (e *env) touch(token string, expiry time.Time) bool {
-	e.Helper()
-	found, err := e.store.(toucher).Touch(e.Context(), token, expiry)
-	e.ok(err, "Touch")
-	return found
-}
-
 func (e *env) findTouch(token string, expiry time.Time) ([]byte, bool) {
 	e.Helper()
-	data, found, err := e.store.(findToucher).FindTouch(e.Context(), token, expiry)
+	data, found, err := e.store.(contract.FindToucher).FindTouch(e.Context(), token, expiry)
 	e.ok(err, "FindTouch")
 	return data, found
 }
 
 func (e *env) findExpiry(token string) ([]byte, time.Time, bool) {
 	e.Helper()
-	data, expiry, found, err := e.store.(findExpirer).FindExpiry(e.Context(), token)
+	data, expiry, found, err := e.store.(contract.FindExpirer).FindExpiry(e.Context(), token)
 	e.ok(err, "FindExpiry")
 	return data, expiry, found
 }
 
 func (e *env) swap(token string, old, data []byte, expiry time.Time) ([]byte, bool) {
 	e.Helper()
-	current, swapped, err := e.store.(swapper).Swap(e.Context(), token, old, data, expiry)
+	current, swapped, err := e.store.(contract.Swapper).Swap(e.Context(), token, old, data, expiry)
 	e.ok(err, "Swap")
 	return current, swapped
 }
 
-// wantSwapped and wantRefused check the two outcomes of a Swap; current nil is
-// the answer for a record that is gone.
+// touch calls Swap to set only the expiry.
+func (e *env) touch(token string, data []byte, expiry time.Time) bool {
+	e.Helper()
+	_, swapped := e.swap(token, data, data, expiry)
+	return swapped
+}
+
+// wantSwapped and wantRefused check the two outcomes of a Swap. A nil current means
+// that the record is gone.
 func (e *env) wantSwapped(token string, old, data []byte, expiry time.Time, what string) {
 	e.Helper()
 	if current, swapped := e.swap(token, old, data, expiry); !swapped {
@@ -305,29 +294,7 @@ func (e *env) wantRefused(token string, old, data []byte, expiry time.Time, curr
 	}
 }
 
-func (e *env) rename(old, new string) bool {
-	e.Helper()
-	renamed, err := e.store.(renamer).Rename(e.Context(), old, new)
-	e.ok(err, "Rename")
-	return renamed
-}
-
-func (e *env) wantRenamed(old, new, what string) {
-	e.Helper()
-	if !e.rename(old, new) {
-		e.Errorf("%s: Rename has not renamed", what)
-	}
-}
-
-func (e *env) wantNotRenamed(old, new, what string) {
-	e.Helper()
-	if e.rename(old, new) {
-		e.Errorf("%s: Rename says that it has renamed", what)
-	}
-}
-
-// wantFound checks that the record is there by every method that reads and
-// changes nothing.
+// wantFound checks that every method that only reads finds the record.
 func (e *env) wantFound(token string, data []byte, what string) {
 	e.Helper()
 	e.read(token, what, func(method string, got []byte, found bool) {
@@ -362,8 +329,8 @@ func (e *env) read(token, what string, check func(method string, data []byte, fo
 	}
 }
 
-// wantExpiry checks the expiry that the store holds. Where time really passes,
-// the store may count from its own clock, so a little is allowed either way.
+// wantExpiry checks the expiry that the store holds. In real time the store may use
+// its own clock, so a small difference is allowed.
 func (e *env) wantExpiry(token string, want time.Time, what string) {
 	e.Helper()
 	_, got, found := e.findExpiry(token)
@@ -379,12 +346,12 @@ func (e *env) wantExpiry(token string, want time.Time, what string) {
 	}
 }
 
-// wantEverything checks what the store lists, by each method that lists it.
+// wantEverything checks the results of every method that lists or counts records.
 func (e *env) wantEverything(want map[string][]byte, what string) {
 	e.Helper()
 	if e.has("Range") {
 		got := make(map[string][]byte)
-		e.ok(e.store.(ranger).Range(e.Context(), func(token string, data []byte) error {
+		e.ok(e.store.(contract.Ranger).Range(e.Context(), func(token string, data []byte) error {
 			got[token] = data
 			return nil
 		}), "Range")
@@ -428,18 +395,18 @@ func (e *env) wantSame(got, want map[string][]byte, what string) {
 	}
 }
 
-// body is a record that any store can hold.
+// body returns a record that any store can hold.
 func body(n int) []byte { return fmt.Appendf(nil, `{"n":%d}`, n) }
 
 func inAnHour() time.Time { return time.Now().Add(time.Hour) }
 
-// justPast is the latest expiry that the store must take for past.
+// justPast returns the latest expiry that the store must treat as past.
 func (e *env) justPast() time.Time { return time.Now().Add(-e.Granularity - time.Millisecond) }
 
-// same tells nil from empty, as Swap does.
+// same reports whether a and b are equal; as for Swap, nil and empty differ.
 func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
 
-// scribble overwrites all that a slice gives access to.
+// scribble overwrites a slice up to its capacity.
 func scribble(b []byte) {
 	b = b[:cap(b)]
 	for i := range b {

@@ -11,15 +11,16 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/alexedwards/scs/v2/memstore"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/storetest"
 )
 
-// good is the contract in the plainest form: one map, one lock. Each broken store
-// below embeds it and gets one thing wrong.
+// good is the simplest correct store: one map, one lock. Each broken store embeds it
+// and adds one fault.
 type good struct {
 	mu      lock
 	records map[string]entry
-	ahead   time.Duration // of time.Now, by its own clock
+	ahead   time.Duration // how far its own clock is ahead of time.Now
 }
 
 type entry struct {
@@ -27,7 +28,7 @@ type entry struct {
 	expiry time.Time
 }
 
-// lock is a mutex that a synctest bubble can see a deadlock on.
+// lock is a mutex on which a synctest bubble detects a deadlock.
 type lock chan struct{}
 
 func (l lock) hold() func() {
@@ -78,11 +79,6 @@ func (s *good) FindTouch(ctx context.Context, token string, expiry time.Time) ([
 	return clone(e.data), true, nil
 }
 
-func (s *good) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
-	_, found, err := s.FindTouch(ctx, token, expiry)
-	return found, err
-}
-
 func (s *good) Commit(token string, data []byte, expiry time.Time) error {
 	return s.CommitCtx(context.Background(), token, data, expiry)
 }
@@ -115,18 +111,29 @@ func (s *good) Swap(ctx context.Context, token string, old, data []byte, expiry 
 	return nil, true, nil
 }
 
-func (s *good) Rename(ctx context.Context, old, new string) (bool, error) {
+func (s *good) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
 	if ctx.Err() != nil {
-		return false, ctx.Err()
+		return nil, false, ctx.Err()
 	}
 	defer s.mu.hold()()
-	e, found := s.live(old)
-	if _, taken := s.live(new); !found || taken {
-		return false, nil
+	current, known := make([][]byte, len(from)), true
+	_, taken := s.live(to)
+	for i, r := range from {
+		e, found := s.live(r.Token)
+		if found {
+			current[i] = clone(e.data)
+		}
+		known = known && found && bytes.Equal(e.data, r.Data)
+		taken = taken && r.Token != to
 	}
-	delete(s.records, old)
-	s.records[new] = e
-	return true, nil
+	if !known || taken {
+		return current, false, nil
+	}
+	for _, r := range from {
+		delete(s.records, r.Token)
+	}
+	s.records[to] = entry{clone(data), expiry}
+	return nil, true, nil
 }
 
 func (s *good) Delete(token string) error { return s.DeleteCtx(context.Background(), token) }
@@ -190,8 +197,8 @@ func TestGoodStore(t *testing.T) {
 	storetest.Run(t, storetest.Harness{New: func(*testing.T) scs.CtxStore { return newGood() }})
 }
 
-// A store like a server: it has a clock of its own, rounds up to whole seconds,
-// takes JSON alone and is reached by two handles.
+// A store like a server's: it has a clock of its own, rounds up to whole seconds,
+// accepts only JSON, and has two handles.
 func TestGoodServer(t *testing.T) {
 	storetest.Run(t, server(func(s *good) scs.CtxStore { return &seconds{s} }))
 }
@@ -235,16 +242,19 @@ func (s *seconds) Swap(ctx context.Context, token string, old, data []byte, expi
 	return s.good.Swap(ctx, token, old, data, roundUp(expiry))
 }
 
-func (s *seconds) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
-	return s.good.Touch(ctx, token, roundUp(expiry))
+func (s *seconds) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	if !json.Valid(data) {
+		return nil, false, errors.New("no JSON")
+	}
+	return s.good.Move(ctx, from, to, data, roundUp(expiry))
 }
 
 func (s *seconds) FindTouch(ctx context.Context, token string, expiry time.Time) ([]byte, bool, error) {
 	return s.good.FindTouch(ctx, token, roundUp(expiry))
 }
 
-// memStore is scs's own memory store with contexts. It copies what goes in and
-// out, and takes an expiry after 2262 for 2262, neither of which upstream does.
+// memStore is scs's own memory store with contexts. Unlike upstream, it copies its
+// data, and clamps an expiry after 2262.
 type memStore struct{ *memstore.MemStore }
 
 var lastNano = time.Unix(0, 1<<63-1)
@@ -298,6 +308,6 @@ func TestMemStore(t *testing.T) {
 		New: func(*testing.T) scs.CtxStore {
 			return memStore{memstore.NewWithCleanupInterval(0)}
 		},
-		Without: []string{"Touch", "FindTouch", "FindExpiry", "Swap", "Rename", "Range", "AllCtx", "Len", "Clear"},
+		Without: []string{"FindTouch", "FindExpiry", "Swap", "Move", "Range", "AllCtx", "Len", "Clear"},
 	})
 }

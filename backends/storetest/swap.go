@@ -1,6 +1,10 @@
 package storetest
 
-import "time"
+import (
+	"time"
+
+	"github.com/samesid/samesid/backends/contract"
+)
 
 var swapTests = []test{
 	{name: "create", needs: []string{"Swap"}, run: func(e *env) {
@@ -108,7 +112,7 @@ var swapTests = []test{
 		e.wantFound("id", body(2), "after changing what a refused creation returned")
 	}},
 	{name: "by a second handle", needs: []string{"Swap"}, run: func(e *env) {
-		other := e.second().(swapper)
+		other := e.second().(contract.Swapper)
 		e.commit("id", body(1), inAnHour())
 		_, swapped, err := other.Swap(e.Context(), "id", body(1), body(2), inAnHour())
 		e.ok(err, "Swap")

@@ -1,8 +1,8 @@
-// The benchmarks' server on express-session; ../README.md has what it answers.
+// The benchmarks' server on express-session; ../README.md documents the workloads.
 //
 //   BENCH_SERVE=express-memory|express-redis|express-postgres BENCH_STORE=url node server.mjs
 //
-// It prints its address, and ends when its standard input does.
+// It prints its address, and exits when its standard input ends.
 import { once } from 'node:events'
 
 import express from 'express'
@@ -34,7 +34,7 @@ if (mode !== 'production') {
   throw new Error('NODE_ENV must be production, as Express is fastest with it')
 }
 const app = express()
-app.disable('etag') // nobody else hashes the response
+app.disable('etag') // no other server hashes the response
 app.use(session({
   store: await stores[role](),
   secret,
@@ -72,7 +72,7 @@ function newUser(id, size) {
 }
 
 const server = app.listen(0, '127.0.0.1')
-server.keepAliveTimeout = 0 // the load generator's connections are its own to close
+server.keepAliveTimeout = 0 // only the load generator closes its connections
 await once(server, 'listening')
 console.log(`127.0.0.1:${server.address().port}`)
 process.stdin.on('end', () => process.exit()).resume()

@@ -1,8 +1,8 @@
-// Package browsertest drives the demo with a real browser, without a window. It
-// is a module of its own, so that nobody who imports samesid gets the driver.
+// Package browsertest tests the demo in a real headless browser. It is a separate
+// module, so that importing samesid does not pull in the driver.
 //
-// The browser is the one that CHROME names, or else chromium or
-// google-chrome in PATH. SCREENSHOTS names a folder to keep the screenshots in.
+// CHROME names the browser; without it, chromium or google-chrome in PATH is used.
+// SCREENSHOTS names a folder for the screenshots.
 package browsertest
 
 import (
@@ -31,8 +31,8 @@ import (
 
 var (
 	browser context.Context // nil: this machine has none
-	missing string          // why
-	demo    string          // the program
+	missing string          // why there is no browser
+	demo    string          // the path of the program
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -58,10 +58,10 @@ func run(m *testing.M) int {
 	}
 
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chrome), chromedp.UserDataDir(filepath.Join(dir, "profile")))
-	// The page scrolls smoothly, and a click must not aim at what is on its way.
+	// Without smooth scrolling, a click does not miss a moving target.
 	opts = append(opts, chromedp.Flag("force-prefers-reduced-motion", true))
 	if os.Geteuid() == 0 {
-		opts = append(opts, chromedp.NoSandbox) // it does not work for root
+		opts = append(opts, chromedp.NoSandbox) // the sandbox does not work for root
 	}
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), opts...)
 	defer stop()
@@ -91,7 +91,7 @@ func findChrome() (string, error) {
 	return "", fmt.Errorf("no chromium or google-chrome in PATH; install one, or set CHROME")
 }
 
-// tab is a window of a browser that has been nowhere yet, and a demo of its own.
+// tab is a new browser window with a demo of its own.
 type tab struct {
 	*testing.T
 	ctx context.Context
@@ -108,14 +108,14 @@ func open(t *testing.T) *tab {
 	}
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil { // before there is a time limit, which would be the tab's
+	if err := chromedp.Do(ctx); err != nil { // opens the tab before its context gets a deadline
 		t.Fatal(err)
 	}
 	ctx, cancel = context.WithTimeout(ctx, time.Minute)
 	t.Cleanup(cancel)
 	b := &tab{T: t, ctx: ctx, url: startDemo(t)}
-	// What the page asks for and the browser refuses, such as a style that the
-	// Content-Security-Policy does not allow, is only ever told here.
+	// Only the log shows what the browser refuses to load, such as a style that the
+	// Content-Security-Policy forbids.
 	if err := chromedp.Listen(ctx, func(ev any) {
 		if e, ok := ev.(*log.EventEntryAdded); ok && e.Entry.Source != log.EntrySourceNetwork && e.Entry.Level != log.EntryLevelInfo {
 			t.Errorf("the browser complains: %s", e.Entry.Text)
@@ -181,8 +181,8 @@ func call[P, R any](b *tab, command cdp.Command[P, R], params P) R {
 	return r
 }
 
-// load does what makes the browser load a page, waits for it, and returns its
-// status.
+// load runs actions that make the browser load a page, waits for the page, and returns
+// its status.
 func (b *tab) load(actions ...chromedp.Action[chromedp.Void]) int64 {
 	b.Helper()
 	res, err := chromedp.RunResponse(b.ctx, actions...)
@@ -202,8 +202,8 @@ func (b *tab) click(selector string) int64 {
 	return b.load(chromedp.Click(chromedp.CSS(selector)))
 }
 
-// back is the back button. The page must be loaded anew: one that the browser
-// has kept comes back without a load, and the wait for that ends here.
+// back presses the back button. It fails unless the browser loads the page again rather
+// than from its cache.
 func (b *tab) back() {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
@@ -220,7 +220,7 @@ func (b *tab) signIn() {
 	}
 }
 
-// text is what a reader sees of an element.
+// text returns the visible text of an element.
 func (b *tab) text(selector string) string {
 	b.Helper()
 	return get(b, chromedp.Text(chromedp.CSS(selector)))
@@ -318,7 +318,7 @@ func TestBackButton(t *testing.T) {
 	b.hasNot(".story", `"username": "demo"`)
 }
 
-// The session ends in the store, and the browser does not know.
+// The session ends in the store, while the browser keeps its cookie.
 func TestEndedSession(t *testing.T) {
 	b := open(t)
 	b.signIn()
@@ -352,7 +352,7 @@ func TestEndedSession(t *testing.T) {
 	}
 }
 
-// A session with an age of its own: the record and the page tell, at once.
+// The record and the page show at once that a session has an age of its own.
 func TestShortAge(t *testing.T) {
 	b := open(t)
 	b.signIn()
@@ -402,8 +402,8 @@ func TestMaskedUntilAsked(t *testing.T) {
 	}
 }
 
-// Each page in light and dark, on a phone and on a desk: nothing sticks out, and
-// all text has the contrast of WCAG 2 AA.
+// On every page, light and dark, on a phone and on a desktop, nothing overflows and all
+// text has the contrast of WCAG 2 AA.
 func TestLooks(t *testing.T) {
 	b := open(t)
 	looks := func(name string) {
@@ -453,14 +453,15 @@ func (b *tab) look(name, scheme string, width int64) {
 	if got := int64(img.Bounds().Dx()); got != width {
 		b.Errorf("%s: the screenshot is %d wide", name, got)
 	}
-	// The corner is bare paper.
+	// The corner shows the background.
 	r, g, blue, _ := img.At(0, 0).RGBA()
 	if light := r+g+blue > 3*0x8000; light != (scheme == "light") {
 		b.Errorf("%s: the paper has the color %x %x %x", name, r>>8, g>>8, blue>>8)
 	}
 }
 
-// findProblems lists what sticks out of the window, and text that is too pale.
+// findProblems lists elements that overflow the window and text with too little
+// contrast.
 const findProblems = `(() => {
 	const problems = [];
 	const wide = document.documentElement.scrollWidth;

@@ -1,4 +1,4 @@
-// The page of the Express half. Nothing in it comes from elsewhere.
+// The page of the Express half. It loads nothing from other origins.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 
@@ -40,15 +40,15 @@ button:hover, .button:hover { border-color: var(--ink); background: var(--sunk) 
 .hint, footer { font-size: .875rem }
 `
 
-// The one style that a page may have is the one above.
+// The Content-Security-Policy allows only the style above.
 const styleHash = createHash('sha256').update(style).digest('base64')
 export const contentSecurityPolicy =
   `default-src 'none'; style-src 'sha256-${styleHash}'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`
 
 const escape = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`)
 
-// page shows who is signed in, with the session as the store has it. failed tells
-// that the last sign-in did not succeed.
+// page shows who is signed in, with the session as the store holds it. failed means that
+// the last sign-in failed.
 export function page({ title, failed, session, demoUser, demoPassword }) {
   const { user, count = 0 } = session
   return `<!doctype html>

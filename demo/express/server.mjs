@@ -6,10 +6,9 @@
 //   go run ./demo -config demo/redis.yaml                     # the Go half, in another terminal
 //
 // Sign in on http://127.0.0.1:8081, open http://127.0.0.1:8080: you are signed in.
-// Log out there, and you are out here. -addr is another address to listen on.
+// Log out there, and you are logged out here. -addr sets another address to listen on.
 //
-// It answers programs as the Go half does, but for the limit of attempts, which only
-// that one has.
+// It answers programs as the Go half does, except that it does not limit attempts.
 import { randomBytes, scrypt as scryptWithCallback, timingSafeEqual } from 'node:crypto'
 import { once } from 'node:events'
 import { STATUS_CODES } from 'node:http'
@@ -21,8 +20,7 @@ import session from 'express-session'
 import { contentSecurityPolicy, page } from './page.mjs'
 import { openSessions } from './sessions.mjs'
 
-// The one user there is, the same as the Go half's. The page shows the password: it
-// keeps nothing safe.
+// The only user, the same as the Go half's. The password is no secret: the page shows it.
 const demoUser = { username: 'demo', name: 'Demo User' }
 const demoPassword = 'same-session-everywhere'
 
@@ -71,11 +69,11 @@ function newApp(options) {
       browser ? res.redirect(303, '/?error=1') : answer(res, 401, 'Invalid Credentials')
       return
     }
-    // With a new id, one that was planted before is worth nothing.
+    // A new id makes one that an attacker has planted useless.
     await call(req, 'regenerate')
     req.session.user = demoUser
     req.session.auth_time = Math.floor(Date.now() / 1000)
-    // A browser can be back from a redirect before the end of this response.
+    // Otherwise a browser could follow the redirect before the session is saved.
     await call(req, 'save')
     browser ? res.redirect(303, '/') : answer(res, 200, 'You are logged in')
   })
@@ -109,7 +107,7 @@ function newApp(options) {
     wantsPage(req) ? show(req, res.status(404), { title: 'There is nothing here' }) : answer(res, 404, 'Not Found')
   })
 
-  // Four parameters make it the handler of errors.
+  // Its four parameters make this an error handler.
   app.use((err, req, res, next) => {
     const status = err.status ?? 500
     if (status >= 500) {
@@ -126,7 +124,7 @@ function newApp(options) {
 // The methods of a session take a callback.
 const call = (req, method) => promisify(req.session[method]).call(req.session)
 
-// wantsPage tells a browser from a program, which gets JSON.
+// wantsPage reports whether the client is a browser; a program gets JSON.
 const wantsPage = (req) => req.accepts(['json', 'html']) === 'html'
 
 const answer = (res, status, message) => res.status(status).json({ message })
@@ -135,8 +133,7 @@ function show(req, res, content) {
   res.type('html').send(page({ ...content, session: req.session, demoUser, demoPassword }))
 }
 
-// secured sets the headers that every response has, and refuses what another
-// site's page posts.
+// secured sets the security headers of every response, and refuses cross-site posts.
 function secured(req, res, next) {
   res.set({
     'Cache-Control': 'no-store',
@@ -154,7 +151,7 @@ function secured(req, res, next) {
 
 async function run(args) {
   const { values: flags } = parseArgs({
-    // Go's flags have one dash or two.
+    // Like Go's flags, these may have one dash or two.
     args: args.map((arg) => arg.replace(/^-(?=[a-z]{2})/, '--')),
     options: {
       addr: { type: 'string', default: '127.0.0.1:8081' },

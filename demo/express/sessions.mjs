@@ -1,4 +1,4 @@
-// The Go half's configuration file, as options for express-session.
+// Options for express-session from the Go half's configuration file.
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
@@ -9,10 +9,10 @@ import ms from 'ms'
 import { createClient } from 'redis'
 import { parse } from 'yaml'
 
-// openSessions returns the options for session(), and what ends the store's
-// connections. The keys of the file have Express's names, so they go on to Express
-// as they are. Environment variables count where the file names them, and a cookie's
-// age may be in words.
+// openSessions returns the options for session(), and a function that closes the store's
+// connections. The keys of the file have Express's names, so they are passed on
+// unchanged. Environment variables apply only where the file names them, and a cookie's
+// age may have units.
 export async function openSessions(file) {
   const options = parse(await readFile(file, 'utf8'), (key, value) => {
     if (typeof value !== 'string') {
@@ -34,7 +34,7 @@ const openers = {
     let connected = false
     const client = createClient({
       url,
-      // A server that goes away later is an error and not a wait, until it is back.
+      // If the server goes away later, requests fail instead of waiting until it is back.
       disableOfflineQueue: true,
       socket: { reconnectStrategy: (retries, cause) => connected ? Math.min(100 * retries, 2000) : cause }
     })
@@ -47,13 +47,13 @@ const openers = {
   async 'connect-pg-simple'({ url, createTable, ...options }) {
     const Store = connectPgSimple(session)
     const store = new Store({ createTableIfMissing: createTable, ...options, conString: url })
-    // It makes its table, and tells if there is no server, at its first use.
+    // The first use creates the table, and fails if there is no server.
     await promisify(store.get.bind(store))('')
     return { store, close: () => store.close() }
   }
 }
 
-// expand replaces ${NAME} and ${NAME:-text} by what the environment has.
+// expand replaces ${NAME} and ${NAME:-text} by the value from the environment.
 function expand(text) {
   return text.replace(/\$\$|\$\{(\w+)(?::-([^}]*))?\}/g, (match, name, instead) => {
     if (match === '$$') {

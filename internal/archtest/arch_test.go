@@ -1,6 +1,6 @@
-// Package archtest holds the project's import rules: what an importer of a
-// package links with it, and which room may use which. ARCHITECTURE.md is the
-// map; .golangci.yml says the same to editors, import by import.
+// Package archtest tests the project's import rules: what each package may link, and
+// which folder may use which. ARCHITECTURE.md is the map. .golangci.yml has the same
+// rules for editors, import by import.
 package archtest
 
 import (
@@ -47,16 +47,16 @@ const (
 	leaktest   = module + "/internal/leaktest"
 )
 
-// A room is a folder and those below it that are no room of their own. Its rule
-// is about what its packages link, directly or not, their tests aside. An entry
-// stands for a package and those below it.
+// A room is a folder and those below it that are not rooms themselves. Its rule limits
+// what its packages link, directly or not, without their tests. An entry stands for a
+// package and those below it.
 type room struct {
-	// only lists what may be linked beside the standard library, if not nil.
+	// only, if not nil, lists what may be linked beside the standard library.
 	only []string
 	// not lists what must not be linked.
 	not []string
-	// needs lists what must be linked: it shows that the rule looks at the
-	// real thing, and that the names here are still the right ones.
+	// needs lists what must be linked. It proves that the rule examines the real
+	// packages, and that the names here are still right.
 	needs []string
 }
 
@@ -74,7 +74,7 @@ var rooms = map[string]room{
 	storetest: {only: []string{scs, contract}},
 	backends:  {not: []string{adapter, auth, yaml}},
 	config:    {not: []string{auth, demo, parity}, needs: []string{adapter}},
-	auth:      {not: []string{backends, config, demo, parity, redigo, redisStore, pq, postgresStore, yaml}, needs: []string{adapter}},
+	auth:      {not: []string{redis, postgres, config, demo, parity, redigo, redisStore, pq, postgresStore, yaml}, needs: []string{adapter}},
 	demo:      {not: []string{parity}},
 	parity:    {},
 
@@ -82,13 +82,13 @@ var rooms = map[string]room{
 	testserver:                       {not: []string{adapter, backends, auth}},
 	module + "/internal/archtest":    {only: []string{}},
 	module + "/internal/testsummary": {only: []string{leaktest}},
-	module + "/internal/interleave":  {not: []string{backends, auth, demo}},
+	module + "/internal/interleave":  {not: []string{redis, postgres, auth, demo}},
 	module + "/internal/proof":       {},
 }
 
-// requirements are the modules that go.mod may name without "// indirect", and
-// who needs each. It is the list that importers take on: a longer one is a
-// decision, made here.
+// requirements maps the modules that go.mod may name without "// indirect" to the
+// package that needs them. Importers depend on all of them, so adding one is a
+// deliberate decision, made here.
 var requirements = map[string]string{
 	scs:                   "adapter",
 	redisStore:            "backends/redis",
@@ -156,8 +156,8 @@ func TestRoomsAreListed(t *testing.T) {
 	}
 }
 
-// The servers for tests have no place in a program. This looks at the files of
-// all modules, whatever their build tags.
+// Programs must not import the servers for tests. This checks the files of all modules,
+// whatever their build tags.
 func TestServersStayInTests(t *testing.T) {
 	users := 0
 	err := filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
@@ -217,7 +217,7 @@ func TestRequirements(t *testing.T) {
 	}
 }
 
-// listed is what go list says of a package.
+// listed is the output of go list for a package.
 type listed struct {
 	ImportPath string
 	Standard   bool
@@ -225,7 +225,7 @@ type listed struct {
 	Imports    []string
 }
 
-// load lists the packages of the root module and all that they link.
+// load lists the packages of the root module and all their dependencies.
 func load(t *testing.T) map[string]listed {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(run(t, "go", "list", "-deps", "-json=ImportPath,Standard,DepOnly,Imports", "./...")))
@@ -243,7 +243,7 @@ func load(t *testing.T) map[string]listed {
 	}
 }
 
-// linkedBy returns what path links beside itself and the standard library.
+// linkedBy returns what path links, without itself and the standard library.
 func linkedBy(packages map[string]listed, path string) []string {
 	linked := map[string]bool{}
 	var visit func(string)
@@ -259,7 +259,7 @@ func linkedBy(packages map[string]listed, path string) []string {
 	return slices.Sorted(maps.Keys(linked))
 }
 
-// roomOf returns the nearest room that path is in.
+// roomOf returns the innermost room that contains path.
 func roomOf(path string) (string, bool) {
 	name := ""
 	for r := range rooms {

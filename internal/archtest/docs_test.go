@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// The pages that name tests name such as exist. Inside quotes that is `TestX`, also
-// with its cases, `TestX/case`, or `folder.TestX`.
+// The tests that these pages name exist. A page names a test as `TestX`, `TestX/case` or
+// `folder.TestX`, in backquotes.
 func TestNamedTestsExist(t *testing.T) {
 	tests := testNames(t)
 	named := regexp.MustCompile("`(?:(\\w+)\\.)?(Test[A-Z]\\w*)(?:/[^`]*)?`")
@@ -34,14 +34,14 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 }
 
-// asvs are the requirements of OWASP ASVS 5.0 that SECURITY.md goes through, with
-// how many there are in each section.
+// asvs are the sections of OWASP ASVS 5.0 that SECURITY.md covers, with the number of
+// requirements in each.
 var asvs = []struct {
 	section string
 	n       int
 }{{"7.1", 3}, {"7.2", 4}, {"7.3", 2}, {"7.4", 5}, {"7.5", 3}, {"7.6", 2}, {"3.3", 5}}
 
-// SECURITY.md has each requirement once, and a test for each that is met.
+// SECURITY.md lists each requirement once, with a test for each that is met.
 func TestSecurityTable(t *testing.T) {
 	var want []string
 	for _, s := range asvs {
@@ -77,7 +77,7 @@ func TestSecurityTable(t *testing.T) {
 	}
 }
 
-// testNames has the folders in which there is a test of a name.
+// testNames maps the name of each test to the folders that have such a test.
 func testNames(t *testing.T) map[string][]string {
 	t.Helper()
 	tests := map[string][]string{}

@@ -25,12 +25,12 @@ const (
 	secret   = "0123456789abcdef0123456789abcdef"
 	password = "difference-engine-of-babbage"
 
-	// timeout is that of the stores under test, for a connection and for an
-	// answer. It is short, so that the tests are.
+	// timeout is the timeout of the stores under test, for a connection and for an
+	// answer. It is short to keep the tests short.
 	timeout = 500 * time.Millisecond
 )
 
-// The tests wait for most of their time, so that many can run at once.
+// The tests mostly wait, so many can run in parallel.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", "8"); err != nil {
@@ -46,8 +46,8 @@ type system struct {
 	url   string
 	store backends.Store
 
-	// The app tells of each request to /watched: that it runs, that its client is
-	// gone, and that it is over. leave lets it go on to its save.
+	// The app reports each request to /watched: that it runs, that its client has
+	// disconnected, and that it is over. leave lets it continue to its save.
 	running, gone, leave, over chan struct{}
 }
 
@@ -101,7 +101,7 @@ func newSystem(t *testing.T, addr string, config backends.Config) *system {
 	mux := http.NewServeMux()
 	mux.Handle("POST /login", users.Login())
 	mux.Handle("POST /logout", users.Logout())
-	// A page for everybody, which greets those who are signed in.
+	// A page for everybody, which greets signed-in users.
 	mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
 		user, _ := users.User(r.Context())
 		if _, err := io.WriteString(w, user); err != nil {
@@ -144,11 +144,10 @@ func newSystem(t *testing.T, addr string, config backends.Config) *system {
 	return s
 }
 
-// written begins the keys of what was written.
+// written is the prefix of the keys that hold writes.
 const written = "written-"
 
-// found is what a session has of what was written to it: each write's id, and
-// how many there were.
+// found is what a session holds of the writes to it: their ids and their number.
 type found struct {
 	Count int
 	IDs   []string

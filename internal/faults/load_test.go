@@ -19,23 +19,23 @@ import (
 )
 
 const (
-	// slowest is the most that an answer may take, unless a test allows more: what
-	// a request asks of its store, each within the timeouts, and some time for a
-	// machine that is busy.
+	// slowest is the maximum time of an answer, unless a test allows more: the store
+	// calls of a request, each within its timeouts, and some time for a busy
+	// machine.
 	slowest = 5 * time.Second
 
-	// utmost is the most with late answers and conflicts: the 10 seconds in which a
-	// session must be saved, and the time of two statements, the one that loaded it
-	// and the last that began within them. Each has a second more, which a Postgres
-	// server has to answer a cancellation.
+	// utmost is the maximum with late answers and conflicts: the 10 seconds in which
+	// a session must be saved, and two statements, the one that loads it and the last
+	// one that begins within the 10 seconds. Each has one more second, in which a
+	// Postgres server may answer a cancellation.
 	utmost = 10*time.Second + 2*(timeout+time.Second)
 
-	// patience is how long a test waits for what must come.
+	// patience is how long a test waits for an event that must come.
 	patience = 30 * time.Second
 )
 
-// load is 16 clients that read, write, log out and log in, over and over. It
-// knows what they were told, and so what must be in the store.
+// load is 16 clients that repeatedly read, write, log out and log in. It records the
+// answers, and so knows what must be in the store.
 type load struct {
 	*system
 	client *http.Client
@@ -43,42 +43,42 @@ type load struct {
 	halt   chan struct{}
 	wg     sync.WaitGroup
 
-	mu      sync.Mutex // also of the groups' and sessions' fields
+	mu      sync.Mutex // also guards the fields of the groups and sessions
 	changed chan struct{}
-	phase   int  // how often the world has changed
+	phase   int  // the number of calls of next
 	out     bool // nothing can succeed
 	forgets bool // the server may lose sessions
 	longest time.Duration
-	limit   time.Duration // for longest
+	limit   time.Duration // the maximum of longest
 }
 
-// group is clients that share one session at a time.
+// group is a number of clients that share one session at a time.
 type group struct {
 	user    string
 	size    int
-	stays   bool // they never log out
+	stays   bool // its clients never log out
 	login   sync.Mutex
 	current *session
 	past    []*session
-	tally   tally // of this phase
+	tally   tally // counts this phase
 }
 
 type tally struct{ pages, writes, failed int }
 
 func (t tally) ok() int { return t.pages + t.writes }
 
-// session is what the clients know of one.
+// session is what the clients know about a session.
 type session struct {
 	cookie    string
 	sent      []string // the writes' ids
 	acked     []string // those that were answered with 200
 	leaving   bool     // a logout was sent
-	ended     bool     // and answered with 200
+	ended     bool     // a logout was answered with 200
 	forgotten bool     // the server may have lost it
 }
 
-// run starts the load and returns once all clients have had answers. sizes are
-// those of the groups; none are the usual ones.
+// run starts the load and returns once all clients have had answers. sizes are the sizes
+// of the groups; without any, the groups have the default sizes.
 func (s *system) run(t *testing.T, sizes ...int) *load {
 	t.Helper()
 	if len(sizes) == 0 {
@@ -116,7 +116,7 @@ func (l *load) stop() {
 	l.wg.Wait()
 }
 
-// use is one client.
+// use runs one client.
 func (l *load) use(g *group, random *rand.Rand, prefix string) {
 	for n := 0; ; n++ {
 		select {
@@ -139,8 +139,8 @@ func (l *load) use(g *group, random *rand.Rand, prefix string) {
 	}
 }
 
-// session returns the group's session, and logs in if there is none; nil if that
-// failed.
+// session returns the group's session. It logs in if there is none, and returns nil if
+// that fails.
 func (l *load) session(g *group) *session {
 	g.login.Lock()
 	defer g.login.Unlock()
@@ -219,8 +219,8 @@ func (l *load) logout(g *group, s *session) {
 	})
 }
 
-// nobody notes that a session's client was told that nobody is signed in, which
-// is wrong unless the session was ended.
+// nobody records that a client was told that nobody is signed in, which is an error
+// unless the session has ended.
 func (l *load) nobody(g *group, s *session, what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -254,7 +254,7 @@ func (l *load) unexpected(what string, status, but int) {
 	}
 }
 
-// send sends a request, and checks of the answer what must hold of all.
+// send sends a request, and checks what must hold for every answer.
 func (l *load) send(g *group, method, path, cookie, form string) (status int, header http.Header, body string) {
 	l.mu.Lock()
 	phase := l.phase
@@ -305,8 +305,8 @@ func (l *load) request(method, path, cookie, form string) (status int, header ht
 	return res.StatusCode, res.Header, string(b), err
 }
 
-// next begins a phase: what happened before counts no more. With out, nothing
-// that begins in it may succeed.
+// next begins a new phase and resets the tallies. With out, no request that begins in
+// the phase may succeed.
 func (l *load) next(out bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -317,14 +317,14 @@ func (l *load) next(out bool) {
 	}
 }
 
-// allow says how long answers may take from now on.
+// allow sets the maximum time of an answer.
 func (l *load) allow(limit time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.limit = limit
 }
 
-// forget says that the server may lose what it has been told so far.
+// forget records that the server may lose everything that was written so far.
 func (l *load) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -361,14 +361,14 @@ func (l *load) await(what string, enough func([]*group) bool) {
 	}
 }
 
-// each is that it holds for the clients of each session.
+// each requires enough for the clients of each session.
 func each(enough func(tally) bool) func([]*group) bool {
 	return func(groups []*group) bool {
 		return !slices.ContainsFunc(groups, func(g *group) bool { return !enough(g.tally) })
 	}
 }
 
-// all is that it holds for the sum.
+// all requires enough for the sum over all clients.
 func all(enough func(tally) bool) func([]*group) bool {
 	return func(groups []*group) bool {
 		var sum tally
@@ -387,8 +387,8 @@ var (
 	someFail     = all(func(c tally) bool { return c.failed >= 16 })
 )
 
-// recover waits until all clients are served again, without a new start of the
-// app, and looks for everything that they were told.
+// recover waits until all clients are served again, without a restart of the app, and
+// verifies everything that they were told.
 func (l *load) recover() {
 	l.t.Helper()
 	l.next(false)
@@ -412,7 +412,7 @@ func (l *load) recover() {
 		sent, acked, found, ended, l.longest.Round(time.Millisecond), recovery.Round(time.Millisecond))
 }
 
-// verify holds what a session has against what its clients were told.
+// verify compares a session's content with what its clients were told.
 func (l *load) verify(g *group, s *session) (n int) {
 	l.t.Helper()
 	status, _, body := l.send(g, "GET", "/written", s.cookie, "")

@@ -18,7 +18,7 @@ var (
 	postgresLayouts = []string{"scs", "connect-pg-simple", "connect-session-knex"}
 )
 
-// onEach runs a test on each layout of both servers, side by side.
+// onEach runs a test on each layout of both servers, in parallel.
 func onEach(t *testing.T, config backends.Config, test func(t *testing.T, s *system)) {
 	for _, layout := range redisLayouts {
 		t.Run("redis "+layout, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestReset(t *testing.T) {
 	during(t, allFailTwice, func(p *proxy) { p.add("reset_peer", "downstream", `"timeout":0`) })
 }
 
-// Each reply ends after its first bytes.
+// Each connection closes after the first bytes of a reply.
 func TestReplyCut(t *testing.T) {
 	during(t, allFailTwice, func(p *proxy) { p.add("limit_data", "downstream", `"bytes":3`) })
 }
@@ -73,12 +73,12 @@ func TestLatency(t *testing.T) {
 	during(t, allFail, func(p *proxy) { p.add("latency", "downstream", `"latency":3000`) })
 }
 
-// Answers come late, and from Postgres not too late: it has a second more to
-// answer a cancellation, and an answer that comes meanwhile is good. Requests of
-// one session at once meet conflicts, each of which asks for two more answers, and
-// these are so many that some would take half a minute: they have an end before.
+// Answers come after the timeout, but Postgres's not too late: it has one more second to
+// answer a cancellation, and an answer in that time counts. Concurrent requests of one
+// session conflict, and each conflict costs two more answers. Without a limit, some
+// requests would take half a minute.
 func TestLateAnswers(t *testing.T) {
-	t.Parallel() // with TestUnknownOutcome, which waits as long
+	t.Parallel() // with TestUnknownOutcome, which takes as long
 	onEach(t, backends.Config{}, func(t *testing.T, s *system) {
 		l := s.run(t, 1, 1, 1, 13)
 		l.allow(utmost)
@@ -94,7 +94,7 @@ func TestLateAnswers(t *testing.T) {
 	})
 }
 
-// Nothing arrives any more on either way, and nothing is closed.
+// No data arrives in either direction, and no connection is closed.
 func TestBlackHole(t *testing.T) {
 	during(t, allFail, func(p *proxy) {
 		p.add("timeout", "upstream", `"timeout":0`)
@@ -102,7 +102,7 @@ func TestBlackHole(t *testing.T) {
 	})
 }
 
-// during runs the load through a fault with which nothing can succeed.
+// during runs the load during a fault with which nothing can succeed.
 func during(t *testing.T, enough func([]*group) bool, begin func(*proxy)) {
 	onEach(t, backends.Config{}, func(t *testing.T, s *system) {
 		l := s.run(t)
@@ -115,7 +115,7 @@ func during(t *testing.T, enough func([]*group) bool, begin func(*proxy)) {
 	})
 }
 
-// Bytes come one by one, and a connection that is closed stays for a while.
+// Data arrives in tiny pieces, and closing a connection takes a while.
 func TestSlowNetwork(t *testing.T) {
 	onEach(t, backends.Config{}, func(t *testing.T, s *system) {
 		l := s.run(t)
@@ -128,8 +128,8 @@ func TestSlowNetwork(t *testing.T) {
 	})
 }
 
-// A server that is slow, and fewer connections than requests: they wait for one
-// until their time is up.
+// With a slow server and fewer connections than requests, requests wait for a connection
+// until they time out.
 func TestPoolExhausted(t *testing.T) {
 	onEach(t, backends.Config{MaxConns: 2}, func(t *testing.T, s *system) {
 		l := s.run(t)
@@ -142,9 +142,9 @@ func TestPoolExhausted(t *testing.T) {
 	})
 }
 
-// A write is done and the server's word of it is lost: with the connection, or in
-// silence. It is tried again, if that does no harm, or answered with 503, and
-// never done twice.
+// A write succeeds but its acknowledgement is lost, with or without the connection. The
+// write is retried if it is idempotent, or else answered with 503. It never happens
+// twice.
 func TestUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	for name, hold := range map[string]string{"closed": `"hold":false`, "silent": `"hold":true`} {
@@ -163,8 +163,8 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 }
 
-// A client that disconnects while its request runs, or while it is being saved,
-// does not lose its save.
+// A session is saved even if its client disconnects while the request runs or while it
+// is being saved.
 func TestClientDisconnects(t *testing.T) {
 	for name, slow := range map[string]bool{"in the handler": false, "in the save": true} {
 		t.Run(name, func(t *testing.T) {

@@ -13,9 +13,8 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// onPostgres runs a test on each layout in turn, on one server. admin is a
-// superuser's connection past the proxy, with the layout's tables in its
-// search_path.
+// onPostgres runs a test on each layout in turn, on one server. admin is a superuser's
+// connection that bypasses the proxy, with the layout's tables in its search_path.
 func onPostgres(t *testing.T, config backends.Config, test func(t *testing.T, server *testserver.Server, admin *database, s *system)) {
 	server := testserver.StartPostgres(t)
 	for _, layout := range postgresLayouts {
@@ -29,7 +28,7 @@ func onPostgres(t *testing.T, config backends.Config, test func(t *testing.T, se
 	}
 }
 
-// schema makes one and returns the URL of connections that use it.
+// schema creates a schema and returns the URL of connections that use it.
 func schema(t *testing.T, server *testserver.Server, name string) string {
 	t.Helper()
 	(&database{t, openDB(t, server.URL)}).exec(`CREATE SCHEMA "` + name + `"`)
@@ -58,7 +57,7 @@ func (db *database) exec(query string, args ...any) {
 	}
 }
 
-// table is the name that the layout's sessions have.
+// table returns the name of the layout's table.
 func table(layout string) string {
 	if layout == "connect-pg-simple" {
 		return "session"
@@ -66,7 +65,7 @@ func table(layout string) string {
 	return "sessions"
 }
 
-// The server ends the connections, in the middle of whatever they do.
+// The server terminates the connections, whatever they are doing.
 func TestPostgresTerminated(t *testing.T) {
 	onPostgres(t, backends.Config{}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
 		l := s.run(t)
@@ -79,7 +78,7 @@ func TestPostgresTerminated(t *testing.T) {
 	})
 }
 
-// A crash under load, with connections in the middle of whatever they do.
+// The server crashes under load, whatever its connections are doing.
 func TestPostgresCrash(t *testing.T) {
 	onPostgres(t, backends.Config{}, func(t *testing.T, server *testserver.Server, _ *database, s *system) {
 		l := s.run(t)
@@ -92,7 +91,7 @@ func TestPostgresCrash(t *testing.T) {
 	})
 }
 
-// A server that takes no writes, as a standby does.
+// The server rejects writes, as a standby does.
 func TestPostgresReadOnly(t *testing.T) {
 	onPostgres(t, backends.Config{}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
 		l := s.run(t)
@@ -103,7 +102,7 @@ func TestPostgresReadOnly(t *testing.T) {
 		set("on")
 		l.next(false)
 		l.await("failures", allFailTwice)
-		// Every connection has heard of it by now.
+		// By now the setting applies to every connection.
 		l.next(true)
 		l.await("failures", allFailTwice)
 		l.next(false)
@@ -112,9 +111,8 @@ func TestPostgresReadOnly(t *testing.T) {
 	})
 }
 
-// A disk that is full, as the server reports it: SQLSTATE 53100 for every write
-// that needs room. A disk that can really be filled would need root to mount, so
-// here a trigger says so.
+// The disk is full: the server reports SQLSTATE 53100 for every write that needs room.
+// Here a trigger raises it, since mounting a small disk would require root.
 func TestPostgresDiskFull(t *testing.T) {
 	onPostgres(t, backends.Config{}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
 		l := s.run(t)
@@ -134,11 +132,11 @@ func layoutOf(t *testing.T) string {
 	return t.Name()[strings.LastIndex(t.Name(), "/")+1:]
 }
 
-// Another transaction holds the lock of one session's row: its requests end in
-// time, and everybody else's go on.
+// Another transaction locks one session's row. That session's requests time out, and all
+// others go on.
 func TestPostgresRowLocked(t *testing.T) {
 	onPostgres(t, backends.Config{Timeout: time.Second, ConnectTimeout: time.Second}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
-		t.Parallel() // the lock is one of its own table
+		t.Parallel() // the lock affects only this test's table
 		l := s.run(t)
 		g := l.groups[0]
 		held := l.session(g)
@@ -163,7 +161,7 @@ func TestPostgresRowLocked(t *testing.T) {
 			return each(func(c tally) bool { return c.pages >= 10 && c.writes >= 10 })(groups[1:])
 		})
 		l.mu.Lock()
-		if g.tally.ok() > 1 { // the one that had its answer when the lock was taken
+		if g.tally.ok() > 1 { // one may have had its answer when the lock was taken
 			t.Errorf("%d requests of the session that is locked were answered", g.tally.ok())
 		}
 		l.mu.Unlock()
@@ -174,8 +172,8 @@ func TestPostgresRowLocked(t *testing.T) {
 	})
 }
 
-// The server is gone for good, and another one, which has its data, takes its
-// place at another address.
+// The server is gone for good, and a standby with its data takes over at another
+// address.
 func TestPostgresFailover(t *testing.T) {
 	server := testserver.StartPostgres(t, "wal_level=logical")
 	standby := testserver.StartPostgres(t, "wal_level=logical")
@@ -187,7 +185,7 @@ func TestPostgresFailover(t *testing.T) {
 		systems = append(systems, newSystem(t, server.Addr, c))
 		tables = append(tables, `"`+layout+`".`+table(layout))
 
-		// The standby gets the tables, and what is written to them.
+		// The standby gets the tables, and replicates what is written to them.
 		c.URL, c.CreateTable = schema(t, standby, layout), true
 		store, err := backends.Open(t.Context(), c)
 		if err != nil {

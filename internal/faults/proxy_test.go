@@ -44,15 +44,15 @@ func (p *proxy) start() {
 	}
 }
 
-// mend ends all connections and the faults, by another proxy in its place: to
-// take a fault from a connection that is just ending can block for ever.
+// mend ends all connections and faults by replacing the proxy. Removing a fault from a
+// connection that is just closing can block forever.
 func (p *proxy) mend() {
 	p.t.Helper()
 	p.Stop()
 	p.listen(p.Listen, p.Upstream)
 }
 
-// lead sends new connections to another server, and ends those to the old one.
+// lead directs new connections to another server, and closes those to the old one.
 func (p *proxy) lead(upstream string) {
 	p.t.Helper()
 	if err := p.Update(&toxiproxy.Proxy{Listen: p.Listen, Upstream: upstream, Enabled: true}); err != nil {
@@ -60,7 +60,7 @@ func (p *proxy) lead(upstream string) {
 	}
 }
 
-// url is rawURL by way of the proxy.
+// url returns rawURL with the proxy's address.
 func (p *proxy) url(rawURL string) string {
 	p.t.Helper()
 	u, err := url.Parse(rawURL)
@@ -71,8 +71,8 @@ func (p *proxy) url(rawURL string) string {
 	return u.String()
 }
 
-// add begins a fault in one direction, "upstream" to the server or "downstream"
-// from it, on the connections that are open and on new ones.
+// add begins a fault in one direction, "upstream" to the server or "downstream" from it,
+// on open and on new connections.
 func (p *proxy) add(kind, direction, attributes string) toxics.Toxic {
 	p.t.Helper()
 	text := fmt.Sprintf(`{"type":%q,"stream":%q,"attributes":{%s}}`, kind, direction, attributes)
@@ -83,8 +83,8 @@ func (p *proxy) add(kind, direction, attributes string) toxics.Toxic {
 	return toxic.Toxic
 }
 
-// loseAcks loses the server's word that a write was done, each third time, and
-// nothing else: it ends the connection in its place or, with Hold, falls silent.
+// loseAcks loses every third acknowledgement of a write, and nothing else. It closes the
+// connection instead or, with Hold, sends no more data.
 type loseAcks struct {
 	Hold bool `json:"hold"`
 
@@ -120,9 +120,9 @@ func (l *loseAcks) Pipe(stub *toxics.ToxicStub) {
 	}
 }
 
-// isAck tells whether a chunk is a server's answer to a write. Redis answers a
-// swap and a deletion with the number 1; Postgres tells how many rows there were,
-// without having sent one.
+// isAck reports whether a chunk is a server's acknowledgement of a write. Redis answers
+// a swap and a deletion with the number 1. Postgres answers with the number of rows
+// affected, and sends no row before it.
 func isAck(c *stream.StreamChunk) bool {
 	const bound = "2\x00\x00\x00\x04"
 	return bytes.Equal(c.Data, []byte(":1\r\n")) ||

@@ -17,7 +17,7 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// onRedis runs a test on each layout, with a server of its own.
+// onRedis runs a test on each layout, with a separate server.
 func onRedis(t *testing.T, test func(t *testing.T, server *testserver.Server, s *system)) {
 	for _, layout := range redisLayouts {
 		t.Run(layout, func(t *testing.T) {
@@ -28,7 +28,7 @@ func onRedis(t *testing.T, test func(t *testing.T, server *testserver.Server, s 
 	}
 }
 
-// command sends a command to the server itself.
+// command sends a command directly to the server, bypassing the proxy.
 func command(t *testing.T, server *testserver.Server, name string, args ...any) any {
 	t.Helper()
 	c, err := redis.DialURL(server.URL)
@@ -43,8 +43,8 @@ func command(t *testing.T, server *testserver.Server, name string, args ...any) 
 	return reply
 }
 
-// A server that has lost everything in a crash knows nobody: its users are asked
-// to log in again. No old cookie comes back to life.
+// After a server has lost everything in a crash, its users must log in again. No old
+// cookie becomes valid again.
 func TestRedisRestartedEmpty(t *testing.T) {
 	onRedis(t, func(t *testing.T, server *testserver.Server, s *system) {
 		l := s.run(t)
@@ -71,8 +71,8 @@ func TestRedisRestartedEmpty(t *testing.T) {
 	})
 }
 
-// A server that has on disk what it has acknowledged loses nothing of it, in a
-// crash as in a shutdown.
+// A server that syncs before it acknowledges loses nothing, neither in a crash nor in a
+// shutdown.
 func TestRedisCrash(t *testing.T) {
 	for _, layout := range redisLayouts {
 		t.Run(layout, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestRedisCrash(t *testing.T) {
 	}
 }
 
-// The server has become a replica, and later the primary again.
+// The server becomes a replica, and later the primary again.
 func TestRedisReadOnlyReplica(t *testing.T) {
 	onRedis(t, func(t *testing.T, server *testserver.Server, s *system) {
 		l := s.run(t)
@@ -106,7 +106,7 @@ func TestRedisReadOnlyReplica(t *testing.T) {
 	})
 }
 
-// Without room for a write, pages are served and changes refused.
+// Without memory for writes, pages are served and changes are refused.
 func TestRedisOutOfMemory(t *testing.T) {
 	onRedis(t, func(t *testing.T, server *testserver.Server, s *system) {
 		l := s.run(t)
@@ -119,8 +119,8 @@ func TestRedisOutOfMemory(t *testing.T) {
 	})
 }
 
-// A server that cannot save its snapshots, as with a full disk, refuses writes.
-// Here a folder stands in the snapshot's way.
+// A server that can't save its snapshots, because the disk is full, say, refuses writes.
+// Here a folder has the snapshot's name.
 func TestRedisDiskFull(t *testing.T) {
 	onRedis(t, func(t *testing.T, server *testserver.Server, s *system) {
 		snapshot := filepath.Join(server.Dir, "dump.rdb")
@@ -148,7 +148,7 @@ func TestRedisDiskFull(t *testing.T) {
 	})
 }
 
-// until waits for what only asking can tell.
+// until polls until ok returns true.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -163,7 +163,7 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// The server has forgotten the scripts, again and again: nobody notices.
+// The server repeatedly flushes its scripts, and no client notices.
 func TestRedisScriptsFlushed(t *testing.T) {
 	for _, layout := range redisLayouts {
 		t.Run(layout, func(t *testing.T) {
@@ -188,8 +188,8 @@ func TestRedisScriptsFlushed(t *testing.T) {
 	}
 }
 
-// The replica takes over in good order, and the old primary becomes its replica.
-// All that was acknowledged has come along.
+// The replica takes over in a planned failover, and the old primary becomes its replica.
+// It has everything that was acknowledged.
 func TestRedisFailover(t *testing.T) {
 	onRedis(t, func(t *testing.T, server *testserver.Server, s *system) {
 		replica := testserver.StartRedis(t)

@@ -1,6 +1,6 @@
-// Package interleave runs requests of one session in a given order of their store
-// calls, and says what may come out of it: the outcome of some order in which the
-// requests run one after the other. It is for tests.
+// Package interleave runs concurrent requests of one session with a given schedule of
+// their store calls. Its model computes the permitted outcomes: those of running the
+// requests in some serial order. It is for tests.
 package interleave
 
 import (
@@ -16,60 +16,64 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/contract"
 )
 
-// Short is how many of the Scripts are meant for three requests at once.
+// Short is the number of Scripts, from the first, that are meant for three concurrent
+// requests.
 const Short = 4
 
-// Store is what a store must have to be scheduled.
+// Store holds the methods that a store needs in order to be scheduled.
 type Store interface {
 	scs.CtxStore
 	scs.IterableCtxStore
-	adapter.Toucher
-	adapter.FindToucher
-	adapter.FindExpirer
-	adapter.Swapper
+	contract.FindToucher
+	contract.FindExpirer
+	contract.Swapper
+	contract.Mover
 }
 
-// Turns makes the store calls of requests wait for their turn. Its zero value lets
-// all of them pass.
+// Turns makes the store calls of requests wait for their turn. Outside of Do, no call
+// waits.
 type Turns struct {
 	of   []chan struct{} // nil outside a run
-	wait chan int        // a request that waits for its turn, or -1-i for one that is done
+	wait chan int        // i when request i waits for its turn, -1-i when it is done
 }
 
-// Scheduled is store with its calls in turns.
+// Scheduled returns store with calls that wait for their turn.
 func (t *Turns) Scheduled(store Store) Store { return &scheduled{store, t} }
 
-// GenID names the session that a request begins after the request. It is for
-// adapter.Options, as ids must be known.
+// GenID returns a session id made from the number of the request that begins the
+// session. It is for adapter.Options, since the tests must know the ids.
 func GenID(r *http.Request) string {
 	return fmt.Sprintf("%s%v", prefix, r.Context().Value(requestKey{}))
 }
 
 const prefix = "session-of-request-"
 
-// Name is the name, in an Outcome, of the session with this id.
+// Name returns the name that the session with this id has in an Outcome.
 func Name(id string) string {
 	if name, ok := strings.CutPrefix(id, prefix); ok {
 		return name
 	}
+	if id == Other {
+		return "other"
+	}
 	return ""
 }
 
-// Run is what a run did.
+// Run is the record of a run.
 type Run struct {
-	Chosen   []int   // whose turn it was
-	Enabled  [][]int // whose it could have been
+	Chosen   []int   // the request that had each turn
+	Enabled  [][]int // the requests that could have had each turn
 	Found    []bool  // which requests found the session when they loaded it
 	Codes    []int   // the statuses of the answers
-	CameBack bool    // the session was there again after it had ended
-	Late     bool    // one that found the session must have noticed that another ended it
+	CameBack bool    // the session was in the store again after it had ended
+	Late     bool    // a request that had found the session must have noticed its end
 }
 
-// Do runs the requests, taking the managers in turn.
-// Before each store call choose says whose it is to be; there tells whether the
-// session is in the store.
+// Do runs the requests, which take the managers in turn. choose selects the request that
+// makes the next store call. there reports whether the session is in the store.
 func (t *Turns) Do(requests []Script, managers []*adapter.Manager, cookie string, choose func(step int, can []int) int, there func() bool) (run Run) {
 	t.of, t.wait = make([]chan struct{}, len(requests)), make(chan int)
 	defer func() { t.of = nil }()
@@ -124,10 +128,10 @@ func Serve(m *adapter.Manager, s Script, i int, cookie string) *httptest.Respons
 	return w
 }
 
-// requestKey is the context's key for a request's number.
+// requestKey is the context key of a request's number.
 type requestKey struct{}
 
-// scheduled makes each call wait for its turn.
+// scheduled is a Store whose calls wait for their turn.
 type scheduled struct {
 	Store
 	turns *Turns
@@ -152,11 +156,6 @@ func (s *scheduled) DeleteCtx(ctx context.Context, token string) error {
 	return s.Store.DeleteCtx(ctx, token)
 }
 
-func (s *scheduled) Touch(ctx context.Context, token string, expiry time.Time) (bool, error) {
-	s.turn(ctx)
-	return s.Store.Touch(ctx, token, expiry)
-}
-
 func (s *scheduled) FindTouch(ctx context.Context, token string, expiry time.Time) ([]byte, bool, error) {
 	s.turn(ctx)
 	return s.Store.FindTouch(ctx, token, expiry)
@@ -172,8 +171,13 @@ func (s *scheduled) Swap(ctx context.Context, token string, old, data []byte, ex
 	return s.Store.Swap(ctx, token, old, data, expiry)
 }
 
-// JSONRecords is the store's own answer.
+func (s *scheduled) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	s.turn(ctx)
+	return s.Store.Move(ctx, from, to, data, expiry)
+}
+
+// JSONRecords returns the store's own answer.
 func (s *scheduled) JSONRecords() bool {
-	j, ok := s.Store.(adapter.JSONRecorder)
+	j, ok := s.Store.(contract.JSONRecorder)
 	return ok && j.JSONRecords()
 }

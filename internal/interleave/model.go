@@ -9,7 +9,7 @@ import (
 	"github.com/samesid/samesid/adapter"
 )
 
-// A Script is what one request does with its session, and what that means when
+// A Script is what one request does with its session, and the effect that this has when
 // the request runs alone.
 type Script struct {
 	Name string
@@ -18,6 +18,7 @@ type Script struct {
 	keys  []string // put before the session's id changes, if it does
 	after []string // put after that
 	does  effect
+	parts []Script // the steps of a script that also saves in the middle
 }
 
 type effect int
@@ -28,12 +29,17 @@ const (
 	destroys
 	regenerates
 	renews
+	merges
 )
 
-// model is what the script does to the sessions, by name: "" is the one that
-// all requests began with, n one that this request begins. found says whether
-// the request found that session when it loaded it. lost says that it has lost
-// the session since, and must have noticed.
+// Other is the id of a second session, with the key "other", which some of the Scripts
+// merge into theirs.
+const Other = "the-other-session"
+
+// model applies the script to the sessions. "" names the one with which all requests
+// began, and n one that this request begins. found reports whether the request found the
+// first session when it loaded it. lost reports whether it has lost the session since,
+// and must have noticed.
 func (s Script) model(sessions map[string]map[string]any, n string, found bool) (lost bool) {
 	first, there := sessions[""]
 	add := func(to map[string]any, keys []string) {
@@ -49,6 +55,10 @@ func (s Script) model(sessions map[string]map[string]any, n string, found bool) 
 		if s.does != regenerates && s.does != destroys {
 			add(own, s.keys)
 		}
+		if _, there := sessions["other"]; there && s.does == merges {
+			own["other"] = true
+			delete(sessions, "other")
+		}
 		add(own, s.after)
 		if len(own) > 0 {
 			sessions[n] = own
@@ -63,6 +73,11 @@ func (s Script) model(sessions map[string]map[string]any, n string, found bool) 
 		delete(first, "user")
 	case destroys:
 		delete(sessions, "")
+	case merges:
+		if _, free := sessions["other"]; free && there {
+			first["other"] = true
+			delete(sessions, "other")
+		}
 	case regenerates:
 		delete(sessions, "")
 		sessions[n] = map[string]any{}
@@ -70,7 +85,7 @@ func (s Script) model(sessions map[string]map[string]any, n string, found bool) 
 	case renews:
 		delete(sessions, "")
 		if !there {
-			first = map[string]any{} // ended by another: its data stays gone
+			first = map[string]any{} // another request has ended it: its data stays gone
 		}
 		sessions[n] = first
 		add(first, s.after)
@@ -78,12 +93,12 @@ func (s Script) model(sessions map[string]map[string]any, n string, found bool) 
 	return !there && s.notices()
 }
 
-// notices tells whether the script cares that another has ended its session.
+// notices reports whether the script notices that another request has ended its session.
 func (s Script) notices() bool {
 	return s.does != destroys && s.does != regenerates && s.Name != "read"
 }
 
-// Scripts are all there are.
+// Scripts holds all scripts.
 var Scripts = []Script{
 	{Name: "put", keys: []string{"1"}, run: func(m *adapter.Manager, ctx context.Context, key string) {
 		m.Put(ctx, key+"1", true)
@@ -103,10 +118,20 @@ var Scripts = []Script{
 	}},
 	{Name: "read", run: func(m *adapter.Manager, ctx context.Context, key string) { m.Get(ctx, "user") }},
 	{Name: "remove", does: removes, run: func(m *adapter.Manager, ctx context.Context, key string) { m.Remove(ctx, "user") }},
-	{Name: "save", keys: []string{"1", "2"}, run: func(m *adapter.Manager, ctx context.Context, key string) {
+	{Name: "save", parts: []Script{{keys: []string{"1"}}, {keys: []string{"2"}}}, run: func(m *adapter.Manager, ctx context.Context, key string) {
 		m.Put(ctx, key+"1", true)
 		_ = m.Save(ctx)
 		m.Put(ctx, key+"2", true)
+	}},
+	{Name: "save and renew", parts: []Script{{keys: []string{"1"}}, {does: renews, after: []string{"2"}}}, run: func(m *adapter.Manager, ctx context.Context, key string) {
+		m.Put(ctx, key+"1", true)
+		_ = m.Save(ctx)
+		_ = m.RenewToken(ctx)
+		m.Put(ctx, key+"2", true)
+	}},
+	{Name: "merge", keys: []string{"1"}, does: merges, run: func(m *adapter.Manager, ctx context.Context, key string) {
+		m.Put(ctx, key+"1", true)
+		_ = m.MergeSession(ctx, Other)
 	}},
 	{Name: "reload", keys: []string{"1"}, run: func(m *adapter.Manager, ctx context.Context, key string) {
 		_ = m.Reload(ctx)
@@ -116,15 +141,15 @@ var Scripts = []Script{
 	{Name: "touch", run: func(m *adapter.Manager, ctx context.Context, key string) { _ = m.Touch(ctx) }},
 }
 
-// Outcome is the outcome of requests that ran one after the other.
+// Outcome is the outcome of requests that ran in a serial order.
 type Outcome struct {
 	Sessions map[string]map[string]any // by name: "" is the first one, n that of request n
 	Lost     bool                      // a loss is in the log
 }
 
-// Outcomes are those of the requests one after the other, in every order that has
-// the session ended before a request that did not find it. One that saves twice is
-// two steps, and another may come between them.
+// Outcomes returns the outcomes of all serial orders of the requests in which the
+// session has ended before each request that did not find it. A request that saves twice
+// is two steps, and others may run between them.
 func Outcomes(requests []Script, found []bool) (all []Outcome) {
 	type step struct {
 		Script
@@ -132,18 +157,18 @@ func Outcomes(requests []Script, found []bool) (all []Outcome) {
 	}
 	var steps []step
 	for i, r := range requests {
-		if r.Name != "save" {
+		if len(r.parts) == 0 {
 			steps = append(steps, step{r, i, 0})
 			continue
 		}
-		for at, key := range r.keys {
-			steps = append(steps, step{Script{keys: []string{key}}, i, at})
+		for at, part := range r.parts {
+			steps = append(steps, step{part, i, at})
 		}
 	}
 	var order func(done, left []step)
 	order = func(done, left []step) {
 		if len(left) == 0 {
-			sessions := map[string]map[string]any{"": {"user": "u"}}
+			sessions := map[string]map[string]any{"": {"user": "u"}, "other": {"other": true}}
 			lost := false
 			for _, s := range done {
 				if _, there := sessions[""]; there && !found[s.request] {
@@ -164,7 +189,8 @@ func Outcomes(requests []Script, found []bool) (all []Outcome) {
 	return all
 }
 
-// Next is the schedule after one that was run, depth first; nil after the last.
+// Next returns the schedule that follows one in a depth-first search, or nil after the
+// last.
 func Next(chosen []int, enabled [][]int) []int {
 	for i := len(chosen) - 1; i >= 0; i-- {
 		at := slices.Index(enabled[i], chosen[i])

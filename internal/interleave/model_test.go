@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A request that did not find the session can only be after one that ended it.
+// A request that did not find the session must follow one that ended it.
 func TestNotFound(t *testing.T) {
 	script := func(name string) Script {
 		return Scripts[slices.IndexFunc(Scripts, func(s Script) bool { return s.Name == name })]

@@ -1,9 +1,9 @@
-// Package leaktest finds secrets in what tests write. A test notes the secrets
-// that it uses and shows the logs that it collects; once all tests have run,
-// Search looks for each noted value in all that they have written.
+// Package leaktest finds secrets in the output of tests. A test notes the secrets that
+// it uses, and copies the logs that it collects to its output. After all tests have run,
+// Search looks for each noted value in their output.
 //
-// It is for tests, and does nothing unless TEST_NOTED names a folder, which
-// scripts/test.sh sets.
+// The package is for tests, and does nothing unless TEST_NOTED names a folder;
+// scripts/test.sh sets it.
 package leaktest
 
 import (
@@ -17,22 +17,22 @@ import (
 	"sync"
 )
 
-// MinLength is the least number of bytes of a value that is noted. What is
-// shorter, such as the name of an option, is also in the output by chance.
+// MinLength is the minimum length of a noted value, in bytes. A shorter one, such as the
+// name of an option, may be in the output by chance.
 const MinLength = 16
 
-// Note writes down secrets that a test uses: the values of cookies, session ids,
-// the secrets that sign, passwords. Values shorter than MinLength are left out. It
-// panics if they can't be written, and is safe for concurrent use.
+// Note records secrets that a test uses: values of cookies, session ids, signing
+// secrets, passwords. It ignores values shorter than MinLength, and panics if it can't
+// write to its file. It is safe for concurrent use.
 func Note(values ...string) {
 	if n := fromEnv(); n != nil {
 		n.add(values)
 	}
 }
 
-// Copy returns a writer to w that also shows the output to Search: by way of
-// standard error, where go test finds it and knows whose it is. It is for logs that
-// a test collects or throws away.
+// Copy returns a writer that writes to w, and also to standard error, where go test
+// attributes the output to a test and Search finds it. It is for logs that a test
+// collects or discards.
 func Copy(w io.Writer) io.Writer {
 	if fromEnv() == nil {
 		return w
@@ -52,7 +52,7 @@ var fromEnv = sync.OnceValue(func() *notes {
 	return &notes{dir: dir, pkg: strings.TrimSuffix(pkg, ".test")}
 })
 
-// notes are the values of one process, in a file of its own.
+// notes holds the values of one process, in a separate file.
 type notes struct {
 	dir, pkg string
 
@@ -82,7 +82,7 @@ func (n *notes) add(values []string) {
 
 func (n *notes) write(value string) (err error) {
 	if n.file == nil {
-		// Nobody else may read them; and the name is free, whatever ran before.
+		// CreateTemp makes a file that only this user can read, with an unused name.
 		if n.file, err = os.CreateTemp(n.dir, notesPrefix); err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ const (
 	cookie = "s:" + id + "." + sig
 )
 
-// line is one of go test -json.
+// line returns a line of go test -json.
 func line(pkg, test, output string) string {
 	b, err := json.Marshal(map[string]string{"Action": "output", "Package": pkg, "Test": test, "Output": output})
 	if err != nil {
@@ -73,7 +73,7 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// Tests that run side by side are mixed, and long lines are cut.
+// The output of parallel tests is interleaved, and long lines are split.
 func TestSearchPutsLinesTogether(t *testing.T) {
 	output := line("p", "TestB", "id="+id[:20]) + line("p", "TestA", "meanwhile\n") + line("p", "TestB", id[20:]+"\n") +
 		line("p", "", id+"\n") + "panic: " + id + "\n"

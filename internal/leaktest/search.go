@@ -19,29 +19,29 @@ import (
 	"strings"
 )
 
-// OutputFile is the file in the folder of TEST_NOTED in which Search expects what
-// go test -json has written.
+// OutputFile is the file in the folder of TEST_NOTED in which Search expects the output
+// of go test -json.
 const OutputFile = "output.json"
 
-// A Place is where a noted value was found. It does not say which.
+// A Place is where a noted value was found. It does not contain the value.
 type Place struct {
-	Package string // "" is outside of any
-	Test    string // "" is outside of any
+	Package string // "" outside of any package
+	Test    string // "" outside of any test
 }
 
 func (p Place) String() string {
 	return cmp.Or(p.Package, "(no package)") + "  " + cmp.Or(p.Test, "(outside of its tests)")
 }
 
-// A Count is what a package has contributed.
+// A Count is what a package has contributed to a search.
 type Count struct {
-	Values int // that it has noted
-	Logged int // lines of its output with the level of a log in them
+	Values int // the number of values that it has noted
+	Logged int // the number of lines of its output that contain a log level
 }
 
-// A Result is what Search has found.
+// A Result is the result of Search.
 type Result struct {
-	Leaks    []Place // in order, each once
+	Leaks    []Place // sorted, without duplicates
 	Packages map[string]Count
 }
 
@@ -83,7 +83,7 @@ func (r *Result) readNotes(dir string) (map[string]bool, error) {
 		err := eachLine(name, func(line []byte) error {
 			var n note
 			if err := json.Unmarshal(line, &n); err != nil {
-				return fmt.Errorf("%s: a line is not a note", name) // without its text
+				return fmt.Errorf("%s: a line is not a note", name) // the line may be a secret
 			}
 			values[n.Value] = true
 			c := r.Packages[n.Package]
@@ -98,14 +98,14 @@ func (r *Result) readNotes(dir string) (map[string]bool, error) {
 	return values, nil
 }
 
-// readOutput puts together what each test has written: go test cuts long lines,
-// and those of tests that run side by side are mixed.
+// readOutput joins the output of each test. go test splits long lines and interleaves
+// the output of parallel tests.
 func (r *Result) readOutput(name string) (map[Place]*bytes.Buffer, error) {
 	output := map[Place]*bytes.Buffer{}
 	err := eachLine(name, func(line []byte) error {
 		var e struct{ Action, Package, Test, Output string }
 		if json.Unmarshal(line, &e) != nil || e.Action == "" {
-			e.Output = string(line) // written by something else
+			e.Output = string(line) // not from go test -json
 		}
 		if e.Output == "" {
 			return nil
@@ -159,9 +159,8 @@ func eachLine(name string, do func([]byte) error) error {
 	}
 }
 
-// forms are the texts that would give a value away: what a cookie is made of, and
-// the ways in which each part may be written. Those shorter than MinLength are
-// left out.
+// forms returns the texts that would reveal a value: the parts of a cookie, in each
+// encoding in which they may be written. It omits those shorter than MinLength.
 func forms(value string) []string {
 	parts := []string{value}
 	if decoded, err := url.PathUnescape(value); err == nil && decoded != value {
@@ -192,8 +191,8 @@ func forms(value string) []string {
 	return slices.Collect(maps.Keys(all))
 }
 
-// index has texts by their first bytes, so that a search for all of them is one
-// pass.
+// index maps the first bytes of texts to the texts, so that one pass searches for all of
+// them.
 type index map[[MinLength]byte][]string
 
 func (ix index) add(text string) {

@@ -25,8 +25,8 @@ import (
 	"github.com/samesid/samesid/internal/leaktest"
 )
 
-// configVar names the file with which this test binary runs as an app, and not
-// as a test.
+// configVar is the environment variable that makes this test binary run as an app. Its
+// value is the configuration file.
 const configVar = "PROOF_CONFIG"
 
 func TestMain(m *testing.M) {
@@ -56,11 +56,11 @@ func serve(file string) error {
 	return http.Serve(listener, handler)
 }
 
-// adaPassword is long enough to be looked for in what is logged.
+// adaPassword is long enough for the search for secrets in the logs.
 const adaPassword = "analytical-engine-of-lovelace"
 
-// app has what a team's app has: a login, a page for those who are signed in,
-// pages that change the session, and a logout.
+// app returns a typical app: a login, a page for signed-in users, pages that change the
+// session, and a logout.
 func app(s *config.Sessions) (http.Handler, error) {
 	verify := func(_ context.Context, username, password string) (string, error) {
 		if username != "ada" || password != adaPassword {
@@ -83,8 +83,8 @@ func app(s *config.Sessions) (http.Handler, error) {
 		fmt.Fprintf(w, "%s a=%s b=%s", user, s.GetString(r.Context(), "a"), s.GetString(r.Context(), "b"))
 	})))
 	mux.HandleFunc("POST /note/{key}/{value}", func(_ http.ResponseWriter, r *http.Request) { note(r) })
-	// A request that has its session, has changed it, and is not done before
-	// another one says so. The client hears of it by the 103.
+	// This request has changed its session, and ends only when another request
+	// tells it to. The client learns from the 103 that it runs.
 	mux.HandleFunc("POST /slow/{key}/{value}", func(w http.ResponseWriter, r *http.Request) {
 		note(r)
 		w.WriteHeader(http.StatusEarlyHints)
@@ -94,7 +94,7 @@ func app(s *config.Sessions) (http.Handler, error) {
 	return s.LoadAndSave(mux), nil
 }
 
-// writeConfig writes a configuration whose store has these keys.
+// writeConfig writes a configuration file whose store section is store.
 func writeConfig(t *testing.T, store string) (file string) {
 	t.Helper()
 	const secret = "0123456789abcdef0123456789abcdef"
@@ -117,7 +117,7 @@ type program struct {
 	url string
 }
 
-// startApp starts the app as a process of its own, which ends with the test.
+// startApp starts the app in a separate process, which ends with the test.
 func startApp(t *testing.T, file string, env ...string) *program {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -125,8 +125,8 @@ func startApp(t *testing.T, file string, env ...string) *program {
 	return startProgram(t, cmd, func(line string) (string, bool) { return line, true })
 }
 
-// startProgram starts cmd and returns once it has printed the line in which
-// address finds where it answers.
+// startProgram starts cmd and returns once address has found the program's address in a
+// line of its output.
 func startProgram(t *testing.T, cmd *exec.Cmd, address func(line string) (string, bool)) *program {
 	t.Helper()
 	cmd.Stderr = t.Output()
@@ -150,13 +150,13 @@ func startProgram(t *testing.T, cmd *exec.Cmd, address func(line string) (string
 	return nil
 }
 
-// kill ends the process as hard as can be, and waits until it is gone.
+// kill sends SIGKILL to the process, and waits until it has exited.
 func (p *program) kill() {
 	_ = p.cmd.Process.Signal(syscall.SIGKILL)
 	_ = p.cmd.Wait()
 }
 
-// browser keeps its cookies whichever process answers: a cookie knows no port.
+// browser sends the same cookies to every process, since a cookie has no port.
 type browser struct {
 	t      *testing.T
 	client *http.Client
@@ -209,7 +209,7 @@ func (b *browser) request(ctx context.Context, method, url, body string) *http.R
 	return r
 }
 
-// get expects a page of the signed-in user, or "" for nobody signed in.
+// get expects the page of a signed-in user; want is "" if nobody is signed in.
 func (b *browser) get(url, want string) {
 	b.t.Helper()
 	res := b.send(b.request(b.t.Context(), http.MethodGet, url, ""))
@@ -232,8 +232,7 @@ func (b *browser) post(url, body string) response {
 	return res
 }
 
-// begin starts a request to /slow, and returns when it runs and has changed its
-// session.
+// begin starts a request to /slow, and returns when the request has changed its session.
 func (b *browser) begin(url string) (ended <-chan response) {
 	b.t.Helper()
 	running, done := make(chan struct{}), make(chan response, 1)

@@ -18,8 +18,7 @@ import (
 
 const authorized = `{"message":"You are authorized"}` + "\n"
 
-// The demo with the files that come with it: what is signed in stays so, however
-// the process ends.
+// With the demo's own files, users stay signed in, however the process ends.
 func TestDemo(t *testing.T) {
 	bin := filepath.Join(t.TempDir(), "demo")
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", bin, "./demo")
@@ -41,7 +40,7 @@ func TestDemo(t *testing.T) {
 }
 
 func outlives(t *testing.T, bin, file string) {
-	t.Setenv("SESSION_SECRET", "") // the file's own
+	t.Setenv("SESSION_SECRET", "") // selects the file's own
 	demo := func() *program {
 		t.Helper()
 		cmd := exec.Command(bin, "-addr", "127.0.0.1:0", "-config", "demo/"+file)
@@ -65,8 +64,8 @@ func outlives(t *testing.T, bin, file string) {
 	guest.post(p.url+"/logout", "")
 	guest.get(p.url+"/protected", "")
 
-	// A login that is half read when the process is told to end is finished,
-	// and holds in the next process.
+	// A login whose body is still being read when the process is told to stop
+	// succeeds, and is valid in the next process.
 	late := newBrowser(t)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 	if err != nil {
@@ -76,7 +75,7 @@ func outlives(t *testing.T, bin, file string) {
 	fmt.Fprintf(conn, "POST /login HTTP/1.1\r\nHost: demo\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
 		"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(login))
 	in := bufio.NewReader(conn)
-	// The server asks for the body when the handler does.
+	// The server requests the body when the handler reads it.
 	for _, want := range []string{"HTTP/1.1 100 Continue\r\n", "\r\n"} {
 		if line, err := in.ReadString('\n'); line != want {
 			t.Fatalf("the login did not begin: %q, %v", line, err)
@@ -88,7 +87,7 @@ func outlives(t *testing.T, bin, file string) {
 	for {
 		c, err := net.Dial("tcp", conn.RemoteAddr().String())
 		if err != nil {
-			break // the shutdown is under way
+			break // the shutdown has begun
 		}
 		c.Close()
 	}

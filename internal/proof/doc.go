@@ -1,4 +1,4 @@
-// Package proof has only tests: those of what the rooms promise together, on
-// real servers and in processes of their own. A team points one file at a
-// backend and restarts; the same app runs, and its sessions outlive it.
+// Package proof contains only tests: those of what the packages promise together, with
+// real servers and in separate processes. For example, a team changes the backend in one
+// file and restarts; the same app runs, and its sessions outlive it.
 package proof

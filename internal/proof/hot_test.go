@@ -20,17 +20,18 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/internal/leaktest"
 )
 
-// hotApp is an app, over HTTP, whose users count what they do.
+// hotApp is an app, over HTTP, whose users increment counters.
 //
 //	/begin          begins the session
 //	/add?key=k      adds one to the counter k, and answers with it
 //	/logout         ends the session
 //
-// Two Managers serve it in turns, as two processes would: what keeps requests out
-// of each other's way inside one must not be needed between them.
+// Two Managers serve it in turns, as two processes would. What synchronizes requests
+// within one Manager must not be necessary for correctness between two.
 type hotApp struct {
 	*adapter.Manager
 	urls   []string
@@ -41,8 +42,8 @@ type hotApp struct {
 func newHotApp(t *testing.T, store scs.Store) *hotApp {
 	t.Helper()
 	managers := 2
-	if _, ok := store.(adapter.Swapper); !ok {
-		managers = 1 // which such a store is for
+	if _, ok := store.(contract.Swapper); !ok {
+		managers = 1 // such a store is safe within one process only
 	}
 	a := &hotApp{}
 	for range managers {
@@ -83,7 +84,7 @@ func hotHandler(t *testing.T, m *adapter.Manager) http.Handler {
 	return mux
 }
 
-// hotClient has a connection for each request at once.
+// hotClient returns a client with a connection for each of n concurrent requests.
 func hotClient(t *testing.T, n int) *http.Client {
 	tr := &http.Transport{MaxIdleConnsPerHost: n}
 	t.Cleanup(tr.CloseIdleConnections)
@@ -118,7 +119,7 @@ func (a *hotApp) get(t *testing.T, c *http.Client, path string) (status int, bod
 	return res.StatusCode, string(b)
 }
 
-// values are what the store has of the one session in it; nil: there is none.
+// values returns the values of the only session in the store, or nil if there is none.
 func (a *hotApp) values(t *testing.T) map[string]any {
 	t.Helper()
 	var values map[string]any
@@ -135,8 +136,8 @@ func (a *hotApp) values(t *testing.T) map[string]any {
 	return values
 }
 
-// hotStores runs a test on every layout, and on a store that has no more than
-// scs.Store asks for.
+// hotStores runs a test on every layout, and on a store with only the methods of
+// scs.Store.
 func hotStores(t *testing.T, test func(t *testing.T, store scs.Store)) {
 	inEachLayout(t, func(c *backends.Config) {
 		if c.URL != "" {
@@ -146,8 +147,8 @@ func hotStores(t *testing.T, test func(t *testing.T, store scs.Store)) {
 	t.Run("memstore", func(t *testing.T) { test(t, memstore.NewWithCleanupInterval(0)) })
 }
 
-// A hundred requests at once on one session, again and again: every one of them
-// is answered, and every change is kept.
+// A hundred concurrent requests on one session, repeatedly: each is answered, and every
+// change is kept.
 func TestHotSession(t *testing.T) {
 	const clients, rounds = 100, 3
 	hotStores(t, func(t *testing.T, store scs.Store) {
@@ -180,8 +181,8 @@ func TestHotSession(t *testing.T) {
 	})
 }
 
-// A logout among the requests of fifty clients: they are all answered, those that begin
-// after it find nobody, and no write brings the session back.
+// A logout amid the requests of fifty clients: all of them are answered, those that begin
+// after it find nobody signed in, and no write restores the session.
 func TestHotLogout(t *testing.T) {
 	const clients = 50
 	hotStores(t, func(t *testing.T, store scs.Store) {

@@ -31,21 +31,21 @@ import (
 )
 
 const (
-	// fewest is how many sessions a test run has that names no number. With
-	// noteLength bytes in each they are more than heapBound altogether.
+	// fewest is the default number of sessions. With noteLength bytes in each, all
+	// of them together exceed heapBound.
 	fewest     = 20_000
 	noteLength = 700
 
-	// heapBound is what listing, counting, clearing and clean-up may hold at
-	// once beside the requests, in bytes, however many sessions there are.
+	// heapBound is the memory that listing, counting, clearing and clean-up may use
+	// in addition to the requests, in bytes, however many sessions there are.
 	heapBound = 8 << 20
 
-	// largestBatch is how many rows one statement may delete.
+	// largestBatch is the maximum number of rows that one statement may delete.
 	largestBatch = 1000
 )
 
-// With very many sessions in the store, clean-up and listing hold no request up
-// and use bounded memory. TEST_SESSIONS says how many.
+// With very many sessions in the store, clean-up and listing block no request and use
+// bounded memory. TEST_SESSIONS sets the number.
 func TestManySessions(t *testing.T) {
 	n := fewest
 	if text := os.Getenv("TEST_SESSIONS"); text != "" {
@@ -85,7 +85,8 @@ func TestManySessions(t *testing.T) {
 }
 
 func manyInRedis(c *crowd, conn redis.Conn) {
-	// A thousand keys to a script, so that the server does other work between two.
+	// Each script handles a thousand keys, so that the server can do other work between
+	// two scripts.
 	each := func(script string) {
 		c.t.Helper()
 		s := redis.NewScript(0, "for i = ARGV[1], ARGV[2] do local key = 'p:filled-' .. redis.sha1hex(i) "+script+" end")
@@ -101,7 +102,7 @@ func manyInRedis(c *crowd, conn redis.Conn) {
 	c.count()
 	c.clear(fill)
 
-	// Redis itself removes what has expired.
+	// Redis itself removes expired keys.
 	c.amid("expiry", fill, func() {
 		each("redis.call('PEXPIRE', key, 1)")
 		await(c.t, func() bool {
@@ -114,7 +115,7 @@ func manyInRedis(c *crowd, conn redis.Conn) {
 	})
 }
 
-// table is a layout's table and columns, and how a record becomes a value.
+// table is a layout's table and columns, and the SQL that converts a record to a value.
 type table struct{ name, id, data, expiry, value string }
 
 var tables = map[string]table{
@@ -138,8 +139,7 @@ func manyInPostgres(c *crowd, db *sql.DB, table table) {
 	c.list()
 	c.count()
 
-	// From here on each batch of deletions is counted, and can be stopped in the
-	// middle.
+	// From here on each batch of deletions is counted, and the test can block a batch.
 	gate := int64(rand.Int32())
 	exec(fmt.Sprintf(`CREATE TABLE batches (size int);
 		CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -159,7 +159,7 @@ func manyInPostgres(c *crowd, db *sql.DB, table table) {
 		if err := db.QueryRow("SELECT sum(size), max(size) FROM batches").Scan(&sum, &largest); err != nil {
 			c.t.Fatal(err)
 		}
-		// A batch of one is not told from a logout.
+		// A batch of one can't be distinguished from a logout.
 		if sum < c.n-1 || largest > largestBatch {
 			c.t.Errorf("%d rows were deleted in batches of up to %d, want %d in batches of up to %d", sum, largest, c.n, largestBatch)
 		}
@@ -167,8 +167,8 @@ func manyInPostgres(c *crowd, db *sql.DB, table table) {
 	c.clear(func() { fill("1 hour") })
 	checkBatches()
 
-	// The clean-up begins when there is something expired, and then waits at the
-	// gate, with its first batch deleted and not committed.
+	// The clean-up begins once sessions have expired, and then waits at the gate, with
+	// its first batch deleted but not committed.
 	keeper, err := db.Conn(c.t.Context())
 	if err != nil {
 		c.t.Fatal(err)
@@ -183,7 +183,7 @@ func manyInPostgres(c *crowd, db *sql.DB, table table) {
 	log := deletions{make(chan int64), c.t.Context().Done()}
 	c.reopen(func(cfg *config.Config) {
 		cfg.Store.CleanupInterval = time.Millisecond
-		cfg.Store.Timeout = time.Minute // so that the gate doesn't end the batch
+		cfg.Store.Timeout = time.Minute // so that the batch does not time out at the gate
 		cfg.Options.Logger = slog.New(log)
 	})
 	c.amid("clean-up", func() {
@@ -207,11 +207,11 @@ func manyInPostgres(c *crowd, db *sql.DB, table table) {
 	checkBatches()
 }
 
-// deletions is a log that gets what each clean-up says that it deleted; -1 is an
-// error.
+// deletions is a log handler that sends the number of deletions that each clean-up logs,
+// or -1 for an error.
 type deletions struct {
 	counts chan int64
-	done   <-chan struct{} // nobody listens any more
+	done   <-chan struct{} // closed when nobody receives any more
 }
 
 func (d deletions) Enabled(context.Context, slog.Level) bool { return true }
@@ -239,7 +239,7 @@ func (d deletions) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// await waits for something that can only be asked for.
+// await polls until done returns true.
 func await(t *testing.T, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -253,13 +253,13 @@ func await(t *testing.T, done func() bool) {
 	}
 }
 
-// crowd is an app whose store has n sessions, which are filled in, and those of
-// the visitors who come and go meanwhile.
+// crowd is an app whose store has n prepared sessions, and those of the visitors who
+// come and go meanwhile.
 type crowd struct {
 	t        *testing.T
 	file     string
 	n        int
-	record   []byte // of a session that is signed in
+	record   []byte // the record of a signed-in session
 	sessions *config.Sessions
 	handler  http.Handler
 }
@@ -282,7 +282,7 @@ func newCrowd(t *testing.T, store string, n int) *crowd {
 	return c
 }
 
-// reopen goes on with a store of the same file, but for what change changes.
+// reopen replaces the store with one of the same configuration as modified by change.
 func (c *crowd) reopen(change func(*config.Config)) {
 	c.t.Helper()
 	cfg, err := config.Load(c.file)
@@ -305,8 +305,8 @@ func (c *crowd) reopen(change func(*config.Config)) {
 	}
 }
 
-// list visits the app several times from the middle of the listing: what the
-// listing holds then, it holds against them.
+// list visits the app several times during a listing, so that the listing's locks and
+// connections affect the visits.
 func (c *crowd) list() {
 	c.amid("listing", nil, func() {
 		seen := 0
@@ -353,7 +353,7 @@ func (c *crowd) clear(fill func()) {
 	}
 }
 
-// visitAll is one visit of each kind, from here and now.
+// visitAll makes one visit of each kind, synchronously.
 func (c *crowd) visitAll() {
 	c.t.Helper()
 	v := visitor{handler: c.handler, now: new(atomic.Int32)}
@@ -366,15 +366,15 @@ const (
 	visitors = 4
 	tries    = 100
 
-	// few sessions are there after clearing: of visitors who were signed out and
-	// went on.
+	// few is more than the number of sessions after clearing, which belong to visitors
+	// who were signed out and went on.
 	few = 100
 )
 
-// amid runs pass, which goes over all sessions, while visitors come and go. Each
-// of their requests must succeed. None may wait for the whole pass, and a visit
-// of every kind of request must begin and end inside it. A short pass may be too
-// short for that; then there is another one.
+// amid runs pass, which iterates over all sessions, while visitors come and go. Each of
+// their requests must succeed. None may wait for the whole pass, and a visit of every
+// kind must begin and end during it. If a pass is too short for that, amid runs another
+// one.
 func (c *crowd) amid(name string, prepare, pass func()) {
 	c.t.Helper()
 	for range tries {
@@ -447,13 +447,13 @@ func (c *crowd) once(name string, pass func()) (undisturbed bool) {
 	return true
 }
 
-// watchHeap returns a function that ends the watch, and says by how much what
-// is in use, as the garbage collector found it, has grown at most.
+// watchHeap watches the live heap, as the garbage collector measures it. The function
+// that it returns ends the watch and returns the maximum growth.
 func watchHeap() (grown func() int64) {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	inUse := func() int64 {
-		// What is allocated while the collector runs counts as in use: a lot on
-		// a busy machine, but not of three runs in a row.
+		// Memory that is allocated while the collector runs counts as live. On a busy
+		// machine that can be a lot, but hardly in three runs in a row.
 		least := int64(math.MaxInt64)
 		for range 3 {
 			runtime.GC()
@@ -485,23 +485,23 @@ func watchHeap() (grown func() int64) {
 	}
 }
 
-// The times that a pass makes.
+// The states of a pass.
 const (
 	before int32 = iota
 	inside
 	after
 )
 
-// visitor signs in, looks around, changes something and signs out.
+// visitor signs in, reads pages, changes its session and signs out.
 type visitor struct {
 	handler http.Handler
 	now     *atomic.Int32
-	mayEnd  bool // others may end the session
+	mayEnd  bool // others may end its session
 	cookie  string
 	err     error
 
-	visits int             // begun and ended inside the pass
-	took   []time.Duration // by the requests that were
+	visits int             // those that began and ended during the pass
+	took   []time.Duration // the times of requests that began and ended during the pass
 	waited bool            // a request took as long as the whole pass
 }
 

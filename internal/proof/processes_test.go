@@ -10,8 +10,8 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// A session is one and the same in two processes on one store, whatever the
-// layout, and outlives a crash of either and of the server.
+// Two processes on one store share a session, whatever the layout. It outlives a crash of
+// either process and of the server.
 func TestTwoProcesses(t *testing.T) {
 	t.Run("redis", func(t *testing.T) {
 		server := testserver.StartRedis(t, "--appendonly", "yes")
@@ -47,7 +47,7 @@ func twoProcesses(t *testing.T, server *testserver.Server, store string) {
 	ada.post(b.url+"/note/a/1", "")
 	ada.get(a.url+"/me", "ada a=1 b=")
 
-	// A change in each at the same time: both stay.
+	// Both of two concurrent changes, one in each process, are kept.
 	slow := ada.begin(a.url + "/slow/a/2")
 	ada.post(b.url+"/note/b/2", "")
 	ada.post(a.url+"/finish", "")
@@ -68,13 +68,13 @@ func twoProcesses(t *testing.T, server *testserver.Server, store string) {
 			t.Errorf("with the server down: %v, want a 503", res)
 		}
 		server.Start()
-		// Each has connections to the server that is no more.
+		// Both processes still hold connections to the server that crashed.
 		ada.get(a.url+"/me", "ada a=2 b=2")
 		ada.get(b.url+"/me", "ada a=2 b=2")
 		ada.post(b.url+"/note/b/2", "")
 	}
 
-	// A logout in one is final in the other, also for a request that runs.
+	// A logout in one process is final in the other, even for a running request.
 	slow = ada.begin(a.url + "/slow/a/3")
 	stolen := newBrowser(t)
 	stolen.setCookies(a.url, ada.cookies(a.url))

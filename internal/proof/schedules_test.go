@@ -24,8 +24,8 @@ import (
 	"github.com/samesid/samesid/internal/wire"
 )
 
-// schedules is how many of each kind are run on each layout: SCHEDULES, or 200.
-// SCHEDULES_SEED gives the seed that a failure named.
+// schedules returns the number of schedules of each kind to run on each layout:
+// SCHEDULES, or 200. SCHEDULES_SEED repeats the run of a failure, which logs its seed.
 func schedules(t *testing.T) (n int, seed uint64) {
 	t.Helper()
 	n, seed = 200, 1
@@ -47,8 +47,8 @@ func schedules(t *testing.T) (n int, seed uint64) {
 
 const scheduledID = "the-first-session"
 
-// schedulePlace is a store that two Managers share, each as in a process of its
-// own, with its own connections. Their calls are made in turns.
+// schedulePlace is a store that two Managers share as two processes would, each with its
+// own connections. Their calls are scheduled.
 type schedulePlace struct {
 	backends.Store
 	resave   bool
@@ -56,6 +56,7 @@ type schedulePlace struct {
 	turns    interleave.Turns
 	cookie   string
 	seed     []byte
+	other    []byte // the record of interleave.Other
 
 	mu  sync.Mutex
 	log bytes.Buffer
@@ -83,19 +84,27 @@ func newSchedulePlace(t *testing.T, stores []backends.Store, o adapter.Options) 
 		}
 		p.managers = append(p.managers, m)
 	}
-	// The record is made as the Managers make it.
-	ctx, err := p.managers[0].Load(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
+	// The records are encoded as the Managers encode them.
+	record := func(key string, value any) []byte {
+		ctx, err := p.managers[0].LoadID(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.managers[0].Put(ctx, key, value)
+		id, _, err := p.managers[0].Commit(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _, err := p.FindCtx(t.Context(), id)
+		if err == nil {
+			err = p.DeleteCtx(t.Context(), id)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
 	}
-	p.managers[0].Put(ctx, "user", "u")
-	id, _, err := p.managers[0].Commit(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p.seed, _, err = p.FindCtx(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
+	p.seed, p.other = record("user", "u"), record("other", true)
 	return p
 }
 
@@ -104,13 +113,15 @@ func (p *schedulePlace) reset(t *testing.T) {
 	if err := p.Clear(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.CommitCtx(t.Context(), scheduledID, p.seed, time.Now().Add(24*time.Hour)); err != nil {
-		t.Fatal(err)
+	for id, data := range map[string][]byte{scheduledID: p.seed, interleave.Other: p.other} {
+		if err := p.CommitCtx(t.Context(), id, data, time.Now().Add(24*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	p.log.Reset()
 }
 
-// outcome is what the store and the log have after a run.
+// outcome returns the outcome of a run, from the store and the log.
 func (p *schedulePlace) outcome(t *testing.T) interleave.Outcome {
 	t.Helper()
 	got := interleave.Outcome{Sessions: map[string]map[string]any{}}
@@ -138,7 +149,7 @@ func names(requests []interleave.Script) string {
 	return strings.Join(all, " | ")
 }
 
-// pick are up to most requests at random.
+// pick returns between 2 and most random requests.
 func pick(random *rand.Rand, most int) []interleave.Script {
 	requests := make([]interleave.Script, 2+random.IntN(most-1))
 	for i := range requests {
@@ -157,7 +168,7 @@ func inEachSchedulePlace(t *testing.T, test func(t *testing.T, p *schedulePlace)
 			var cfg backends.Config
 			inEachLayout(t, func(c *backends.Config) { cfg = *c }, func(t *testing.T, fp *foreignPlace) {
 				if name != "defaults" && fp.layout == "connect-session-knex" {
-					return // its statements are those of connect-pg-simple
+					return // its statements are the same as connect-pg-simple's
 				}
 				other := fp.store
 				if cfg.URL != "" {
@@ -177,8 +188,8 @@ func inEachSchedulePlace(t *testing.T, test func(t *testing.T, p *schedulePlace)
 	}
 }
 
-// possible tells whether an outcome of the requests is as wanted. unsure says that
-// of those that found the session, some may not have.
+// possible reports whether some outcome of the requests is as wanted. unsure means that
+// requests in found may in fact not have found the session.
 func possible(requests []interleave.Script, found []bool, unsure bool, wanted func(interleave.Outcome) bool) bool {
 	masks := 1
 	if unsure {
@@ -196,8 +207,8 @@ func possible(requests []interleave.Script, found []bool, unsure bool, wanted fu
 	return false
 }
 
-// Requests of one session, in two processes, whose store calls come in a random
-// order: what comes out is what some order of whole requests would give.
+// Requests of one session, in two processes, make their store calls in a random order.
+// The outcome must be that of some serial order of the requests.
 func TestSchedules(t *testing.T) {
 	n, seed := schedules(t)
 	inEachSchedulePlace(t, func(t *testing.T, p *schedulePlace) {
@@ -221,8 +232,8 @@ func TestSchedules(t *testing.T) {
 			if run.CameBack {
 				t.Fatalf("%s in the order %v: the session came back (SCHEDULES_SEED=%d, schedule %d)", names(requests), run.Chosen, seed, i)
 			}
-			// A session with an age of its own is read and touched in two calls, and
-			// may end between them.
+			// A session with an age of its own is read and touched in two calls, between
+			// which it may end.
 			unsure := slices.ContainsFunc(requests, func(r interleave.Script) bool { return r.Name == "maxAge" })
 			if run.Late && !got.Lost && !unsure {
 				t.Fatalf("%s in the order %v: nobody has noticed that the session was ended (SCHEDULES_SEED=%d, schedule %d)", names(requests), run.Chosen, seed, i)
@@ -236,7 +247,7 @@ func TestSchedules(t *testing.T) {
 	})
 }
 
-// The same with nobody to order them, and four at once.
+// The same with real concurrency instead of a schedule, and up to four requests.
 func TestRaces(t *testing.T) {
 	n, seed := schedules(t)
 	inEachSchedulePlace(t, func(t *testing.T, p *schedulePlace) {

@@ -33,11 +33,11 @@ import (
 )
 
 const (
-	// soakBrief is how long a test run soaks that says nothing else.
+	// soakBrief is the default and the minimum duration.
 	soakBrief = 4 * time.Second
 
-	// soakAge is how long a session lives: what takes hours otherwise happens
-	// every few seconds.
+	// soakAge is how long a session lives. Sessions expire every few seconds instead
+	// of after hours.
 	soakAge = time.Second
 
 	soakConns    = 6 // of each store with a server
@@ -46,12 +46,12 @@ const (
 	soakSecret   = "a secret of an app that runs for very long"
 	soakPassword = "the password of every user of the soak"
 
-	// soakHeap is by how much what is in use may differ between two drained
-	// states, in bytes.
+	// soakHeap is by how much the live heap may differ between two drained states,
+	// in bytes.
 	soakHeap = 1 << 20
 )
 
-// soakSite is an app on one store, which answers on the network.
+// soakSite is an app on one store, served over the network.
 type soakSite struct {
 	name     string
 	store    backends.Store
@@ -59,10 +59,10 @@ type soakSite struct {
 	server   *httptest.Server
 	client   *http.Transport
 	user     func(context.Context) (string, bool)
-	records  func() int // all that a server keeps, the expired ones too
+	records  func() int // the number of stored records, including expired ones
 }
 
-// soakErrors is a log that counts what is wrong.
+// soakErrors is a log handler that counts errors.
 type soakErrors struct {
 	slog.Handler
 	count *atomic.Int64
@@ -122,7 +122,7 @@ func newSoakSite(t *testing.T, log *slog.Logger, name string, cfg backends.Confi
 	return s
 }
 
-// soakWait waits for as long as d, or until ctx ends.
+// soakWait waits for d, or until ctx ends.
 func soakWait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -132,21 +132,21 @@ func soakWait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// soakVisitor is one user in one browser.
+// soakVisitor is a user with a browser.
 type soakVisitor struct {
 	site   *soakSite
 	user   string
 	cookie string
-	used   time.Time // when the last request was sent that found the session
+	used   time.Time // when the last request that found the session was sent
 	err    error
 }
 
-// errSoakExpired ends the visit of one who was held up, by other work of the
-// machine, for longer than a session lives.
+// errSoakExpired ends a visit that a busy machine has delayed for longer than a session
+// lives.
 var errSoakExpired = errors.New("the session has expired")
 
-// send sends a request and expects one of a signed-in user to be answered so. Its
-// cookie stays the visitor's.
+// send sends a request, and fails the visit unless a signed-in user gets a good answer.
+// It keeps the answer's cookie.
 func (v *soakVisitor) send(ctx context.Context, method, path string) string {
 	if v.err != nil {
 		return ""
@@ -192,14 +192,14 @@ func (v *soakVisitor) do(ctx context.Context, method, path string) (status int, 
 	return res.StatusCode, string(text), cookie, err
 }
 
-// is fails the visit unless the page of the user says so.
+// is fails the visit unless the user's page shows want.
 func (v *soakVisitor) is(ctx context.Context, want string) {
 	if body := v.send(ctx, http.MethodGet, "/me"); v.err == nil && body != v.user+" "+want {
 		v.err = fmt.Errorf("the page says %q, want %q", body, v.user+" "+want)
 	}
 }
 
-// isOut fails the visit if the session still lives.
+// isOut fails the visit if the session is still alive.
 func (v *soakVisitor) isOut(ctx context.Context) {
 	if v.err != nil {
 		return
@@ -209,8 +209,8 @@ func (v *soakVisitor) isOut(ctx context.Context) {
 	}
 }
 
-// slow begins a request that takes its time, and returns when it has its session.
-// ended gets its status and error.
+// slow begins a slow request, and returns when the request has loaded its session. ended
+// waits for its status and error.
 func (v *soakVisitor) slow(ctx context.Context, path string) (ended func() (int, error)) {
 	running, done := make(chan struct{}), make(chan struct{})
 	var status int
@@ -219,7 +219,7 @@ func (v *soakVisitor) slow(ctx context.Context, path string) (ended func() (int,
 		close(running)
 		return nil
 	}}
-	other := *v // who answers first must not matter
+	other := *v // a copy, as the two requests may end in any order
 	go func() {
 		defer close(done)
 		status, _, _, err = other.do(httptrace.WithClientTrace(ctx, trace), http.MethodPost, path)
@@ -234,7 +234,7 @@ func (v *soakVisitor) slow(ctx context.Context, path string) (ended func() (int,
 	}
 }
 
-// soakAnswer is the error of an answer that should be another.
+// soakAnswer returns the error of an unexpected answer.
 func soakAnswer(status int, err error) error {
 	if err != nil {
 		return err
@@ -242,7 +242,7 @@ func soakAnswer(status int, err error) error {
 	return fmt.Errorf("status %d", status)
 }
 
-// soakVisits are the kinds of visit. Each begins signed in.
+// soakVisits are the kinds of visit. Each begins with a signed-in user.
 var soakVisits = []struct {
 	name string
 	pay  func(ctx context.Context, v *soakVisitor)
@@ -260,7 +260,7 @@ var soakVisits = []struct {
 	}},
 	{"expired", func(ctx context.Context, v *soakVisitor) {
 		v.send(ctx, http.MethodPost, "/put/a/1")
-		soakWait(ctx, soakAge+1100*time.Millisecond) // a layout counts in whole seconds
+		soakWait(ctx, soakAge+1100*time.Millisecond) // one layout rounds up to whole seconds
 		v.isOut(ctx)
 	}},
 	{"rolling", func(ctx context.Context, v *soakVisitor) {
@@ -292,7 +292,8 @@ var soakVisits = []struct {
 		ended := v.slow(gone, "/slow/a/1")
 		hangUp()
 		_, _ = ended()
-		// Nobody says when the server has done it, nor that it has not.
+		// The client disconnected, so only the session shows when the server has
+		// saved it.
 		for deadline := time.Now().Add(10 * time.Second); v.err == nil; soakWait(ctx, 20*time.Millisecond) {
 			if v.send(ctx, http.MethodGet, "/me") == v.user+" a=1 b=" {
 				return
@@ -319,8 +320,8 @@ var soakVisits = []struct {
 	}},
 }
 
-// soakLoad has visitors come and go at each site until ctx ends and those who are
-// there have left. It counts their visits by kind.
+// soakLoad runs visits at each site until ctx ends and the running visits are over. It
+// counts the visits by kind.
 func soakLoad(ctx context.Context, t *testing.T, sites []*soakSite, visits []atomic.Int64) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -347,15 +348,15 @@ func soakLoad(ctx context.Context, t *testing.T, sites []*soakSite, visits []ato
 	all.Wait()
 }
 
-// What is in use at a time.
+// soakUse holds the numbers of goroutines and connections in use at one time.
 type soakUse struct {
 	goroutines, redis, postgres int
 	heap                        int64
 }
 
-// An app that runs for long needs no more in the end than in the beginning: under
-// every kind of load, on every store at once, and with an hour's expiries in
-// seconds. SOAK says for how long.
+// An app that runs for long uses no more resources at the end than at the beginning. The
+// test puts every kind of load on all stores together, with expiries after seconds
+// instead of hours. SOAK sets its duration.
 func TestSoak(t *testing.T) {
 	length := soakBrief
 	if text := os.Getenv("SOAK"); text != "" {
@@ -366,8 +367,8 @@ func TestSoak(t *testing.T) {
 	}
 	leaktest.Note(soakSecret, soakPassword)
 	before := goleak.IgnoreCurrent()
-	t.Cleanup(func() { // after the others, which end what asks the servers
-		// scs.New starts one for each Manager, and it runs as long as the process.
+	t.Cleanup(func() { // runs after the others, which close the connections to the servers
+		// scs.New, the fallback of adapter.New, starts one that runs as long as the process.
 		if err := goleak.Find(before, goleak.IgnoreAnyFunction("github.com/alexedwards/scs/v2/memstore.(*MemStore).startCleanup")); err != nil {
 			t.Error(err)
 		}
@@ -403,7 +404,7 @@ func TestSoak(t *testing.T) {
 			t.Logf("after the first round: %+v", first)
 			continue
 		}
-		// A pool without connections has no use for the goroutine that closes them.
+		// A pool without connections has no goroutine that closes idle ones.
 		soakAwait(t, fmt.Sprintf("not many more than %d goroutines", first.goroutines), func() bool {
 			return runtime.NumGoroutine() <= first.goroutines+len(postgresLayouts)
 		})
@@ -444,10 +445,10 @@ func TestSoak(t *testing.T) {
 		left := use()
 		return left.redis == 0 && left.postgres == 0
 	})
-	runtime.KeepAlive(sites) // or the garbage collector closes what Close has not
+	runtime.KeepAlive(sites) // otherwise the garbage collector could close what Close has not
 }
 
-// soakWatch returns the most that is in use at a time until ctx ends.
+// soakWatch returns the maximum use until ctx ends.
 func soakWatch(ctx context.Context, use func() soakUse) (most soakUse) {
 	for ctx.Err() == nil {
 		now := use()
@@ -457,8 +458,8 @@ func soakWatch(ctx context.Context, use func() soakUse) (most soakUse) {
 	return most
 }
 
-// soakRest returns a function that tells whether the number of goroutines has been
-// the same for a while.
+// soakRest returns a function that reports whether the number of goroutines has been
+// constant for a while.
 func soakRest() func() bool {
 	last, since := 0, time.Now()
 	return func() bool {
@@ -469,8 +470,7 @@ func soakRest() func() bool {
 	}
 }
 
-// soakAwait waits for something that can only be asked for, and fails the test if
-// it does not come.
+// soakAwait polls until done returns true, and fails the test if that takes too long.
 func soakAwait(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
@@ -484,11 +484,11 @@ func soakAwait(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// newSoakSites opens a site on each layout of every store, with as many different
-// options. use asks what they use; its own connections are not counted.
+// newSoakSites opens a site on each layout of every store, with a variety of options. use
+// returns what the sites use; it does not count its own connections.
 func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func() soakUse) {
 	t.Helper()
-	// First, as they may end the test.
+	// These come first, as they may skip the test.
 	redisURL := testserver.StartRedis(t).URL
 	dsn, schema := testserver.Schema(t)
 
@@ -507,7 +507,7 @@ func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func()
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	var mu sync.Mutex // of conn
+	var mu sync.Mutex // guards conn
 	ask := func(command string, args ...any) any {
 		mu.Lock()
 		defer mu.Unlock()
@@ -521,11 +521,11 @@ func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func()
 		s := newSoakSite(t, log, "redis "+layout, backends.Config{URL: redisURL, Layout: layout, MaxConns: soakConns, ConnMaxIdleTime: time.Second},
 			func(o *adapter.Options) {
 				if layout == "scs" {
-					o.IDs, o.AbsoluteLifetime = adapter.HashedIDs, time.Hour
+					o.StoreKey, o.AbsoluteLifetime = adapter.StoreKeyHash, time.Hour
 				}
 			})
 		s.records = func() int {
-			n, err := redis.Int(ask("DBSIZE"), nil) // of both layouts
+			n, err := redis.Int(ask("DBSIZE"), nil) // counts the keys of both layouts
 			if err != nil {
 				t.Error(err)
 			}
@@ -575,10 +575,10 @@ func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func()
 	}
 }
 
-// soakLive is how many bytes are in use.
+// soakLive returns the size of the live heap.
 func soakLive() int64 {
 	runtime.GC()
-	runtime.GC() // what pools hold is let go by the second
+	runtime.GC() // a sync.Pool is empty only after the second run
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)

@@ -12,9 +12,8 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// connect-pg-simple's column has no time zone: what is in it is local time in
-// the zone of Express's role. That zone may be any, and each process may run in
-// another one.
+// connect-pg-simple's column has no time zone: it holds local time in the zone of
+// Express's role. That may be any zone, and each process may run in a different one.
 func TestTimeZones(t *testing.T) {
 	server := testserver.StartPostgres(t, "timezone=America/St_Johns")
 	admin, err := sql.Open("postgres", server.URL)
@@ -45,7 +44,7 @@ func inZone(t *testing.T, dsn string) {
 	a := startApp(t, writeConfig(t, store), "TZ=Asia/Tokyo")
 	b := startApp(t, writeConfig(t, store+"touchAfter: 30m"), "TZ=America/New_York")
 
-	// What Express's connection reads and writes.
+	// This connection reads and writes as Express's does.
 	express, err := sql.Open("postgres", dsn)
 	if err != nil {
 		t.Fatal(err)

@@ -1,5 +1,6 @@
-// Package refusal collects what is wrong with options, so that one error names every
-// field that can't be used, and the fix.
+// Package refusal builds the errors of Validate methods, which name every invalid field
+// and the fix. The fields can be read from the error, so that a loader of configuration
+// files need not parse its text.
 package refusal
 
 import (
@@ -8,15 +9,15 @@ import (
 	"strings"
 )
 
-// Error is the refusal of a field, or of fields that contradict each other.
+// Error rejects a field, or fields that contradict each other.
 type Error struct {
 	Package string   // "adapter"
-	Fields  []string // "Options.Cookie.MaxAge", the one to look at first
+	Fields  []string // such as "Options.Cookie.MaxAge"; the most likely culprit is the first
 	Reason  string   // what is wrong, and the fix; it holds no secret
-	Cause   error    // what Reason quotes; nil if nothing
+	Cause   error    // the error that Reason quotes, or nil
 }
 
-// Error returns "package: Field and Other.Field: reason".
+// Error returns the text "package: Options.Field and Options.Other: reason".
 func (e *Error) Error() string {
 	return e.Package + ": " + strings.Join(e.Fields, " and ") + ": " + e.Reason
 }
@@ -24,24 +25,28 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// List collects refusals. Its zero value is usable.
+// List collects refusals. A List without refusals is no error.
 type List struct {
 	Package string // of each error
 	Struct  string // the type that has the fields: "Options"
 	errs    []error
 }
 
-// Add refuses the fields, which are separated by spaces and named without the
-// type: "Cookie.MaxAge TTL". The format and what follows give the reason; %w is the
-// cause.
+// Add rejects the fields, which are separated by spaces and named without the type:
+// "Cookie.MaxAge TTL". The format and args give the reason, as for fmt.Errorf. The
+// operand of %w is the cause, which errors.Is and errors.As find.
 func (l *List) Add(fields, format string, args ...any) {
 	names := strings.Fields(fields)
 	for i := range names {
 		names[i] = l.Struct + "." + names[i]
 	}
 	reason := fmt.Errorf(format, args...)
-	l.errs = append(l.errs, &Error{l.Package, names, reason.Error(), errors.Unwrap(reason)})
+	cause := errors.Unwrap(reason)
+	if _, several := reason.(interface{ Unwrap() []error }); several {
+		cause = reason
+	}
+	l.errs = append(l.errs, &Error{l.Package, names, reason.Error(), cause})
 }
 
-// Err joins the refusals; it is nil if there are none.
+// Err returns the refusals, joined as by errors.Join, or nil if there are none.
 func (l *List) Err() error { return errors.Join(l.errs...) }

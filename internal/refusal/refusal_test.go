@@ -28,3 +28,13 @@ func TestList(t *testing.T) {
 		t.Errorf("the first refusal is %+v", first)
 	}
 }
+
+func TestSeveralCauses(t *testing.T) {
+	l := refusal.List{Package: "redis", Struct: "Options"}
+	l.Add("TLS.CertFile TLS.KeyFile", "%w and %w", io.EOF, io.ErrNoProgress)
+	for _, cause := range []error{io.EOF, io.ErrNoProgress} {
+		if !errors.Is(l.Err(), cause) {
+			t.Errorf("%v is lost", cause)
+		}
+	}
+}

@@ -44,8 +44,8 @@ var sharedPostgres = sync.OnceValues(func() (*Server, error) {
 	return s, nil
 })
 
-// StartPostgres starts a Postgres server for this test alone; its user postgres
-// is a superuser. conf are settings, such as "max_connections=5".
+// StartPostgres starts a Postgres server only for this test. Its user postgres is a
+// superuser. conf holds settings, such as "max_connections=5".
 func StartPostgres(tb testing.TB, conf ...string) *Server {
 	tb.Helper()
 	s, err := launchPostgres(conf)
@@ -65,8 +65,8 @@ func launchPostgres(conf []string) (*Server, error) {
 	return launch(func(port int) (*Server, error) {
 		s := &Server{
 			name: "postgres", path: filepath.Join(bin, "postgres"), cred: cred,
-			// The fast and the immediate shutdown. Both wait for no client.
-			// SIGKILL would leave processes behind that answer for a while.
+			// The fast and the immediate shutdown, which do not wait for clients.
+			// SIGKILL would leave processes that answer for a while.
 			stop: syscall.SIGINT, kill: syscall.SIGQUIT,
 		}
 		if err := s.makeDir(); err != nil {
@@ -98,8 +98,8 @@ func launchPostgres(conf []string) (*Server, error) {
 			"port=" + strconv.Itoa(port),
 			"unix_socket_directories=" + dir,
 			"max_connections=200",
-			// A test's data need not survive a power cut, but what was committed
-			// must survive Kill: that rules out synchronous_commit=off.
+			// A test's data need not survive a power failure, but a commit must
+			// survive Kill, which rules out synchronous_commit=off.
 			"fsync=off", "full_page_writes=off",
 		}, conf...) {
 			s.args = append(s.args, "-c", c)
@@ -108,7 +108,7 @@ func launchPostgres(conf []string) (*Server, error) {
 	})
 }
 
-// postgresBin returns the folder of the server's binaries: that of PATH, or the
+// postgresBin returns the folder of the server's binaries: the one in PATH, or the
 // newest of those that Debian keeps out of PATH.
 func postgresBin() (string, error) {
 	if path, err := exec.LookPath("postgres"); err == nil {
@@ -132,8 +132,8 @@ func postgresBin() (string, error) {
 	return filepath.Dir(newest), nil
 }
 
-// postgresUser returns whom to run Postgres as, which refuses to run as root.
-// It is nil for the user that the test runs as.
+// postgresUser returns the user to run Postgres as, since Postgres refuses to run as
+// root. It returns nil for the test's own user.
 func postgresUser() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -165,9 +165,9 @@ func pingPostgres(dsn string) error {
 	return db.Ping()
 }
 
-// Schema creates a schema on the shared Postgres server that no other test has,
-// and drops it with all that is in it when the test ends. dsn is a URL whose
-// connections have it as their search_path.
+// Schema creates a schema on the shared Postgres server for this test, and drops it with
+// its contents when the test ends. dsn is a URL whose connections have the schema as
+// their search_path.
 func Schema(tb testing.TB) (dsn, schema string) {
 	tb.Helper()
 	u, err := url.Parse(Postgres(tb))

@@ -41,9 +41,9 @@ var sharedRedis = sync.OnceValues(func() (*Server, error) {
 	return s, nil
 })
 
-// StartRedis starts a Redis server for this test alone. args are arguments of
-// redis-server, such as "--maxmemory", "10mb", and go before its own. Without
-// them nothing is written to disk: a server started again is empty.
+// StartRedis starts a Redis server only for this test. args are arguments of
+// redis-server, such as "--maxmemory", "10mb", and precede StartRedis's own. By default
+// the server writes nothing to disk, so that it is empty after a restart.
 func StartRedis(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	s, err := launchRedis(args)
@@ -88,15 +88,15 @@ func pingRedis(socket string) error {
 	}
 	defer c.Close()
 	_, err = c.Do("PING")
-	// A server that wants a password answers too.
+	// A server that requires a password is up too.
 	if err != nil && strings.HasPrefix(err.Error(), "NOAUTH") {
 		return nil
 	}
 	return err
 }
 
-// Prefix returns a key prefix on the shared Redis server that no other test
-// has, and deletes its keys when the test ends. It has no glob characters.
+// Prefix returns a key prefix on the shared Redis server for this test, and deletes its
+// keys when the test ends. It contains no glob characters.
 func Prefix(tb testing.TB) string {
 	tb.Helper()
 	url := Redis(tb)

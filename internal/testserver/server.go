@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// Server is a server that one test owns. It is stopped, and its folder removed,
-// when the test ends. Its methods are not safe for concurrent use.
+// Server is a server that one test owns. When the test ends, the server is stopped and
+// its folder is removed. Its methods are not safe for concurrent use.
 type Server struct {
 	URL    string // for a client on TCP
-	Addr   string // host:port of URL; the same after a restart
+	Addr   string // host:port of URL; a restart keeps it
 	Socket string // path of its unix socket
-	Dir    string // its temporary folder; the data outlives a restart
+	Dir    string // its temporary folder; a restart keeps the data
 
 	tb    testing.TB
 	name  string
@@ -34,8 +34,8 @@ type Server struct {
 	kill  syscall.Signal
 	cmd   *exec.Cmd
 
-	// The watchdog ends the server when this pipe closes: with this process, or
-	// with the garbage collection of a Server that nobody holds any more.
+	// The watchdog stops the server when this pipe closes: when this process ends,
+	// or when an unreachable Server is garbage-collected.
 	leash    io.Closer
 	watchdog *exec.Cmd
 }
@@ -43,9 +43,9 @@ type Server struct {
 // startTimeout is long enough for a machine that is busy with other tests.
 const startTimeout = time.Minute
 
-// makeDir makes the server's folder, together with a watchdog: a process that
-// ends the server and removes the folder once this process is gone, however it
-// went. It waits for the end of a pipe whose other end closes with us.
+// makeDir creates the server's folder and a watchdog: a process that stops the server
+// and removes the folder once this process has ended, even if it was killed. It reads
+// from a pipe that closes when this process ends.
 func (s *Server) makeDir() error {
 	dir, err := os.MkdirTemp("", "samesid-"+s.name+"-")
 	if err != nil {
@@ -57,7 +57,7 @@ for i in 0 1 2 3 4 5 6 7 8 9; do kill -0 "$pid" && sleep 0.2 || break; done
 kill -KILL "$pid"
 rm -rf "$1"`
 	w := exec.Command("/bin/sh", "-c", script, "sh", dir, strconv.Itoa(int(s.kill)))
-	// A group of its own: a Ctrl-C in the terminal is not for the watchdog.
+	// A separate process group keeps a terminal's Ctrl-C from the watchdog.
 	w.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	leash, err := w.StdinPipe()
 	if err != nil {
@@ -70,7 +70,7 @@ rm -rf "$1"`
 	return nil
 }
 
-// remove ends the server and its watchdog, and with that goes the folder.
+// remove stops the server and its watchdog, which then removes the folder.
 func (s *Server) remove() {
 	s.Stop()
 	if s.watchdog != nil {
@@ -79,9 +79,8 @@ func (s *Server) remove() {
 	}
 }
 
-// start runs the server and returns once it answers on its socket. That proves
-// that the TCP port is its own too: both servers take it first, and end if they
-// cannot.
+// start runs the server and returns once it answers on its socket. Then the TCP port is
+// its own too: both servers bind it first, and exit if they can't.
 func (s *Server) start() error {
 	log, err := os.Create(filepath.Join(s.Dir, "log"))
 	if err != nil {
@@ -108,8 +107,8 @@ func (s *Server) start() error {
 		if err == nil {
 			return nil
 		}
-		// Asked of the system rather than waited for in a goroutine, which a
-		// test that looks for leaked goroutines would find.
+		// This polls instead of waiting in a goroutine, which a test for leaked
+		// goroutines would find.
 		if gone, _ := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); gone == pid {
 			s.cmd = nil
 			return fmt.Errorf("testserver: %s ended at its start:\n%s", s.name, s.Log())
@@ -123,12 +122,12 @@ func (s *Server) start() error {
 	}
 }
 
-// signal ends the server and waits until it is gone.
+// signal stops the server and waits until it has exited.
 func (s *Server) signal(sig syscall.Signal) {
 	if s.cmd == nil {
 		return
 	}
-	// A server that is gone already is what the caller wants.
+	// An error means that the server has already exited.
 	_ = s.cmd.Process.Signal(sig)
 	_ = s.cmd.Wait()
 	s.cmd = nil
@@ -147,12 +146,12 @@ func (s *Server) Start() {
 	}
 }
 
-// Stop shuts the server down in good order and returns when it has ended.
-// Connected clients do not keep it.
+// Stop shuts the server down gracefully and returns when it has exited. It does not wait
+// for clients.
 func (s *Server) Stop() { s.signal(s.stop) }
 
-// Kill ends the server at once and returns when it has ended. As in a crash,
-// nothing is written any more.
+// Kill stops the server at once and returns when it has exited. As in a crash, the
+// server writes nothing more.
 func (s *Server) Kill() { s.signal(s.kill) }
 
 // Log returns what the server has logged since it was last started.
@@ -164,15 +163,15 @@ func (s *Server) Log() string {
 	return string(text)
 }
 
-// own hands the server to a test.
+// own makes the test the owner of the server.
 func (s *Server) own(tb testing.TB) *Server {
 	s.tb = tb
 	tb.Cleanup(s.remove)
 	return s
 }
 
-// launch starts a server on a free port, and on another if somebody else takes
-// that one first.
+// launch starts a server on a free port. It tries another if the port is taken
+// meanwhile.
 func launch(start func(port int) (*Server, error)) (*Server, error) {
 	var errs error
 	for range 3 {

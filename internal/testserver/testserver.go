@@ -2,15 +2,14 @@
 
 // Package testserver gives tests real Redis and Postgres servers.
 //
-// A server comes from TEST_REDIS_URL or TEST_POSTGRES_URL, or else from the
-// binaries of this machine, started in a temporary folder on a free port. The
-// shared servers, [Redis] and [Postgres], start at their first use, serve every
-// test of one test binary and end with it, also when it is killed. Tests keep
-// out of each other's way by key prefix ([Prefix]) and schema ([Schema]).
-// [StartRedis] and [StartPostgres] give a test a server of its own, to be
-// stopped, killed and started again.
+// TEST_REDIS_URL and TEST_POSTGRES_URL name the servers. Without them, the package
+// starts this machine's binaries in a temporary folder on a free port. The shared
+// servers, [Redis] and [Postgres], start at their first use, serve every test of one
+// test binary and end with it, even when it is killed. Tests are isolated by key prefix
+// ([Prefix]) and schema ([Schema]). [StartRedis] and [StartPostgres] give a test a
+// server of its own, which it can stop, kill and restart.
 //
-// It is imported from _test.go files alone.
+// Only _test.go files may import the package.
 package testserver
 
 import (
@@ -21,13 +20,13 @@ import (
 	"testing"
 )
 
-// errMissing marks a server that cannot be had on this machine, as opposed to
-// one that is there and does not work.
+// errMissing marks a server that is not installed on this machine, as opposed to one
+// that does not work.
 var errMissing = errors.New("not on this machine")
 
-// Missing skips the test because of what this machine lacks, or fails it when
-// REQUIRE_SERVERS is 1, so that a run that must test everything cannot pass by
-// skipping. why says what is missing, and what to install or set.
+// Missing skips the test because this machine lacks something, or fails it if
+// REQUIRE_SERVERS is 1, so that a run that must test everything can't pass by skipping.
+// why says what is missing, and what to install or set.
 func Missing(tb testing.TB, why string) {
 	tb.Helper()
 	if os.Getenv("REQUIRE_SERVERS") == "1" {
@@ -36,8 +35,8 @@ func Missing(tb testing.TB, why string) {
 	tb.Skip(why)
 }
 
-// check ends the test if err is not nil: by Missing if there is no such server
-// here, else as a failure.
+// check ends the test if err is not nil: with Missing if the server is not installed,
+// and otherwise as a failure.
 func check(tb testing.TB, err error) {
 	tb.Helper()
 	if errors.Is(err, errMissing) {
@@ -48,7 +47,8 @@ func check(tb testing.TB, err error) {
 	}
 }
 
-// unique names a prefix or schema: lower case, so that SQL needs no quotes.
+// unique returns a name for a prefix or schema. It is lower case, so that SQL needs no
+// quotes.
 func unique() string {
 	return "t" + strings.ToLower(rand.Text()[:16])
 }

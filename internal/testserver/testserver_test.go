@@ -111,7 +111,7 @@ func TestRestartPostgres(t *testing.T) {
 	}
 }
 
-// Without a server a test is skipped, or fails if nothing may be skipped.
+// Without a server a test is skipped, or fails if REQUIRE_SERVERS is 1.
 func TestMissing(t *testing.T) {
 	run := func(env ...string) (string, error) {
 		helper := exec.Command(os.Args[0], "-test.run=^TestRedis$", "-test.v")
@@ -131,15 +131,15 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// A helper process starts the shared servers and is killed; both must go, and
-// their folders with them.
+// A helper process starts the shared servers and is killed. Both servers must then exit,
+// and their folders must be removed.
 func TestServersEndWithTheBinary(t *testing.T) {
 	if os.Getenv("TESTSERVER_HELPER") == "1" {
 		os.Stdout.WriteString(testserver.Redis(t) + "\n" + testserver.Postgres(t) + "\n")
 		select {}
 	}
 	tmp := t.TempDir()
-	// Postgres runs as a user who must get through to its folder.
+	// Postgres may run as another user, who needs access to its folder.
 	for dir := tmp; strings.HasPrefix(dir, os.TempDir()+"/"); dir = dir[:strings.LastIndexByte(dir, '/')] {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)

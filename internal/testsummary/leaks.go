@@ -10,8 +10,8 @@ import (
 
 const module = "github.com/samesid/samesid/"
 
-// atLeast is what packages contribute to a search for leaks, less a good part of
-// it. Far less than that shows that the search has come to look past them.
+// atLeast holds lower bounds, with a wide margin, for what packages contribute to a
+// search for leaks. A smaller contribution means that the search misses their output.
 var atLeast = map[string]leaktest.Count{
 	module + "adapter":        {Values: 5000, Logged: 1000},
 	module + "auth":           {Values: 100, Logged: 20},
@@ -20,8 +20,8 @@ var atLeast = map[string]leaktest.Count{
 	module + "internal/proof": {Values: 8, Logged: 5},
 }
 
-// searchLeaks counts each test that has written a noted secret as one that failed.
-// If the whole was run, so is each package that has contributed too little.
+// searchLeaks counts each test whose output contains a noted secret as failed. If all
+// tests were run, it also counts each package that has contributed too little.
 func (s *summary) searchLeaks(dir string, whole bool) error {
 	r, err := leaktest.Search(dir)
 	if err != nil {

@@ -1,10 +1,10 @@
-// Command testsummary reads the output of go test -json and prints what matters of
-// it: a line for each package, the output of tests that failed or were skipped,
-// and a last line with the counts.
+// Command testsummary reads the output of go test -json and prints a summary: a line for
+// each package, the output of tests that failed or were skipped, and a last line with
+// the counts.
 //
-// It ends with status 1 when a test failed or was skipped, or when a package that
-// has tests ran none: what did not run has not been tested. With -noted, it does so
-// too when a secret that a test has noted is in what the tests have written.
+// It exits with status 1 if a test failed or was skipped, or if a package with tests ran
+// none. With -noted, it also does so if the output contains a secret that a test has
+// noted.
 package main
 
 import (
@@ -21,7 +21,7 @@ func main() {
 	s := newSummary(os.Stdout)
 	err := s.read(os.Stdin)
 	s.endAll()
-	// The output of a test that fails may show anything.
+	// The output of a failed test may contain secrets.
 	if *noted != "" && err == nil && s.failed == 0 {
 		err = s.searchLeaks(*noted, *whole)
 	}

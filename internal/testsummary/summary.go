@@ -25,16 +25,16 @@ type event struct {
 // summary collects the events of any number of go test runs.
 type summary struct {
 	w        io.Writer
-	packages map[string]*pkg // those that have begun and not ended
+	packages map[string]*pkg // those that have begun but not ended
 
-	// A package that failed in no test of its own counts as one that did.
+	// A package that failed outside its tests counts as one failed test.
 	passed, failed, skipped int
 }
 
-// pkg is what is known of a package's run.
+// pkg is the state of a package's run.
 type pkg struct {
-	output  strings.Builder  // what belongs to no test
-	tests   map[string]*test // those that have not ended, failed or were skipped
+	output  strings.Builder  // the output outside of any test
+	tests   map[string]*test // those that have not ended, have failed or were skipped
 	passed  int
 	failed  int
 	skipped int
@@ -49,8 +49,8 @@ func newSummary(w io.Writer) *summary {
 	return &summary{w: w, packages: map[string]*pkg{}}
 }
 
-// read takes events up to the end of r. Lines that are none are printed as they
-// are.
+// read processes events up to the end of r. It prints lines that are not events
+// unchanged.
 func (s *summary) read(r io.Reader) error {
 	in := bufio.NewReader(r)
 	for {
@@ -118,11 +118,11 @@ func (s *summary) addPackage(p *pkg, e event) {
 	}
 }
 
-// end prints and counts a package that has ended.
+// end prints and counts a package whose run has ended.
 func (s *summary) end(name string, p *pkg, e event) {
 	delete(s.packages, name)
 
-	// A test that a panic or a timeout cut off has no end of its own.
+	// A test that a panic or a timeout has interrupted has no end event.
 	for _, t := range p.tests {
 		if !t.ended {
 			p.failed++
@@ -154,7 +154,7 @@ func (s *summary) end(name string, p *pkg, e event) {
 	}
 }
 
-// endAll ends the packages that have no end of their own.
+// endAll ends the packages without an end event.
 func (s *summary) endAll() {
 	for _, name := range slices.Sorted(maps.Keys(s.packages)) {
 		s.packages[name].output.WriteString("go test ended before the package did\n")
@@ -162,7 +162,7 @@ func (s *summary) endAll() {
 	}
 }
 
-// finish prints the counts and says whether all is well.
+// finish prints the counts and reports whether everything passed.
 func (s *summary) finish() bool {
 	s.endAll()
 	if s.skipped > 0 {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A session of one user object, as after a login.
+// signedInRecord is a session with a user object, as after a login.
 const signedInRecord = `{"cookie":{"originalMaxAge":604800000,"expires":"2026-11-29T20:52:08.665Z","secure":false,"httpOnly":true,"path":"/"},` +
 	`"user":{"id":42,"name":"Ada Lovelace","email":"ada@example.com","roles":["admin","editor"]}}`
 
@@ -14,12 +14,23 @@ const sessionID = "4Fn7xQ0Yb3ZkUuT1sJcVw2R9aEoLhGiD"
 
 var benchSigner = NewSigner([]string{"0123456789abcdef0123456789abcdef"})
 
-func BenchmarkDecodeRecord(b *testing.B) {
-	in := []byte(signedInRecord)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := DecodeRecord(in); err != nil {
-			b.Fatal(err)
+func BenchmarkDecode(b *testing.B) {
+	const cookie = `{"cookie":{"originalMaxAge":604800000,"expires":"2026-11-29T20:52:08.665Z","secure":false,"httpOnly":true,"path":"/"}`
+	for _, record := range []struct{ name, text string }{
+		{"small", cookie + `,"user":{"id":1,"name":"x"}}`},
+		{"signed-in", signedInRecord},
+		{"scalars", cookie + `,"user":"5f1c","visits":1234,"ratio":0.25,"admin":false,"theme":"dark"}`},
+	} {
+		for name, decode := range map[string]func([]byte) (Record, error){"values": DecodeValues, "record": DecodeRecord} {
+			b.Run(record.name+"/"+name, func(b *testing.B) {
+				in := []byte(record.text)
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := decode(in); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }
@@ -83,10 +94,17 @@ func BenchmarkSetCookie(b *testing.B) {
 }
 
 func BenchmarkDecodeLargeRecord(b *testing.B) {
-	for name, text := range map[string]string{"ascii": strings.Repeat("a text of words ", 6400), "unicode": strings.Repeat("ein Wörterbuch…", 6400)} {
-		b.Run(name, func(b *testing.B) {
-			in := []byte(`{"cookie":{"path":"/"},"v":"` + text + `"}`)
+	member := `"user":{"id":1234567,"name":"Ada Lovelace","email":"ada@example.com","roles":["admin","editor"],"active":true},`
+	for _, value := range []struct{ name, text string }{
+		{"text", `"` + strings.Repeat("a text of words ", 6400) + `"`},
+		{"unicode", `"` + strings.Repeat("ein Wörterbuch…", 6400) + `"`},
+		{"object", "{" + strings.Repeat(member, 900) + `"last":null}`},
+		{"object-of-texts", "{" + strings.Repeat(`"title":"`+strings.Repeat("a text of words ", 16)+`",`, 400) + `"last":null}`},
+	} {
+		b.Run(value.name, func(b *testing.B) {
+			in := []byte(`{"cookie":{"path":"/"},"v":` + value.text + `}`)
 			b.SetBytes(int64(len(in)))
+			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := DecodeValues(in); err != nil {
 					b.Fatal(err)

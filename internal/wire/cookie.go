@@ -9,15 +9,15 @@ import (
 	"unicode/utf8"
 )
 
-// CookieValue finds the named cookie in the Cookie headers of a request, as
-// parse of npm cookie 0.7.2 does over the headers that Node joins with "; ".
-// The first one wins. Spaces and tabs around name and value are dropped, then
-// the quotes around the value, and the rest is percent-decoded; it stays as it
-// is when it cannot be decoded to valid UTF-8. ok is false when there is no
-// such cookie; the value of one that is there may be empty.
+// CookieValue returns the value of the named cookie in the Cookie headers of a
+// request, like parse of npm cookie 0.7.2 over the headers that Node joins with "; ".
+// The first cookie of that name wins. CookieValue drops spaces and tabs around name
+// and value, then the quotes around the value, and percent-decodes the rest. It
+// returns the rest unchanged if it does not decode to valid UTF-8. ok is false if
+// there is no such cookie; an existing one may have an empty value.
 //
-// Bytes above 0x7F are returned as they are, where Node has each of them as a
-// character of its own. Only a value that needs decoding is allocated.
+// Bytes above 0x7F are returned unchanged, whereas Node reads each as a character.
+// CookieValue allocates only to decode.
 func CookieValue(headers []string, name string) (value string, ok bool) {
 	for _, header := range headers {
 		for header != "" {
@@ -34,8 +34,7 @@ func CookieValue(headers []string, name string) (value string, ok bool) {
 
 func trim(s string) string { return strings.Trim(s, " \t") }
 
-// unquote drops a quote at either end. A lone quote is both ends at once, as it
-// is in npm cookie.
+// unquote drops the quotes around s. As in npm cookie, a lone quote counts as both.
 func unquote(s string) string {
 	switch {
 	case s == `"`:
@@ -46,16 +45,16 @@ func unquote(s string) string {
 	return s
 }
 
-// decode is JavaScript's decodeURIComponent, but returns s where that throws.
+// decode is JavaScript's decodeURIComponent, but returns s where that would throw.
 func decode(s string) string {
 	if strings.IndexByte(s, '%') < 0 {
 		return s
 	}
-	var room [128]byte // enough for a signed id, and not on the heap
+	var room [128]byte // enough for a signed id, without the heap
 	out := room[:0]
 	for rest := s; rest != ""; {
-		// A character is escaped as a whole or not at all, so each run of
-		// escapes must be valid UTF-8 by itself.
+		// decodeURIComponent requires each run of escapes to be valid UTF-8 by
+		// itself.
 		run := len(out)
 		for strings.HasPrefix(rest, "%") {
 			if len(rest) < 3 {
@@ -81,8 +80,8 @@ func decode(s string) string {
 	return string(out)
 }
 
-// EncodeURIComponent is JavaScript's function of that name. A byte that is not
-// valid UTF-8, for which JavaScript has no such thing, is percent-encoded too.
+// EncodeURIComponent is JavaScript's encodeURIComponent. It also percent-encodes bytes
+// that are not valid UTF-8, which JavaScript's strings can't contain.
 func EncodeURIComponent(s string) string {
 	var room [128]byte
 	return string(appendURIComponent(room[:0], s))
@@ -105,15 +104,15 @@ func isAlnum(c byte) bool {
 	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }
 
-// SetCookie is one Set-Cookie header as serialize of npm cookie 0.7.2 writes
-// it. Attributes left to their zero value are not sent.
+// SetCookie is one Set-Cookie header as serialize of npm cookie 0.7.2 writes it.
+// Attributes with their zero value are not sent.
 type SetCookie struct {
-	Name  string // as CheckName allows
-	Value string // any text: it is sent percent-encoded
+	Name  string // valid by CheckName
+	Value string // any text; it is sent percent-encoded
 
 	MaxAge  *int64    // seconds
-	Domain  string    // as CheckDomain allows
-	Path    string    // as CheckPath allows
+	Domain  string    // valid by CheckDomain
+	Path    string    // valid by CheckPath
 	Expires time.Time // sent in whole seconds, in GMT
 
 	HTTPOnly    bool
@@ -124,9 +123,8 @@ type SetCookie struct {
 	SameSite string // "lax", "strict" or "none"; any other is not sent
 }
 
-// String returns the header's value, with the attributes in the order and the
-// spelling of npm cookie. It writes Name, Domain and Path as they are: check
-// them before.
+// String returns the header's value, with the attributes in the order and spelling of
+// npm cookie. It does not validate Name, Domain and Path.
 func (c *SetCookie) String() string {
 	var room [512]byte
 	b := append(room[:0], c.Name...)
@@ -178,8 +176,8 @@ func (c *SetCookie) String() string {
 
 const nameSymbols = "!#$%&'*+-.^_`|~"
 
-// CheckName returns an error that says what is wrong with a cookie's name, by
-// the rule of npm cookie: a token of RFC 9110.
+// CheckName returns an error if a cookie's name is invalid in npm cookie, which
+// requires a token of RFC 9110.
 func CheckName(name string) error {
 	if name == "" {
 		return errors.New("a cookie's name must not be empty")
@@ -192,9 +190,9 @@ func CheckName(name string) error {
 	return nil
 }
 
-// CheckDomain returns an error that says what is wrong with a Domain attribute,
-// by the rule of npm cookie: a host name of RFC 1123, and a dot in front of it
-// if need be. An empty domain, which is not sent, is right.
+// CheckDomain returns an error if a Domain attribute is invalid in npm cookie, which
+// requires a host name of RFC 1123, optionally with a leading dot. An empty domain,
+// which is not sent, is valid.
 func CheckDomain(domain string) error {
 	if domain == "" {
 		return nil
@@ -218,9 +216,9 @@ func CheckDomain(domain string) error {
 	return nil
 }
 
-// CheckPath returns an error that says what is wrong with a Path attribute, by
-// the rule of npm cookie: printable ASCII without ";" and "<". An empty path,
-// which is not sent, is right.
+// CheckPath returns an error if a Path attribute is invalid in npm cookie, which
+// requires printable ASCII without ";" and "<". An empty path, which is not sent, is
+// valid.
 func CheckPath(path string) error {
 	for i, r := range path {
 		if r < ' ' || r > '~' || r == ';' || r == '<' {

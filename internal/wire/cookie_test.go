@@ -17,7 +17,7 @@ func TestCookieValueVectors(t *testing.T) {
 			if value != nil {
 				want = *value
 			}
-			// The vectors are what Node sees, one character a byte.
+			// The vectors hold what Node sees: one character for each byte.
 			headers := make([]string, len(v.Headers))
 			for i, header := range v.Headers {
 				headers[i] = latin1(header)
@@ -42,7 +42,7 @@ func latin1(s string) string {
 
 func TestCookieValueKeepsBytes(t *testing.T) {
 	for _, value := range []string{"caf\xc3\xa9", "\xff\xfe", "\xff%41", "%41\xc3", "\xc3%41", "%C3\xa9"} {
-		want := strings.ReplaceAll(value, "%41", "A") // a lone %C3 stays as it is
+		want := strings.ReplaceAll(value, "%41", "A") // a lone %C3 is unchanged
 		if got, ok := CookieValue([]string{"a=" + value}, "a"); got != want || !ok {
 			t.Errorf("value %q = %q, %v, want %q", value, got, ok, want)
 		}
@@ -100,7 +100,7 @@ func TestSetCookieVectors(t *testing.T) {
 			Priority: o.Priority, SameSite: o.SameSite,
 		}
 		if o.Expires != "" {
-			// As if set by a program far from Greenwich.
+			// The header must use GMT, whatever zone Expires has.
 			c.Expires = date(o.Expires).In(time.FixedZone("", -11*3600))
 			if c.Expires.IsZero() {
 				t.Fatalf("cannot read %q", o.Expires)

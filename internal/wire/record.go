@@ -1,10 +1,10 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -15,15 +15,15 @@ import (
 
 // Cookie is the "cookie" object inside Express's session record.
 type Cookie struct {
-	// OriginalMaxAge is how long the session lives after its last use; it may
-	// be negative. Nil is null: as long as the browser runs. In the record it
-	// is in milliseconds; what a Duration cannot hold becomes the longest that
-	// it can, some 292 years, and what is finer than a nanosecond is cut off.
+	// OriginalMaxAge is how long the session lives after its last use; it may be
+	// negative. Nil is null: as long as the browser runs. The record holds it in
+	// milliseconds. It is clamped to the range of a Duration, some 292 years, and
+	// truncated to nanoseconds.
 	OriginalMaxAge *time.Duration
 
-	// Expires is kept in whole milliseconds. The zero time is null. It goes
-	// stale, because Express's stores touch a record without rewriting it: the
-	// expiry that the store itself holds is the truth.
+	// Expires is stored in whole milliseconds. The zero time is null. It can be
+	// stale, because Express's stores touch a record without rewriting it. The
+	// store's own expiry is authoritative.
 	Expires time.Time
 
 	HTTPOnly    bool
@@ -36,68 +36,61 @@ type Cookie struct {
 	SameSite string // in lower case; "" is none
 }
 
+// Raw is the JSON text of one value, exactly as in the record.
+type Raw []byte
+
+// MarshalJSON returns r, so that a Raw inside another value is encoded as JSON.
+func (r Raw) MarshalJSON() ([]byte, error) { return r, nil }
+
 // Record is one stored session in Express's JSON.
 type Record struct {
 	Cookie Cookie
 
-	// Values are the session's data: objects as map[string]any, arrays as
-	// []any, whole numbers that an int holds as int, however they are written,
-	// others as float64, and as json.Number what a float64 does not hold either.
-	// What AppendRecord makes of them is read as the same values again. Never nil. As in any JSON, the last of two equal keys
-	// counts; half a surrogate pair and a byte that is not UTF-8 become U+FFFD.
-	// Its strings share one copy of the record: clone one to keep it for long.
+	// Values are the session's data. Text is a string, true and false are a
+	// bool, null is nil. An object or array is a Raw, which is valid JSON and is
+	// decoded only on demand, by DecodeValue. Values is never nil.
 	//
-	// Keys that are names of JavaScript's Object or of Express's Session
-	// ("__proto__", "constructor", "id", "save", …) are data like any other
-	// here. Express ignores them when it loads a record.
+	// A whole number, however it is written, is an int if that can hold it, and
+	// otherwise an int64 if that can. Any other number is a float64 if it is the
+	// shortest decimal that parses to that float64, as are all numbers that Go and
+	// JavaScript write for a float64. The rest are json.Numbers, so that no digit
+	// is lost. A negative zero is a float64.
+	//
+	// As in encoding/json, the last of two equal keys counts; half a surrogate pair
+	// and a byte that is not UTF-8 become U+FFFD. Strings may share up to a
+	// kilobyte of memory: clone one to keep it for long.
+	//
+	// Names of JavaScript's Object or of Express's Session ("__proto__",
+	// "constructor", "id", "save", …) are ordinary keys here. Express ignores them
+	// when it loads a record.
 	Values map[string]any
 
-	// Raw has the bytes of each of Values as they are stored, so that what was
-	// not changed can be written back byte for byte: a json.RawMessage each, as
-	// AppendRecord takes it, and part of the slice given to DecodeRecord.
+	// Raw holds the stored bytes of each of Values, as a Raw, so that AppendRecord
+	// can write unchanged values back byte for byte. DecodeValues leaves it nil.
 	Raw map[string]any
 }
 
-// DecodeRecord reads a record. It returns an error for anything but a JSON
-// object with an object under "cookie", wherever that is, and for a cookie that
-// Express could not use. No error has any of the session's data in it.
+// DecodeRecord decodes a record. It returns an error unless b is a JSON object with an
+// object under "cookie", anywhere in it, and for a cookie that Express could not use.
+// No error quotes the session's data.
 //
-// What "cookie" leaves out is as in Express's Cookie: the path is "/", httpOnly
-// is true and the rest is none. An expires that is no date is null. Dates are
-// ISO 8601 as JavaScript writes them, years of six digits included.
+// Missing attributes of "cookie" have the defaults of Express's Cookie: the path is
+// "/", httpOnly is true and the others are unset. An expires that is not a date is
+// null. Dates are ISO 8601 as JavaScript writes them, including years of six digits.
 //
-// b must not be changed as long as Raw is in use.
+// Each Raw is a part of b, which must not change while one is in use.
 func DecodeRecord(b []byte) (Record, error) {
 	return readRecord(b, map[string]any{})
 }
 
-// DecodeValues is DecodeRecord without Raw, for one who only reads.
+// DecodeValues is DecodeRecord without Record.Raw, for callers that only read.
 func DecodeValues(b []byte) (Record, error) { return readRecord(b, nil) }
 
 func readRecord(b []byte, raws map[string]any) (Record, error) {
 	rec := Record{Values: map[string]any{}, Raw: raws}
-	found := false
-	var err error
-	r := reader{s: string(b)}
-	r.object(func(key string) {
-		first := r.next()
-		start := r.i
-		switch {
-		case key != "cookie":
-			rec.Values[key] = r.value()
-			if raws != nil {
-				raws[key] = json.RawMessage(b[start:r.i:r.i])
-			}
-		case first != '{':
-			found = false
-			r.token()
-		default:
-			found = true
-			rec.Cookie, err = r.cookie()
-		}
-	})
-	switch r.next(); {
-	case r.bad || r.i < len(b):
+	end, found, err := rec.read(b)
+	switch {
+	case end != len(b):
 		return Record{}, errors.New("session record: not a JSON object")
 	case !found:
 		return Record{}, errors.New(`session record: no object under "cookie": Express fails on such a record too`)
@@ -107,87 +100,153 @@ func readRecord(b []byte, raws map[string]any) (Record, error) {
 	return rec, nil
 }
 
-func (r *reader) cookie() (c Cookie, err error) {
-	c = Cookie{HTTPOnly: true, Path: "/"}
-	r.object(func(key string) {
-		raw, text := r.token()
-		if r.bad || err != nil {
-			return
-		}
-		switch key {
-		case "originalMaxAge":
-			c.OriginalMaxAge, err = maxAge(raw)
-		case "expires":
-			c.Expires = date(text)
-		case "httpOnly":
-			c.HTTPOnly = truthy(raw)
-		case "secure":
-			c.Secure = truthy(raw)
-		case "partitioned":
-			c.Partitioned = truthy(raw)
-		case "domain":
-			c.Domain = text
-			if err = checkText(raw); err == nil {
-				err = CheckDomain(text)
+// read decodes a record. It returns the index after it, whether it has a cookie, and
+// the error of the cookie.
+func (rec *Record) read(b []byte) (end int, found bool, err error) {
+	c, i := next(b, 0)
+	if c != '{' {
+		return invalid, false, nil
+	}
+	r := reader{b: b}
+	key, i, more := r.member(i+1, true)
+	for ; more; key, i, more = r.member(i, false) {
+		start := i
+		switch {
+		case string(r.bytes(key)) != "cookie":
+			name := r.text(key)
+			var v any
+			if v, i = r.shallow(i); i == invalid {
+				continue
 			}
-		case "path":
-			c.Path = text
-			if err = checkText(raw); err == nil {
-				err = CheckPath(text)
+			rec.Values[name] = v
+			if rec.Raw != nil {
+				if _, ok := v.(Raw); !ok {
+					v = Raw(b[start:i:i])
+				}
+				rec.Raw[name] = v
 			}
-		case "priority":
-			c.Priority = strings.ToLower(text)
-			err = checkText(raw)
-		case "sameSite":
-			c.SameSite = strings.ToLower(text)
-			if raw == "true" {
-				c.SameSite = "strict"
-			} else {
-				err = checkText(raw)
-			}
+		case i < len(b) && b[i] == '{':
+			found = true
+			rec.Cookie, i, err = r.cookie(i)
+		default:
+			found = false
+			i = skipValue(b, i, 1)
 		}
-		if err != nil {
-			err = fmt.Errorf("%s: %w", key, err)
-		}
-	})
-	return c, err
+	}
+	if i != invalid {
+		_, i = next(b, i)
+	}
+	return i, found, err
 }
 
-// truthy is what JavaScript makes of a value in a condition, which is how npm
-// cookie takes these: express-session stores "auto" when its cookie option is a
-// function, for one.
-func truthy(raw string) bool {
-	switch raw {
+// shallow reads a value of the record. It validates objects and arrays without decoding
+// them.
+func (r *reader) shallow(i int) (any, int) {
+	if i == len(r.b) || r.b[i] != '{' && r.b[i] != '[' {
+		return r.scalar(i)
+	}
+	end := skipContainer(r.b, i, 1)
+	if end == invalid {
+		return nil, invalid
+	}
+	return Raw(r.b[i:end:end]), end
+}
+
+func (r *reader) cookie(i int) (c Cookie, end int, err error) {
+	c = Cookie{HTTPOnly: true, Path: "/"}
+	key, i, more := r.member(i+1, true)
+	for ; more; key, i, more = r.member(i, false) {
+		start := i
+		var text span
+		if i < len(r.b) && r.b[i] == '"' {
+			text = scanText(r.b, i)
+			i = text.end
+		} else {
+			i = skipValue(r.b, i, 2)
+		}
+		if i == invalid || err != nil {
+			continue
+		}
+		name := r.bytes(key)
+		if err = r.attribute(&c, name, r.b[start:i], text); err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return c, i, err
+}
+
+// attribute sets one attribute of c. text is the position of raw if that is a string.
+func (r *reader) attribute(c *Cookie, name, raw []byte, text span) (err error) {
+	switch string(name) {
+	case "originalMaxAge":
+		c.OriginalMaxAge, err = maxAge(raw)
+	case "expires":
+		c.Expires = date(string(r.bytes(text)))
+	case "httpOnly":
+		c.HTTPOnly = truthy(raw)
+	case "secure":
+		c.Secure = truthy(raw)
+	case "partitioned":
+		c.Partitioned = truthy(raw)
+	case "domain":
+		c.Domain = r.text(text)
+		if err = checkText(raw); err == nil {
+			err = CheckDomain(c.Domain)
+		}
+	case "path":
+		c.Path = r.text(text)
+		if err = checkText(raw); err == nil {
+			err = CheckPath(c.Path)
+		}
+	case "priority":
+		c.Priority = strings.ToLower(r.text(text))
+		err = checkText(raw)
+	case "sameSite":
+		c.SameSite = strings.ToLower(r.text(text))
+		if string(raw) == "true" {
+			c.SameSite = "strict"
+		} else {
+			err = checkText(raw)
+		}
+	}
+	return err
+}
+
+// truthy reports whether JavaScript treats a value as true, which is how npm cookie
+// reads these attributes. express-session, for example, stores "auto" when its cookie
+// option is a function.
+func truthy(raw []byte) bool {
+	switch string(raw) {
 	case "null", "false", "0", `""`:
 		return false
 	}
 	return true
 }
 
-// checkText refuses a value that is neither a string nor one of JavaScript's
-// ways to say that there is none.
-func checkText(raw string) error {
+// checkText returns an error for a value that is neither a string nor falsy in
+// JavaScript.
+func checkText(raw []byte) error {
 	if raw[0] != '"' && truthy(raw) {
 		return errors.New("not a text")
 	}
 	return nil
 }
 
-func maxAge(raw string) (*time.Duration, error) {
-	if raw != "0" && !truthy(raw) {
+func maxAge(raw []byte) (*time.Duration, error) {
+	if string(raw) != "0" && !truthy(raw) {
 		return nil, nil
 	}
 	if c := raw[0]; c != '-' && (c < '0' || c > '9') {
 		return nil, errors.New("not a number of milliseconds")
 	}
-	if ms, err := strconv.ParseInt(raw, 10, 64); err == nil && ms == int64(time.Duration(ms)*time.Millisecond/time.Millisecond) {
+	if ms, err := strconv.ParseInt(string(raw), 10, 64); err == nil && ms == int64(time.Duration(ms)*time.Millisecond/time.Millisecond) {
 		d := time.Duration(ms) * time.Millisecond
 		return &d, nil
 	}
-	// ParseDuration is exact, but knows neither exponents nor an end.
-	d, err := time.ParseDuration(raw + "ms")
+	// ParseDuration is exact, but rejects exponents and values out of range.
+	d, err := time.ParseDuration(string(raw) + "ms")
 	if err != nil {
-		ms, _ := strconv.ParseFloat(raw, 64) // infinite beyond a float64
+		ms, _ := strconv.ParseFloat(string(raw), 64) // infinite if out of range
 		switch ns := ms * 1e6; {
 		case ns >= math.MaxInt64:
 			d = math.MaxInt64
@@ -216,12 +275,12 @@ func appendMaxAge(dst []byte, d time.Duration) []byte {
 	return dst
 }
 
-// date reads a date. It returns the zero time for what is none.
+// date parses a date. It returns the zero time if iso is not a date.
 func date(iso string) time.Time {
 	years := 0
 	if len(iso) > 7 && (iso[0] == '+' || iso[0] == '-') && iso[7] == '-' {
-		// The calendar repeats every 400 years: read the same date in a year
-		// that the time package reads, and move it.
+		// The calendar repeats every 400 years: parse the same date in a year that
+		// the time package accepts, and then shift it.
 		year, err := strconv.Atoi(iso[:7])
 		if err != nil {
 			return time.Time{}
@@ -249,101 +308,177 @@ func appendDate(dst []byte, t time.Time) []byte {
 	return t.AppendFormat(dst, "2006-01-02T15:04:05.000Z")
 }
 
-// AppendRecord appends a record to dst, as express-session would write it but
-// for the order of the data: the cookie comes first, its keys in Express's
-// order, then the values sorted by key. A value is written as encoding/json
-// does, without escaping for HTML; a json.RawMessage keeps its bytes, less the
-// white space between them.
+// AppendRecord appends a record to dst, as express-session would write it except for
+// the order: the cookie comes first, with its keys in Express's order, and then the
+// values, sorted by key. A Raw, which must come from this package, is written byte for
+// byte, and a string as JavaScript writes it. Any other value is written as by
+// encoding/json, without escaping for HTML.
 //
-// It returns an error, which names the key and never the value, when a value
-// cannot be JSON and when a key is "cookie".
+// AppendRecord returns an error if a value can't be encoded as JSON or a key is
+// "cookie". The error names the key and never quotes the value.
 func AppendRecord(dst []byte, c Cookie, values map[string]any) ([]byte, error) {
-	w := writer{b: dst}
-	w.enc = json.NewEncoder(&w)
-	w.enc.SetEscapeHTML(false)
-	w.cookie(c)
-	for _, key := range slices.Sorted(maps.Keys(values)) {
+	dst = appendCookie(append(dst, `{"cookie":`...), c)
+	var room [16]string
+	keys := room[:0]
+	for key := range values {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
 		if key == "cookie" {
 			return nil, errors.New(`session record: the key "cookie" is taken by the cookie's own attributes: choose another`)
 		}
-		w.raw(",")
-		w.text(key)
-		w.raw(":")
-		if err := w.value(values[key]); err != nil {
-			// The cause is left out, as it may quote the value.
-			return nil, fmt.Errorf("session record: key %q: JSON cannot hold this %T", key, values[key])
+		dst = append(dst, ',')
+		dst = appendText(dst, key)
+		dst = append(dst, ':')
+		var err error
+		if dst, err = appendValue(dst, values[key]); err != nil {
+			return nil, fmt.Errorf("session record: key %q: %w", key, err)
 		}
 	}
-	w.raw("}")
-	return w.b, nil
+	return append(dst, '}'), nil
 }
 
-func (w *writer) cookie(c Cookie) {
-	w.raw(`{"cookie":{"originalMaxAge":`)
+func appendCookie(dst []byte, c Cookie) []byte {
+	dst = append(dst, `{"originalMaxAge":`...)
 	if c.OriginalMaxAge != nil {
-		w.b = appendMaxAge(w.b, *c.OriginalMaxAge)
+		dst = appendMaxAge(dst, *c.OriginalMaxAge)
 	} else {
-		w.raw("null")
+		dst = append(dst, "null"...)
 	}
 	if c.Partitioned {
-		w.raw(`,"partitioned":true`)
+		dst = append(dst, `,"partitioned":true`...)
 	}
-	w.optional(`,"priority":`, c.Priority)
+	dst = appendOptional(dst, `,"priority":`, c.Priority)
 	if c.Expires.IsZero() {
-		w.raw(`,"expires":null`)
+		dst = append(dst, `,"expires":null`...)
 	} else {
-		w.raw(`,"expires":"`)
-		w.b = appendDate(w.b, c.Expires)
-		w.raw(`"`)
+		dst = append(dst, `,"expires":"`...)
+		dst = appendDate(dst, c.Expires)
+		dst = append(dst, '"')
 	}
-	w.raw(`,"secure":`)
-	w.b = strconv.AppendBool(w.b, c.Secure)
-	w.raw(`,"httpOnly":`)
-	w.b = strconv.AppendBool(w.b, c.HTTPOnly)
-	w.optional(`,"domain":`, c.Domain)
+	dst = append(dst, `,"secure":`...)
+	dst = strconv.AppendBool(dst, c.Secure)
+	dst = append(dst, `,"httpOnly":`...)
+	dst = strconv.AppendBool(dst, c.HTTPOnly)
+	dst = appendOptional(dst, `,"domain":`, c.Domain)
 	if c.Path == "" {
-		w.raw(`,"path":null`) // left out, it would be read as "/"
+		dst = append(dst, `,"path":null`...) // without it, Express would use "/"
 	}
-	w.optional(`,"path":`, c.Path)
-	w.optional(`,"sameSite":`, strings.ToLower(c.SameSite))
-	w.raw("}")
+	dst = appendOptional(dst, `,"path":`, c.Path)
+	dst = appendOptional(dst, `,"sameSite":`, strings.ToLower(c.SameSite))
+	return append(dst, '}')
 }
 
-// writer appends JSON to b.
-type writer struct {
-	b   []byte
-	enc *json.Encoder // writes to this writer
-}
-
-func (w *writer) Write(p []byte) (int, error) {
-	w.b = append(w.b, p...)
-	return len(p), nil
-}
-
-func (w *writer) raw(s string) { w.b = append(w.b, s...) }
-
-func (w *writer) optional(key, s string) {
-	if s != "" {
-		w.raw(key)
-		w.text(s)
+func appendOptional(dst []byte, key, s string) []byte {
+	if s == "" {
+		return dst
 	}
+	return appendText(append(dst, key...), s)
 }
 
-// text appends a string, which cannot fail.
-func (w *writer) text(s string) {
-	for _, c := range []byte(s) {
-		if c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
-			_ = w.value(s)
-			return
+// EncodeValue returns v as it is after a round trip through a record: as one of the
+// types of Record.Values. Structs, maps, slices and other types become what
+// encoding/json makes of them. EncodeValue returns an error if JSON can't hold v; the
+// error names the type and never quotes the value.
+func EncodeValue(v any) (any, error) {
+	switch x := v.(type) {
+	case nil, bool, int, Raw:
+		return v, nil
+	case int64:
+		return integer(x), nil
+	case string:
+		if utf8.ValidString(x) {
+			return v, nil
 		}
+		return string([]rune(x)), nil // each byte that is not UTF-8 becomes U+FFFD
 	}
-	w.b = append(append(append(w.b, '"'), s...), '"')
+	b, err := encode(v)
+	if err != nil {
+		return nil, fmt.Errorf("session record: %w", err)
+	}
+	r := reader{b: b}
+	v, _ = r.shallow(0)
+	return v, nil
 }
 
-func (w *writer) value(v any) error {
-	if err := w.enc.Encode(v); err != nil {
-		return err
+func appendValue(dst []byte, v any) ([]byte, error) {
+	switch x := v.(type) {
+	case nil:
+		return append(dst, "null"...), nil
+	case bool:
+		return strconv.AppendBool(dst, x), nil
+	case int:
+		return strconv.AppendInt(dst, int64(x), 10), nil
+	case int64:
+		return strconv.AppendInt(dst, x, 10), nil
+	case string:
+		return appendText(dst, x), nil
+	case Raw:
+		if len(x) == 0 {
+			return nil, fmt.Errorf("JSON cannot hold an empty %T", v)
+		}
+		return append(dst, x...), nil
 	}
-	w.b = w.b[:len(w.b)-1] // the encoder ends each value with a line feed
-	return nil
+	b, err := encode(v)
+	return append(dst, b...), err
+}
+
+// encode returns v as encoding/json writes it, without escaping for HTML. It returns an
+// error for a value that is nested too deep to be read again in a record.
+func encode(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	b := bytes.TrimSuffix(buf.Bytes(), []byte("\n")) // the encoder adds it
+	if err != nil || skipValue(b, 0, 1) != len(b) {
+		// The error omits the cause, which may quote the value.
+		return nil, fmt.Errorf("JSON cannot hold this %T", v)
+	}
+	return b, nil
+}
+
+// appendText appends a string as JavaScript's JSON.stringify writes it.
+func appendText(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	start := 0 // of the part that needs no escaping and is not yet written
+	for i := 0; i < len(s); {
+		if c := s[i]; c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(append(dst, s[start:i]...), "\ufffd"...)
+				start = i + 1
+			}
+			i += size
+			continue
+		} else if c >= ' ' && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		dst = appendEscape(dst, s[i])
+		i++
+		start = i
+	}
+	return append(append(dst, s[start:]...), '"')
+}
+
+func appendEscape(dst []byte, c byte) []byte {
+	const hex = "0123456789abcdef"
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\b':
+		return append(dst, `\b`...)
+	case '\f':
+		return append(dst, `\f`...)
+	case '\n':
+		return append(dst, `\n`...)
+	case '\r':
+		return append(dst, `\r`...)
+	case '\t':
+		return append(dst, `\t`...)
+	}
+	return append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/big"
 	"reflect"
 	"slices"
 	"strconv"
@@ -15,7 +16,7 @@ import (
 	"time"
 )
 
-// loaded is what Express makes of a record.
+// loaded is a record as Express loads it.
 type loaded struct {
 	Cookie map[string]any
 	Keys   []string
@@ -27,10 +28,10 @@ type recordVector struct {
 	Loaded    *loaded
 }
 
-// What sessions have of their own in JavaScript: Express drops such keys.
+// jsNames are names that JavaScript's sessions already have. Express drops such keys.
 var jsNames = []string{"__proto__", "constructor", "toString", "hasOwnProperty", "id", "req", "save", "touch", "regenerate"}
 
-// check holds a record against what Express makes of it.
+// check compares a record with what Express makes of it.
 func (v recordVector) check(t *testing.T, rec Record) {
 	t.Helper()
 	var want Cookie
@@ -87,7 +88,7 @@ func clamp(ms float64) time.Duration {
 
 func isTruthy(v any) bool { return v != nil && v != false && v != 0.0 && v != "" }
 
-// checkDecode decodes what may be a record and holds that against encoding/json.
+// checkDecode decodes a possible record and compares the result with encoding/json.
 func checkDecode(t *testing.T, in []byte) (Record, error) {
 	t.Helper()
 	rec, err := DecodeRecord(in)
@@ -105,37 +106,64 @@ func checkDecode(t *testing.T, in []byte) (Record, error) {
 	return rec, err
 }
 
-// checkValues holds a record's values against encoding/json's own decoding.
+// checkValues compares a record's values with those that encoding/json decodes.
 func checkValues(t *testing.T, in []byte, rec Record) {
 	t.Helper()
-	var all map[string]any
-	d := json.NewDecoder(bytes.NewReader(in))
-	d.UseNumber()
-	if err := d.Decode(&all); err != nil {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(in, &all); err != nil {
 		t.Fatalf("%q: decoded, and encoding/json says %v", in, err)
 	}
 	delete(all, "cookie")
-	if want := numbers(all); !reflect.DeepEqual(rec.Values, want) {
-		t.Errorf("%q\nvalues are %#v\nwant       %#v", in, rec.Values, want)
+	if len(rec.Values) != len(all) || len(rec.Raw) != len(all) {
+		t.Errorf("%q: %d values, %d raw, want %d", in, len(rec.Values), len(rec.Raw), len(all))
 	}
-	if len(rec.Raw) != len(rec.Values) {
-		t.Errorf("%q: %d raw keys, %d values", in, len(rec.Raw), len(rec.Values))
-	}
-	for key := range rec.Raw {
-		raw := rec.Raw[key].(json.RawMessage)
-		d := json.NewDecoder(bytes.NewReader(raw))
-		d.UseNumber()
-		var v any
-		if err := d.Decode(&v); err != nil || !reflect.DeepEqual(numbers(v), rec.Values[key]) {
-			t.Errorf("%q: key %q: raw is %s", in, key, raw)
+	for key, want := range all {
+		raw, ok := rec.Raw[key].(Raw)
+		if !ok || !bytes.Equal(raw, want) || cap(raw) != len(raw) {
+			t.Errorf("%q: key %q: raw is %q, want %q", in, key, raw, want)
 		}
-		if cap(raw) != len(raw) {
-			t.Errorf("%q: key %q: appending to raw would write over the record", in, key)
+		v := checkDecodeValue(t, raw)
+		switch v.(type) {
+		case map[string]any, []any:
+			v = raw
+		}
+		if got := rec.Values[key]; !sameValue(got, v) {
+			t.Errorf("%q: key %q is %#v, want %#v", in, key, got, v)
+		}
+		if raw, ok := rec.Values[key].(Raw); ok && cap(raw) != len(raw) {
+			t.Errorf("%q: key %q: appending to the value would write over the record", in, key)
 		}
 	}
 }
 
-// numbers turns each json.Number into what Record says.
+// checkDecodeValue decodes a possible value and compares the result with encoding/json.
+func checkDecodeValue(t *testing.T, in []byte) any {
+	t.Helper()
+	got, err := DecodeValue(in)
+	if !json.Valid(in) {
+		if got != nil || err == nil || err.Error() != "session record: not a JSON value" {
+			t.Errorf("%q is read as %#v, %v", in, got, err)
+		}
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(in))
+	d.UseNumber()
+	var want any
+	if err := d.Decode(&want); err != nil {
+		t.Fatalf("%q: %v", in, err)
+	}
+	if want = numbers(want); err != nil || !sameValue(got, want) {
+		t.Errorf("%q\nis read as %#v, %v\nwant       %#v", in, got, err, want)
+	}
+	return got
+}
+
+// sameValue is reflect.DeepEqual, but distinguishes 0 from -0.
+func sameValue(a, b any) bool {
+	return reflect.DeepEqual(a, b) && fmt.Sprintf("%#v", a) == fmt.Sprintf("%#v", b)
+}
+
+// numbers converts each json.Number as Record.Values documents, by exact arithmetic.
 func numbers(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -147,13 +175,26 @@ func numbers(v any) any {
 			v[i] = numbers(v[i])
 		}
 	case json.Number:
-		if n, err := strconv.ParseInt(string(v), 10, strconv.IntSize); err == nil {
-			return int(n)
-		}
-		if f, err := v.Float64(); err == nil {
-			if n := int(f); f >= math.MinInt && f < -math.MinInt && float64(n) == f {
-				return n
+		mantissa, _, _ := strings.Cut(strings.ToLower(string(v)), "e")
+		if !strings.ContainsAny(mantissa, "123456789") {
+			if v[0] == '-' {
+				return math.Copysign(0, -1)
 			}
+			return 0
+		}
+		f, err := v.Float64()
+		if err != nil || f == 0 {
+			return v // out of range for a float64, and too much memory for a big.Rat
+		}
+		exact, _ := new(big.Rat).SetString(string(v))
+		if n := exact.Num(); exact.IsInt() && n.IsInt64() {
+			if strconv.IntSize == 32 && (n.Int64() > math.MaxInt32 || n.Int64() < math.MinInt32) {
+				return n.Int64()
+			}
+			return int(n.Int64())
+		}
+		shortest, _ := new(big.Rat).SetString(strconv.FormatFloat(f, 'g', -1, 64))
+		if shortest.Cmp(exact) == 0 {
 			return f
 		}
 	}
@@ -178,11 +219,10 @@ func appendRecord(t testing.TB, c Cookie, values map[string]any) string {
 	return string(b)
 }
 
-// Records that express-session stored: they are read as it reads them, they
-// give the Set-Cookie header that it sent, and they are written back as it
-// wrote them.
+// Records that express-session stored are read as it reads them, give the Set-Cookie
+// header that it sent, and are written back as it wrote them.
 func TestRecordVectors(t *testing.T) {
-	// Where Express has more than one way to say a thing, this has one.
+	// Where Express has several spellings of the same attribute, this package has one.
 	same := strings.NewReplacer(
 		`"secure":false,`, "", `"secure":"auto"`, `"secure":true`, `"partitioned":false,`, "", `"domain":"",`, "", `,"sameSite":false`, "",
 		`"sameSite":true`, `"sameSite":"strict"`, `"path":""`, `"path":null`,
@@ -233,14 +273,14 @@ func cookiePart(t *testing.T, record string) string {
 	return string(parts["cookie"])
 }
 
-// Records by other hands. Where Express loads what DecodeRecord refuses or reads
-// otherwise, it is listed here.
+// Records that others wrote. The test lists those that Express loads but DecodeRecord
+// rejects, or that it reads differently.
 func TestFoundRecordVectors(t *testing.T) {
-	refused := map[string]bool{} // Express loads them, and fails or sends nonsense with the next cookie
+	refused := map[string]bool{} // Express loads them, but its next cookie fails or is nonsense
 	for _, key := range []string{"domain", "path", "priority"} {
 		refused[`{"cookie":{"`+key+`":true}}`] = true
 	}
-	differs := map[string]string{ // to the record that it is read like
+	differs := map[string]string{ // to a record that is read as the same
 		`{"cookie":{"expires":"2026-02-30T00:00:00.000Z"}}`:    `{"cookie":{}}`, // JavaScript: 2 March
 		`{"cookie":{"expires":"+010001-02-29T00:00:00.000Z"}}`: `{"cookie":{}}`, // JavaScript: 1 March
 		`{"cookie":{"originalMaxAge":1e400}}`:                  `{"cookie":{"originalMaxAge":9223372036854.775807}}`,
@@ -276,20 +316,35 @@ func TestFoundRecordVectors(t *testing.T) {
 }
 
 func TestDecodeRecordValues(t *testing.T) {
-	rec := decodeRecord(t, `{"cookie":{},"values":[0,-0,7,-7,1.5,1.0,1e2,9007199254740993,1e400,-1e999,1e-400,"a\u0000\ud800\/",null,true]}`)
-	values := rec.Values["values"].([]any)
-	beyond32 := int64(9007199254740993)
-	want := []any{0, 0, 7, -7, 1.5, 1, 100, int(beyond32), json.Number("1e400"), json.Number("-1e999"), 0, "a\x00\ufffd/", nil, true}
-	if strconv.IntSize == 32 {
-		want[7] = float64(beyond32)
+	const data = `"a":"a\u0000\ud800\/","b":true,"c":false,"d":null,"e":{ "x" : [1] },"f":[ ],"g":7`
+	rec := decodeRecord(t, `{"cookie":{},`+data+`}`)
+	want := map[string]any{"a": "a\x00\ufffd/", "b": true, "c": false, "d": nil, "e": Raw(`{ "x" : [1] }`), "f": Raw(`[ ]`), "g": 7}
+	if !reflect.DeepEqual(rec.Values, want) {
+		t.Errorf("got  %#v\nwant %#v", rec.Values, want)
 	}
-	if !reflect.DeepEqual(values, want) {
-		t.Errorf("got  %#v\nwant %#v", values, want)
-	}
-	// What is not changed keeps what a Go value has no place for.
-	written := appendRecord(t, rec.Cookie, rec.Raw)
-	if !strings.HasSuffix(written, `,"values":[0,-0,7,-7,1.5,1.0,1e2,9007199254740993,1e400,-1e999,1e-400,"a\u0000\ud800\/",null,true]}`) {
+	if written := appendRecord(t, rec.Cookie, rec.Raw); !strings.HasSuffix(written, "},"+data+"}") {
 		t.Errorf("written back as %s", written)
+	}
+}
+
+// An unchanged value is written back byte for byte, whatever Go's encoder would make
+// of it.
+func TestRecordVerbatim(t *testing.T) {
+	for _, value := range []string{
+		`-0`, `1.0`, `1e2`, `1E+2`, `12345678901234567890123`, `0.1000`, `1e400`,
+		`"\u2028\u2029"`, "\"\u2028\u2029\"", "[\"\u2028\u2029\"]", `"\/<>&\u003c"`, `"\ud800"`, "\"\xff\xed\xa0\x80\"", "[\"\xff\"]", "\"\x7f\u0080\ufeff\"",
+		"[ 1 ,\t2 ]", "{\r\n\"a\" : { } }", `{"b":1,"a":2,"b":3}`, `{"\u0061":"\u0062"}`,
+	} {
+		for _, in := range []string{`"v":` + value, ` "v" : ` + value + "\n"} {
+			rec := decodeRecord(t, `{"cookie":{},`+in+`}`)
+			if written := appendRecord(t, rec.Cookie, rec.Raw); !strings.HasSuffix(written, `},"v":`+value+`}`) {
+				t.Errorf("%q is written back as %q", in, written)
+			}
+			again := decodeRecord(t, appendRecord(t, rec.Cookie, rec.Values))
+			if !sameValue(again.Values["v"], rec.Values["v"]) {
+				t.Errorf("%q is %#v, and %#v when it was written", in, rec.Values["v"], again.Values["v"])
+			}
+		}
 	}
 }
 
@@ -304,7 +359,7 @@ func TestDecodeRecordEmpty(t *testing.T) {
 	}
 }
 
-// The record belongs to the caller: raw shows it, and the values do not.
+// Strings are copies of the caller's bytes, whereas each Raw is a part of them.
 func TestDecodeRecordValuesAreCopies(t *testing.T) {
 	b := []byte(`{"cookie":{"domain":"example.com"},"key":"value"}`)
 	rec, err := DecodeRecord(b)
@@ -323,7 +378,7 @@ func TestDecodeRecordErrors(t *testing.T) {
 	const noCookie = `session record: no object under "cookie": Express fails on such a record too`
 	for in, want := range map[string]string{
 		"":                                 "session record: not a JSON object",
-		"\x0e\xff\x81\x05\x01\x02":         "session record: not a JSON object", // as gob begins
+		"\x0e\xff\x81\x05\x01\x02":         "session record: not a JSON object", // a gob
 		`{"cookie":{}} hunter2`:            "session record: not a JSON object",
 		`{"cookie":{},"password":"hunter2`: "session record: not a JSON object",
 		`"hunter2"`:                        "session record: not a JSON object",
@@ -348,7 +403,7 @@ func TestDecodeRecordErrors(t *testing.T) {
 	}
 }
 
-// A record that is damaged anywhere is refused if and only if it is no JSON.
+// A damaged record is rejected if and only if it is not JSON.
 func TestDecodeRecordDamaged(t *testing.T) {
 	const record = ` {"a":[1,-2.5e+3,{"b":"\"\u00e9é\\"}, [ ] ,{}],"cookie":{"path":"/","originalMaxAge":60000,"x":[{}]},"":null,"t":true,"f":false} `
 	if _, err := checkDecode(t, []byte(record)); err != nil {
@@ -384,30 +439,47 @@ func TestDecodeRecordLarge(t *testing.T) {
 		if _, err := DecodeRecord([]byte(`{"cookie":{},"v":` + tooDeep + `}`)); err == nil {
 			t.Error("a value a million deep is read")
 		}
+		if _, err := DecodeValue([]byte(tooDeep)); err == nil {
+			t.Error("a value a million deep is decoded")
+		}
 	}
 
 	big := strings.Repeat(`x\"é`, 1<<18)
-	rec = decodeRecord(t, `{"v":"`+big+`","cookie":{}}`)
+	rec = decodeRecord(t, `{"v":"`+big+`","plain":"`+strings.Repeat("é", 1<<18)+`","cookie":{},"w":"last"}`)
 	if got, want := rec.Values["v"], strings.ReplaceAll(big, `\"`, `"`); got != want {
 		t.Error("a text of a megabyte is not read")
 	}
-	if got := appendRecord(t, rec.Cookie, rec.Values); !strings.HasSuffix(got, `,"v":"`+big+`"}`) {
+	if got := rec.Values["plain"]; got != strings.Repeat("é", 1<<18) || rec.Values["w"] != "last" {
+		t.Error("another text is not read")
+	}
+	if got := appendRecord(t, rec.Cookie, map[string]any{"v": rec.Values["v"]}); !strings.HasSuffix(got, `,"v":"`+big+`"}`) {
 		t.Error("a text of a megabyte is not written")
 	}
 
-	many := decodeRecord(t, `{"cookie":{},"v":[`+strings.Repeat("1,", 1e5)+`1]}`)
-	if n := len(many.Values["v"].([]any)); n != 1e5+1 {
-		t.Errorf("%d elements", n)
+	many, err := DecodeValue([]byte("[" + strings.Repeat("1,", 1e5) + "1]"))
+	if err != nil || len(many.([]any)) != 1e5+1 {
+		t.Errorf("%d elements, %v", len(many.([]any)), err)
 	}
 }
 
-func TestDecodeRecordAllocations(t *testing.T) {
-	in := []byte(signedInRecord)
-	if n := testing.AllocsPerRun(100, func() { _, _ = DecodeRecord(in) }); n > 16 {
-		t.Errorf("DecodeRecord: %v allocations", n)
-	}
-	if n := testing.AllocsPerRun(100, func() { _, _ = DecodeValues(in) }); n > 12 {
-		t.Errorf("DecodeValues: %v allocations", n)
+func TestAllocations(t *testing.T) {
+	small, large := []byte(signedInRecord), []byte(strings.Replace(signedInRecord, `"admin"`, `"`+strings.Repeat("x", 100000)+`"`, 1))
+	for name, in := range map[string][]byte{"small": small, "large": large} {
+		rec := decodeRecord(t, string(in))
+		buf := make([]byte, 0, 2*len(in))
+		for _, tt := range []struct {
+			name string
+			most float64
+			do   func()
+		}{
+			{"DecodeValues", 5, func() { _, _ = DecodeValues(in) }}, // two for the map, age, key, Raw
+			{"DecodeRecord", 7, func() { _, _ = DecodeRecord(in) }},
+			{"AppendRecord", 0, func() { _, _ = AppendRecord(buf, rec.Cookie, rec.Values) }},
+		} {
+			if n := testing.AllocsPerRun(100, tt.do); n > tt.most {
+				t.Errorf("%s, %s: %v allocations, want %v", name, tt.name, n, tt.most)
+			}
+		}
 	}
 }
 
@@ -450,9 +522,16 @@ func TestAppendRecord(t *testing.T) {
 			"raw",
 			Cookie{Path: "/"},
 			map[string]any{
-				"a": json.RawMessage(" {\n\"z\" : [ 1.0 , 1e400 ] ,\t\"a\":\"\\u003c \\ud800\u2028\" } "), "b": json.RawMessage(nil), "c": json.Number("1e400"),
+				"a": Raw(" {\n\"z\" : [ 1.0 , 1e400 ] ,\t\"a\":\"\\u003c \\ud800\u2028\" } "), "b": json.RawMessage(nil), "c": json.Number("1e400"),
+				"d": json.RawMessage(` { "<" : 1.0 } `), "e": map[string]any{"x": Raw(`[1.0]`)},
 			},
-			`{"cookie":{"originalMaxAge":null,"expires":null,"secure":false,"httpOnly":false,"path":"/"},"a":{"z":[1.0,1e400],"a":"\u003c \ud800` + "\u2028" + `"},"b":null,"c":1e400}`,
+			`{"cookie":{"originalMaxAge":null,"expires":null,"secure":false,"httpOnly":false,"path":"/"},"a": {` + "\n" + `"z" : [ 1.0 , 1e400 ] ,` + "\t" + `"a":"\u003c \ud800` + "\u2028" + `" } ,"b":null,"c":1e400,"d":{"<":1.0},"e":{"x":[1.0]}}`,
+		},
+		{
+			"text as JavaScript writes it",
+			Cookie{Path: "/"},
+			map[string]any{"a": "\x00\x07\b\f\n\r\t\x1f\x7f\"\\/é\u2028\u2029\ufffd🍪", "\u2028": "a\xffb\xed\xa0\x80"},
+			`{"cookie":{"originalMaxAge":null,"expires":null,"secure":false,"httpOnly":false,"path":"/"},"a":"\u0000\u0007\b\f\n\r\t\u001f` + "\x7f" + `\"\\/é` + "\u2028\u2029\ufffd🍪" + `","` + "\u2028\":\"a\ufffdb\ufffd\ufffd\ufffd\"}",
 		},
 		{
 			"Go types",
@@ -487,6 +566,7 @@ func (failingMarshaler) MarshalJSON() ([]byte, error) { return nil, errors.New("
 func TestAppendRecordErrors(t *testing.T) {
 	loop := map[string]any{}
 	loop["hunter2"] = loop
+	rawMessage := fmt.Sprintf(`session record: key "a": JSON cannot hold this %T`, json.RawMessage{}) // Go 1.27 has another name for it
 	for _, tt := range []struct {
 		key   string
 		value any
@@ -498,8 +578,10 @@ func TestAppendRecordErrors(t *testing.T) {
 		{"a", math.NaN(), `session record: key "a": JSON cannot hold this float64`},
 		{"a", math.Inf(-1), `session record: key "a": JSON cannot hold this float64`},
 		{"a", json.Number("hunter2"), `session record: key "a": JSON cannot hold this json.Number`},
-		{"a", json.RawMessage("hunter2"), `session record: key "a": JSON cannot hold this json.RawMessage`},
-		{"a", json.RawMessage(`1,"cookie":{}`), `session record: key "a": JSON cannot hold this json.RawMessage`},
+		{"a", json.RawMessage("hunter2"), rawMessage},
+		{"a", json.RawMessage(`1,"cookie":{}`), rawMessage},
+		{"a", Raw(nil), `session record: key "a": JSON cannot hold an empty wire.Raw`},
+		{"a", nested(9999), `session record: key "a": JSON cannot hold this []interface {}`},
 		{"a", failingMarshaler{}, `session record: key "a": JSON cannot hold this wire.failingMarshaler`},
 		{"a\n", loop, `session record: key "a\n": JSON cannot hold this map[string]interface {}`},
 	} {
@@ -508,6 +590,15 @@ func TestAppendRecordErrors(t *testing.T) {
 			t.Errorf("got  %s, %v\nwant %s", b, err, tt.want)
 		}
 	}
+}
+
+// nested returns an array of arrays.
+func nested(depth int) any {
+	var v any = 1
+	for range depth + 1 {
+		v = []any{v}
+	}
+	return v
 }
 
 func TestOriginalMaxAge(t *testing.T) {
@@ -583,7 +674,7 @@ func TestExpires(t *testing.T) {
 
 func TestRecordLastKeyCounts(t *testing.T) {
 	rec := decodeRecord(t, `{"b":1,"cookie":{},"a":2,"b":3}`)
-	if got := slices.Sorted(maps.Keys(rec.Values)); !slices.Equal(got, []string{"a", "b"}) || rec.Values["b"] != 3 || string(rec.Raw["b"].(json.RawMessage)) != "3" {
+	if got := slices.Sorted(maps.Keys(rec.Values)); !slices.Equal(got, []string{"a", "b"}) || rec.Values["b"] != 3 || string(rec.Raw["b"].(Raw)) != "3" {
 		t.Errorf("got %v %s", rec.Values, rec.Raw["b"])
 	}
 }

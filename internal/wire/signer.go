@@ -12,24 +12,22 @@ import (
 
 const signedPrefix = "s:"
 
-// base64.RawStdEncoding.EncodedLen(sha256.Size), which is no constant.
+// signatureLen is base64.RawStdEncoding.EncodedLen(sha256.Size), as a constant.
 const signatureLen = 43
 
-// Signer signs session ids and verifies them, with HMAC-SHA256 as npm
-// cookie-signature 1.0.7 does. Make it with NewSigner; it is safe for
-// concurrent use.
+// Signer signs session ids and verifies signatures, with HMAC-SHA256 like npm
+// cookie-signature 1.0.7. Create it with NewSigner. It is safe for concurrent use.
 type Signer struct {
 	keys []*sync.Pool // of *mac
 }
 
-// NewSigner returns a Signer for the secrets, whose bytes are the keys as they
-// are. The first one signs and all of them verify. Without any, Unsign accepts
-// nothing and Sign panics.
+// NewSigner returns a Signer that uses the secrets' bytes as keys. The first one signs,
+// and all of them verify. Without secrets, Unsign accepts nothing and Sign panics.
 func NewSigner(secrets []string) *Signer {
 	s := &Signer{keys: make([]*sync.Pool, len(secrets))}
 	for i, secret := range secrets {
-		// The secret is held by the closure alone, where printing a Signer
-		// does not reach it.
+		// Only the closure holds the secret, so that printing a Signer does not
+		// reveal it.
 		s.keys[i] = &sync.Pool{New: func() any {
 			return &mac{hash: hmac.New(sha256.New, []byte(secret))}
 		}}
@@ -37,43 +35,47 @@ func NewSigner(secrets []string) *Signer {
 	return s
 }
 
-// Sign returns the cookie value for id, before it is percent-encoded: "s:", the
-// id, "." and its signature by the first secret.
+// Sign returns the cookie value for id, not yet percent-encoded: "s:", the id, "." and
+// its signature with the first secret.
 func (s *Signer) Sign(id string) string {
 	m := s.keys[0].Get().(*mac)
 	defer s.keys[0].Put(m)
 	return signedPrefix + id + "." + string(m.sign(id))
 }
 
-// Unsign returns the id in a cookie value, percent-decoded, that Sign could
-// have made with one of the secrets. ok is false for any other value, and for
-// an empty id. The time it takes does not depend on how much of a signature is
-// right.
+// Unsign returns the id in a percent-decoded cookie value that is signed with one of
+// the secrets. ok is false for any other value, and for an empty id.
 func (s *Signer) Unsign(value string) (id string, ok bool) {
+	id, _, ok = s.Verify(value)
+	return id, ok
+}
+
+// Verify is Unsign, and also returns the index of the secret. Its time does not depend
+// on how much of a signature is right.
+func (s *Signer) Verify(value string) (id string, secret int, ok bool) {
 	signed, ok := strings.CutPrefix(value, signedPrefix)
 	dot := strings.LastIndexByte(signed, '.')
 	if !ok || dot < 1 || len(signed)-dot-1 != signatureLen {
-		return "", false
+		return "", 0, false
 	}
 	id = signed[:dot]
 
-	// The text is compared, not the bytes it stands for: base64 has more than
-	// one text for the same bytes, and only one of them is the signature.
+	// This compares the text, not the decoded bytes: several base64 texts decode to
+	// the same bytes, and only one of them is the signature.
 	var got [signatureLen]byte
 	copy(got[:], signed[dot+1:])
-	for _, key := range s.keys {
+	for i, key := range s.keys {
 		m := key.Get().(*mac)
 		equal := subtle.ConstantTimeCompare(m.sign(id), got[:])
 		key.Put(m)
 		if equal == 1 {
-			return id, true
+			return id, i, true
 		}
 	}
-	return "", false
+	return "", 0, false
 }
 
-// mac is a keyed hash with the room it needs, so that using it again allocates
-// nothing.
+// mac is a keyed hash with its buffers, so that reusing it allocates nothing.
 type mac struct {
 	hash hash.Hash
 	buf  [2 * sha256.Size]byte

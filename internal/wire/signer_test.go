@@ -107,8 +107,8 @@ func TestSignerConcurrently(t *testing.T) {
 	wg.Wait()
 }
 
-// Under the race detector a sync.Pool forgets now and then, so the bound is not
-// zero; making the hash anew each time exceeds it.
+// Under the race detector a sync.Pool sometimes drops an entry, so the bound is not
+// zero. A new hash for each call would exceed it.
 func TestUnsignReusesItsHash(t *testing.T) {
 	s := NewSigner([]string{"secret"})
 	value := s.Sign(sessionID)

@@ -2,8 +2,8 @@
 //
 //   node parity/express/server.mjs --addr 127.0.0.1:3000 --config session.yaml
 //
-// It passes the options of the configuration file on to express-session and its
-// stores as they are. A key that only samesid knows has no effect here.
+// It passes the options of the configuration file unchanged to express-session and its
+// stores. Keys of samesid only have no effect here.
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -1,10 +1,10 @@
-// The stores of Express, made from the store block of a configuration file.
+// Express's stores, opened from the store block of a configuration file.
 import session from 'express-session'
 import { promisify } from 'node:util'
 
-// openStore returns the store and what express-session has no one way for: the
-// list of its sessions by id, clearing it, and closing its connections. Only the
-// packages of that one store are loaded.
+// openStore returns the store and functions that differ between stores: listing its
+// sessions by id, clearing it, and closing its connections. It loads only the packages of
+// that store.
 export function openStore(config = { type: 'memory' }) {
   return openers[config.layout ?? config.type](config)
 }
@@ -23,7 +23,7 @@ const openers = {
   async 'connect-redis'({ url, prefix, ttl, scanCount }) {
     const { RedisStore } = await import('connect-redis')
     const { createClient } = await import('redis')
-    // Without the queue, a server that is down is an error and not a wait.
+    // Without the queue, requests fail instead of waiting while the server is down.
     const client = createClient({ url, disableOfflineQueue: true })
     client.on('error', (err) => console.error('redis:', err.message))
     await client.connect()
@@ -48,7 +48,7 @@ const openers = {
     const store = new Store({
       pool, schemaName, tableName, ttl, createTableIfMissing: createTable, pruneSessionInterval: false
     })
-    // It makes its table at its first use.
+    // The first use creates the table.
     await promisify(store.get.bind(store))('')
     const table = [schemaName, tableName].filter(Boolean).map((name) => pg.escapeIdentifier(name)).join('.')
     return {

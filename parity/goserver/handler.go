@@ -43,7 +43,7 @@ func reply(w http.ResponseWriter, body any, err error) {
 	_ = json.NewEncoder(w).Encode(body) // the client may have gone
 }
 
-// list has the data of each session in the store.
+// list returns the data of each session in the store.
 func list(ctx context.Context, sessions *config.Sessions) (map[string]map[string]any, error) {
 	all := make(map[string]map[string]any)
 	err := sessions.Iterate(ctx, func(ctx context.Context) error {
@@ -57,14 +57,14 @@ func list(ctx context.Context, sessions *config.Sessions) (map[string]map[string
 	return all, err
 }
 
-// script is one request's run of operations.
+// script runs the operations of one request.
 type script struct {
 	*config.Sessions
 	ctx context.Context
 	w   http.ResponseWriter
 
-	// ended: the session was destroyed or unset. The Manager has no null to
-	// show for it.
+	// ended is true after the session was destroyed or unset. Unlike Express, the
+	// Manager has no null session.
 	ended bool
 }
 
@@ -92,8 +92,7 @@ func serveScript(sessions *config.Sessions, w http.ResponseWriter, r *http.Reque
 	reply(w, map[string]any{"sid": sid, "results": results}, nil)
 }
 
-// do runs one operation. One without the arguments it needs panics, which
-// fails its request.
+// do runs one operation. It panics if arguments are missing, which fails the request.
 func (s *script) do(op []any) (any, error) {
 	ctx, name, args := s.ctx, op[0], op[1:]
 	switch name {
@@ -142,7 +141,7 @@ func (s *script) do(op []any) (any, error) {
 	return true, nil
 }
 
-// setMaxAge is req.session.cookie.maxAge = ms.
+// setMaxAge does the same as req.session.cookie.maxAge = ms in Express.
 func (s *script) setMaxAge(ms any) {
 	switch ms := ms.(type) {
 	case nil:
@@ -150,7 +149,7 @@ func (s *script) setMaxAge(ms any) {
 	case float64:
 		age := time.Duration(ms * float64(time.Millisecond))
 		if age == 0 {
-			age = -1 // over at once, where 0 stands for null
+			age = -1 // expires at once; 0 means null here
 		}
 		s.SetMaxAge(s.ctx, age)
 	}

@@ -1,5 +1,5 @@
-// Command goserver is the scripted session server on samesid; README.md in the
-// folder above has the protocol.
+// Command goserver is the scripted session server on samesid; README.md in the parent
+// folder documents the protocol.
 //
 //	go run ./parity/goserver -addr 127.0.0.1:3000 -config session.yaml
 package main

@@ -1,0 +1,360 @@
+package adapter_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/adapter"
+)
+
+// A Save that failed, and was not done, is made up for by the next one, also after another
+// request has changed the session in between.
+func TestSaveAfterAFailedSave(t *testing.T) {
+	everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		down := map[string]error{"replace": errors.New("down"), "move": errors.New("down"), "commit": errors.New("down")}
+		id := begin(t, m, map[string]any{"user": "u"})
+		other := begin(t, m, map[string]any{"cart": 1})
+		for name, change := range map[string]func(ctx context.Context){
+			"mine": func(ctx context.Context) { m.Put(ctx, "mine", 1) },
+			"cart": func(ctx context.Context) {
+				if err := m.MergeSession(ctx, other); err != nil {
+					t.Error(err)
+				}
+			},
+		} {
+			within(t, m, id, func(ctx context.Context) {
+				change(ctx)
+				store.fail = down
+				if err := m.Save(ctx); err == nil {
+					t.Error("no error")
+				}
+				store.fail = nil
+				within(t, m, id, func(ctx context.Context) { m.Put(ctx, "theirs", name) })
+				if err := m.Save(ctx); err != nil {
+					t.Error(err)
+				}
+			})
+			if got := read(t, m, id); got[name] != 1 || got["theirs"] != name {
+				t.Errorf("%s: the session has %v", name, got)
+			}
+		}
+		if read(t, m, other) != nil {
+			t.Error("the other session lives on")
+		}
+	})
+}
+
+// The same if the first Save was done, and its reply lost: what was removed since stays
+// removed, and a session that was merged since ends.
+func TestSaveAfterALostReply(t *testing.T) {
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		store := &deafStore{fullStore: fullStore{newMapStore()}}
+		m = newManager(t, adapter.Options{Store: store, Codec: m.Codec})
+		id := begin(t, m, map[string]any{"user": "u"})
+		other := begin(t, m, map[string]any{"cart": 1})
+		within(t, m, id, func(ctx context.Context) {
+			m.Put(ctx, "a", 1)
+			store.deaf = true
+			_ = m.Save(ctx)
+			store.deaf = false
+			m.Remove(ctx, "a")
+			if err := m.MergeSession(ctx, other); err != nil {
+				t.Error(err)
+			}
+			within(t, m, id, func(ctx context.Context) { m.Put(ctx, "theirs", 1) })
+		})
+		got := read(t, m, id)
+		if !reflect.DeepEqual(got, map[string]any{"user": "u", "theirs": 1, "cart": 1}) || read(t, m, other) != nil {
+			t.Errorf("the session has %v, the other one %v", got, read(t, m, other))
+		}
+	})
+}
+
+// A move whose reply was lost is known to Touch too.
+func TestTouchAfterALostMove(t *testing.T) {
+	store := &deafStore{fullStore: fullStore{newMapStore()}}
+	m := newManager(t, adapter.Options{Store: store})
+	id := begin(t, m, map[string]any{"user": "u"})
+	var next string
+	within(t, m, id, func(ctx context.Context) {
+		if err := m.RenewToken(ctx); err != nil {
+			t.Error(err)
+		}
+		store.deaf = true
+		_ = m.Save(ctx)
+		store.deaf = false
+		m.Put(ctx, "a", 1)
+		if err := m.Touch(ctx); err != nil {
+			t.Errorf("Touch: %v", err)
+		}
+		next = m.ID(ctx)
+	})
+	if got := read(t, m, next); got["user"] != "u" || got["a"] != 1 {
+		t.Errorf("the session has %v", got)
+	}
+}
+
+// A store without Move, whose delete is done and says that it failed, loses no session.
+func TestMoveWhoseDeleteIsLost(t *testing.T) {
+	for name, do := range map[string]func(m *adapter.Manager, ctx context.Context, other string) error{
+		"renew":      func(m *adapter.Manager, ctx context.Context, _ string) error { return m.RenewToken(ctx) },
+		"regenerate": func(m *adapter.Manager, ctx context.Context, _ string) error { return m.Regenerate(ctx) },
+		"merge":      func(m *adapter.Manager, ctx context.Context, other string) error { return m.MergeSession(ctx, other) },
+		"migrate":    func(m *adapter.Manager, ctx context.Context, _ string) error { return nil },
+	} {
+		for kind, swaps := range map[string]bool{"plain": false, "swap": true} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				s := newMapStore()
+				before := newManager(t, adapter.Options{Store: fullStore{s}})
+				id := begin(t, before, map[string]any{"user": "u"})
+				other := begin(t, before, map[string]any{"cart": 1})
+				lost := false
+				var store scs.Store = &deafDelete{plainStore{s}, &lost}
+				if swaps {
+					store = swapStore{s, s, deafTake{fullStore{s}, &lost}}
+				}
+				o := adapter.Options{Store: store}
+				if name == "migrate" {
+					o.StoreKey = adapter.StoreKeyMigrating
+				}
+				m := newManager(t, o)
+				w := serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+					if err := do(m, r.Context(), other); err != nil {
+						t.Error(err)
+					}
+					lost = true
+				})
+				if w.Code != http.StatusServiceUnavailable || lost {
+					t.Errorf("status %d", w.Code)
+				}
+				serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+					if m.GetString(r.Context(), "user") != "u" {
+						t.Error("the session is lost")
+					}
+				})
+				if _, ok := s.records[other]; !ok {
+					t.Error("the other session is lost")
+				}
+			})
+		}
+	}
+}
+
+type deafDelete struct {
+	plainStore
+	lost *bool
+}
+
+func (s *deafDelete) Delete(token string) error {
+	err := s.plainStore.Delete(token)
+	if *s.lost {
+		*s.lost = false
+		return errors.New("the reply was lost")
+	}
+	return err
+}
+
+type deafTake struct {
+	fullStore
+	lost *bool
+}
+
+func (s deafTake) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	current, swapped, err := s.fullStore.Swap(ctx, token, old, data, expiry)
+	if *s.lost && data == nil {
+		*s.lost = false
+		return nil, false, errors.New("the reply was lost")
+	}
+	return current, swapped, err
+}
+
+// While ids are being hashed, a login ends the old session wherever another request has
+// moved it meanwhile.
+func TestLoginWhileIDsMove(t *testing.T) {
+	for name, do := range map[string]func(m *adapter.Manager, ctx context.Context, other string) error{
+		"renew":      func(m *adapter.Manager, ctx context.Context, _ string) error { return m.RenewToken(ctx) },
+		"regenerate": func(m *adapter.Manager, ctx context.Context, _ string) error { return m.Regenerate(ctx) },
+		"merge":      func(m *adapter.Manager, ctx context.Context, other string) error { return m.MergeSession(ctx, other) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newMapStore()
+			before := newManager(t, adapter.Options{Store: fullStore{store}})
+			id := begin(t, before, map[string]any{"lang": "en"})
+			other := begin(t, before, map[string]any{"cart": 1})
+			m := newManager(t, adapter.Options{Store: fullStore{store}, StoreKey: adapter.StoreKeyMigrating})
+			var next string
+			within(t, m, id, func(ctx context.Context) {
+				if err := do(m, ctx, other); err != nil {
+					t.Error(err)
+				}
+				for _, id := range []string{id, other} {
+					within(t, m, id, func(ctx context.Context) {})
+				}
+				m.Put(ctx, "user", "u")
+				next = m.ID(ctx)
+			})
+			got := map[string]any{}
+			within(t, m, next, func(ctx context.Context) {
+				for _, k := range m.Keys(ctx) {
+					got[k] = m.Get(ctx, k)
+				}
+			})
+			want := map[string]map[string]any{
+				"renew":      {"lang": "en", "user": "u"},
+				"regenerate": {"user": "u"},
+				"merge":      {"lang": "en", "user": "u", "cart": 1},
+			}[name]
+			records := map[string]int{"renew": 2, "regenerate": 2, "merge": 1}[name]
+			if !reflect.DeepEqual(got, want) || len(store.records) != records {
+				t.Errorf("the session has %v, and there are %d records", got, len(store.records))
+			}
+		})
+	}
+}
+
+// A request that renews a session which has just been renewed by another one, and puts
+// nothing into it, sends no cookie in the place of the other's.
+func TestTwoRenewals(t *testing.T) {
+	everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		id := begin(t, m, map[string]any{"user": "u"})
+		w := within(t, m, id, func(ctx context.Context) {
+			within(t, m, id, func(ctx context.Context) { _ = m.RenewToken(ctx) })
+			if err := m.RenewToken(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		if got := w.Header().Get("Set-Cookie"); got != "" {
+			t.Errorf("Set-Cookie %q", got)
+		}
+	})
+}
+
+// The match of a sweep may ask for the session that it was called from, which can be the
+// one that is being moved.
+func TestMatchMayAskForTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &overtakenStore{fullStore: fullStore{newMapStore()}, moving: make(chan bool), swept: make(chan bool), moved: make(chan bool)}
+		m := newManager(t, adapter.Options{Store: store})
+		id := begin(t, m, map[string]any{"user": "u"})
+		w := within(t, m, id, func(ctx context.Context) {
+			if err := m.RenewToken(ctx); err != nil {
+				t.Error(err)
+			}
+			go func() {
+				<-store.moving
+				_, _ = m.DestroyWhere(context.Background(), func(c context.Context) bool { return m.ID(c) != m.ID(ctx) })
+			}()
+		})
+		if w.Code != http.StatusOK {
+			t.Errorf("status %d", w.Code)
+		}
+	})
+}
+
+// A sweep over a store that can't delete comes to an end.
+func TestSweepThatCantDelete(t *testing.T) {
+	s := newMapStore()
+	m := newManager(t, adapter.Options{Store: deletesNothing{plainStore{s}}})
+	begin(t, m, map[string]any{"user": "u"})
+	if _, err := m.DestroyWhere(t.Context(), func(context.Context) bool { return true }); err == nil {
+		t.Error("no error")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := m.DestroyWhere(ctx, func(context.Context) bool { return true }); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+type deletesNothing struct{ plainStore }
+
+func (deletesNothing) Delete(string) error { return nil }
+
+// Two Managers whose stores are wrappers of the same one share its locks.
+func TestWrappersShareLocks(t *testing.T) {
+	inside := plainStore{newMapStore()}
+	a, b := newManager(t, adapter.Options{Store: &unwraps{inside}}), newManager(t, adapter.Options{Store: &unwraps{inside}})
+	synctest.Test(t, func(t *testing.T) {
+		id := begin(t, a, map[string]any{"user": "u"})
+		done := make(chan bool)
+		for name, m := range map[string]*adapter.Manager{"a": a, "b": b} {
+			go func() {
+				within(t, m, id, func(ctx context.Context) {
+					m.Put(ctx, name, true)
+					time.Sleep(time.Second)
+				})
+				done <- true
+			}()
+		}
+		<-done
+		<-done
+		if got := read(t, a, id); len(got) != 3 {
+			t.Errorf("the session has %v", got)
+		}
+	})
+}
+
+// unwraps takes its time to write.
+type unwraps struct{ plainStore }
+
+func (u *unwraps) Unwrap() scs.Store { return u.plainStore }
+
+func (u *unwraps) Commit(token string, b []byte, expiry time.Time) error {
+	time.Sleep(5 * time.Millisecond)
+	return u.plainStore.Commit(token, b, expiry)
+}
+
+// With ResendAfter, a request that saves by itself has the cookie sent as well.
+func TestResendAfterBesideSave(t *testing.T) {
+	bothCodecs(t, adapter.Options{ResendAfter: time.Hour, Cookie: adapter.Cookie{MaxAge: 24 * time.Hour}}, func(t *testing.T, m *adapter.Manager) {
+		synctest.Test(t, func(t *testing.T) {
+			id := begin(t, m, map[string]any{"user": "u"})
+			sent := 0
+			for range 48 {
+				time.Sleep(30 * time.Minute)
+				w := within(t, m, id, func(ctx context.Context) {
+					if err := m.Save(ctx); err != nil {
+						t.Error(err)
+					}
+				})
+				if w.Header().Get("Set-Cookie") != "" {
+					sent++
+				}
+			}
+			if sent < 23 {
+				t.Errorf("sent %d times in a day", sent)
+			}
+		})
+	})
+}
+
+// A page that is served while another handler's panic is being recovered has a session of
+// its own, which is saved.
+func TestErrorPageWithASession(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	page := m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.Put(r.Context(), "csrf", "token")
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	w := httptest.NewRecorder()
+	func() {
+		r := httptest.NewRequest("GET", "/", nil)
+		defer func() {
+			if recover() != nil {
+				page.ServeHTTP(w, r)
+			}
+		}()
+		m.LoadAndSave(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("of the handler") })).ServeHTTP(httptest.NewRecorder(), r)
+	}()
+	if w.Header().Get("Set-Cookie") == "" {
+		t.Error("the page's session is not saved")
+	}
+}

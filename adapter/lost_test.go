@@ -1,0 +1,896 @@
+package adapter_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/contract"
+	"github.com/samesid/samesid/backends/memory"
+)
+
+// Whatever fails when a session gets a new id or takes over another one, the old sessions
+// stay, under their old ids, and the client is told.
+func TestWhatCantBeWrittenLeavesTheOldSession(t *testing.T) {
+	moves := map[string]func(m *adapter.Manager, ctx context.Context, other string) error{
+		"renew":      func(m *adapter.Manager, ctx context.Context, _ string) error { return m.RenewToken(ctx) },
+		"regenerate": func(m *adapter.Manager, ctx context.Context, _ string) error { return m.Regenerate(ctx) },
+		"merge":      func(m *adapter.Manager, ctx context.Context, other string) error { return m.MergeSession(ctx, other) },
+		"merge and renew": func(m *adapter.Manager, ctx context.Context, other string) error {
+			return errors.Join(m.MergeSession(ctx, other), m.RenewToken(ctx))
+		},
+	}
+	down := errors.New("down")
+	failures := map[string]struct {
+		do     func(m *adapter.Manager, ctx context.Context, s *mapStore)
+		status int
+	}{
+		"too large": {func(m *adapter.Manager, ctx context.Context, _ *mapStore) {
+			m.Put(ctx, "big", strings.Repeat("x", 20_000))
+		}, http.StatusInternalServerError},
+		"not encodable": {func(m *adapter.Manager, ctx context.Context, _ *mapStore) {
+			m.Put(ctx, "f", func() {})
+		}, http.StatusInternalServerError},
+		"panic": {func(m *adapter.Manager, ctx context.Context, _ *mapStore) { panic("of the handler") }, 0},
+		"store down": {func(m *adapter.Manager, ctx context.Context, s *mapStore) {
+			s.fail = map[string]error{"move": down, "create": down, "replace": down, "commit": down}
+		}, http.StatusServiceUnavailable},
+		"store can't delete": {func(m *adapter.Manager, ctx context.Context, s *mapStore) {
+			s.fail = map[string]error{"move": down, "take": down, "delete": down}
+		}, http.StatusServiceUnavailable},
+	}
+	for move, begins := range moves {
+		for failure, fails := range failures {
+			t.Run(move+"/"+failure, func(t *testing.T) {
+				everyStore(t, adapter.Options{MaxRecordSize: 10_000}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+					id := begin(t, m, map[string]any{"user": "u"})
+					other := begin(t, m, map[string]any{"cart": 1})
+					w := httptest.NewRecorder()
+					func() {
+						defer func() { _ = recover() }()
+						r := httptest.NewRequest("GET", "/", nil)
+						r.Header.Set("Cookie", cookieFor(id))
+						m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+							if err := begins(m, r.Context(), other); err != nil {
+								t.Error(err)
+							}
+							fails.do(m, r.Context(), store)
+						})).ServeHTTP(w, r)
+					}()
+					store.fail = nil
+					if fails.status != 0 && w.Code != fails.status || w.Header().Get("Set-Cookie") != "" {
+						t.Errorf("status %d, Set-Cookie %q", w.Code, w.Header().Get("Set-Cookie"))
+					}
+					if got := read(t, m, id); !reflect.DeepEqual(got, map[string]any{"user": "u"}) {
+						t.Errorf("the old session has %v", got)
+					}
+					if got := read(t, m, other); !reflect.DeepEqual(got, map[string]any{"cart": 1}) {
+						t.Errorf("the other session has %v", got)
+					}
+					within(t, m, id, func(ctx context.Context) {
+						if m.GetString(ctx, "user") != "u" {
+							t.Error("the user is signed out")
+						}
+					})
+				})
+			})
+		}
+	}
+}
+
+// A store that is full lets those who are in it go on, also under a new id.
+func TestRenewInAFullStore(t *testing.T) {
+	store := memory.New(memory.Options{MaxSessions: 1})
+	defer store.Close()
+	m := newManager(t, adapter.Options{Store: store})
+	id := begin(t, m, map[string]any{"user": "u"})
+	for range 3 {
+		var next string
+		w := within(t, m, id, func(ctx context.Context) {
+			if err := m.RenewToken(ctx); err != nil {
+				t.Error(err)
+			}
+			next = m.ID(ctx)
+		})
+		if w.Code != http.StatusOK || read(t, m, next)["user"] != "u" {
+			t.Fatalf("status %d, %v", w.Code, read(t, m, next))
+		}
+		id = next
+	}
+}
+
+type namedUser struct {
+	ID   int
+	Name string
+}
+
+type userName string
+
+// A text is a text, whatever it looks like, under either codec: whoever can choose a
+// text that an app keeps must not become a user by it.
+func TestTextIsNeverTakenForJSON(t *testing.T) {
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		id := begin(t, m, map[string]any{"user": `{"ID":1,"Name":"admin"}`, "name": `"admin"`})
+		within(t, m, id, func(ctx context.Context) {
+			if u, err := adapter.Get[namedUser](ctx, m, "user"); err == nil {
+				t.Errorf("the text is read as %+v", u)
+			}
+			if u, err := adapter.Get[userName](ctx, m, "name"); err != nil || u != `"admin"` {
+				t.Errorf("the name is read as %q, %v", u, err)
+			}
+		})
+		for _, name := range []userName{"admin", `"admin"`, "é\u2028\xff"} {
+			var id string
+			serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+				if err := adapter.Put(r.Context(), m, "name", name); err != nil {
+					t.Error(err)
+				}
+				id = m.ID(r.Context())
+			})
+			want := userName(strings.ToValidUTF8(string(name), "\ufffd"))
+			within(t, m, id, func(ctx context.Context) {
+				if u, err := adapter.Get[userName](ctx, m, "name"); err != nil || u != want && u != name {
+					t.Errorf("%q is read as %q, %v", name, u, err)
+				}
+			})
+		}
+	})
+}
+
+// A record that Put wrote under gob is the same after the move to JSON.
+func TestPutSurvivesTheMoveFromGob(t *testing.T) {
+	store := newMapStore()
+	before := newManager(t, adapter.Options{Store: fullStore{store}})
+	var id string
+	serve(before, "", func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		if err := errors.Join(
+			adapter.Put(ctx, before, "name", userName("alice")),
+			adapter.Put(ctx, before, "user", namedUser{1, "é\U0001F600"}),
+			adapter.Put(ctx, before, "list", []string{"a"}),
+		); err != nil {
+			t.Error(err)
+		}
+		before.Put(ctx, "units", []uint16{0x7b, 0x7d})
+		id = before.ID(ctx)
+	})
+	check := func(m *adapter.Manager) {
+		t.Helper()
+		within(t, m, id, func(ctx context.Context) {
+			name, err1 := adapter.Get[userName](ctx, m, "name")
+			user, err2 := adapter.Get[namedUser](ctx, m, "user")
+			list, err3 := adapter.Get[[]string](ctx, m, "list")
+			units, err4 := adapter.Get[[]uint16](ctx, m, "units")
+			if err := errors.Join(err1, err2, err3, err4); err != nil {
+				t.Error(err)
+			}
+			if name != "alice" || user != (namedUser{1, "é\U0001F600"}) || len(list) != 1 || list[0] != "a" || len(units) != 2 {
+				t.Errorf("%q, %+v, %v, %v", name, user, list, units)
+			}
+			m.Put(ctx, "again", time.Now().String())
+		})
+	}
+	check(before)
+	check(before)
+	after := newManager(t, adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}})
+	check(after)
+	check(after)
+}
+
+// Numbers come out as they went in, whatever a machine's int holds.
+func TestNumbersStayExact(t *testing.T) {
+	type account struct {
+		ID uint64
+		N  int64
+		F  float64
+	}
+	bothCodecs(t, adapter.Options{AbsoluteLifetime: time.Hour}, func(t *testing.T, m *adapter.Manager) {
+		want := account{12345678901234567891, -1 << 63, 0.1}
+		var id string
+		serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+			ctx := r.Context()
+			if err := errors.Join(
+				adapter.Put(ctx, m, "account", want),
+				adapter.Put(ctx, m, "id", want.ID),
+				adapter.Put(ctx, m, "n", want.N),
+			); err != nil {
+				t.Error(err)
+			}
+			id = m.ID(ctx)
+		})
+		for range 2 {
+			within(t, m, id, func(ctx context.Context) {
+				got, err := adapter.Get[account](ctx, m, "account")
+				if err != nil || got != want {
+					t.Errorf("%+v, %v", got, err)
+				}
+				if got, err := adapter.Get[uint64](ctx, m, "id"); err != nil || got != want.ID {
+					t.Errorf("%d, %v", got, err)
+				}
+				if got := m.GetInt64(ctx, "n"); got != want.N {
+					t.Errorf("GetInt64 is %d", got)
+				}
+				m.Put(ctx, "other", time.Now().String())
+			})
+		}
+	})
+}
+
+// What another program wrote, and nobody has changed, stays byte for byte.
+func TestWhatIsNotChangedStaysByteForByte(t *testing.T) {
+	store := newMapStore()
+	m := newManager(t, adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}})
+	foreign := `"e":1e2,"f":0.10,"n":12345678901234567891234,"o":{"b":1.0,"a":"<\u2028` + "\u2028" + `>"},"s":"\ud800\u00e9/"`
+	store.records["id"] = mapRecord{[]byte(`{"cookie":{"originalMaxAge":null},` + foreign + `}`), time.Now().Add(time.Hour)}
+	for range 2 {
+		within(t, m, "id", func(ctx context.Context) {
+			m.Get(ctx, "o")
+			m.Put(ctx, "z", time.Now().String())
+		})
+		if got := string(store.records["id"].data); !strings.Contains(got, foreign+`,"z":`) {
+			t.Errorf("stored: %s", got)
+		}
+	}
+}
+
+// A list or map that a handler changes in place is saved with the session, as in Express,
+// when something else is put.
+func TestChangedInPlace(t *testing.T) {
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		var id string
+		serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+			if err := adapter.Put(r.Context(), m, "cart", map[string]any{"n": 1}); err != nil {
+				t.Error(err)
+			}
+			id = m.ID(r.Context())
+		})
+		within(t, m, id, func(ctx context.Context) {
+			m.Get(ctx, "cart").(map[string]any)["n"] = 2
+			m.Put(ctx, "other", true)
+		})
+		within(t, m, id, func(ctx context.Context) {
+			if got := m.Get(ctx, "cart").(map[string]any)["n"]; got != 2 {
+				t.Errorf("n is %v", got)
+			}
+		})
+	})
+}
+
+// What a sweep has matched is ended, although its users get new ids, or the hashes of
+// them, while it runs.
+func TestSweepEndsWhatMoves(t *testing.T) {
+	for name, o := range map[string]adapter.Options{
+		"plain":   {},
+		"migrate": {StoreKey: adapter.StoreKeyMigrating},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := memory.New(memory.Options{})
+			defer store.Close()
+			before := newManager(t, adapter.Options{Store: store})
+			const users = 60
+			ids := make([]string, users)
+			for i := range ids {
+				ids[i] = begin(t, before, map[string]any{"user": "mallory"})
+			}
+			innocent := begin(t, before, map[string]any{"user": "ann"})
+
+			o.Store = store
+			m := newManager(t, o)
+			started, done := make(chan struct{}, users), make(chan struct{})
+			var wg sync.WaitGroup
+			for _, id := range ids {
+				wg.Go(func() {
+					for first := true; ; first = false {
+						select {
+						case <-done:
+							return
+						default:
+						}
+						next, in := id, false
+						within(t, m, id, func(ctx context.Context) {
+							if in = m.GetString(ctx, "user") == "mallory"; in && name == "plain" {
+								_ = m.RenewToken(ctx)
+								next = m.ID(ctx)
+							}
+						})
+						if first {
+							started <- struct{}{}
+						}
+						if !in {
+							return
+						}
+						id = next
+					}
+				})
+			}
+			if name == "plain" {
+				for range users {
+					<-started
+				}
+			}
+			n, err := m.DestroyWhere(t.Context(), func(ctx context.Context) bool { return m.GetString(ctx, "user") == "mallory" })
+			close(done)
+			wg.Wait()
+			if err != nil || n > 10*users {
+				t.Errorf("%d ended, %v", n, err)
+			}
+			left := 0
+			if err := m.Iterate(t.Context(), func(ctx context.Context) error {
+				if m.GetString(ctx, "user") == "mallory" {
+					left++
+				}
+				return nil
+			}); err != nil || left != 0 {
+				t.Errorf("%d of %d are left, %v", left, users, err)
+			}
+			within(t, m, innocent, func(ctx context.Context) {
+				if m.GetString(ctx, "user") != "ann" {
+					t.Error("another user is signed out")
+				}
+			})
+		})
+	}
+}
+
+// A move that is under way when a sweep begins, and puts the session where the sweep has
+// been already, ends it.
+func TestSweepEndsWhatMovesPastIt(t *testing.T) { synctest.Test(t, sweepEndsWhatMovesPastIt) }
+
+func sweepEndsWhatMovesPastIt(t *testing.T) {
+	store := &overtakenStore{fullStore: fullStore{newMapStore()}, moving: make(chan bool), swept: make(chan bool), moved: make(chan bool)}
+	m := newManager(t, adapter.Options{Store: store})
+	id := begin(t, m, map[string]any{"user": "mallory"})
+	done := make(chan *httptest.ResponseRecorder)
+	go func() {
+		done <- serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+			if err := m.RenewToken(r.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}()
+	<-store.moving
+	if _, err := m.DestroyWhere(t.Context(), func(ctx context.Context) bool { return m.GetString(ctx, "user") == "mallory" }); err != nil {
+		t.Error(err)
+	}
+	w := <-done
+	if len(store.records) != 0 || w.Header().Get("Set-Cookie") != "" {
+		t.Errorf("%d records are left, Set-Cookie %q", len(store.records), w.Header().Get("Set-Cookie"))
+	}
+}
+
+// overtakenStore lets a move be done in the middle of a listing, which sees neither of its
+// records.
+type overtakenStore struct {
+	fullStore
+	moving, swept, moved chan bool
+}
+
+func (s *overtakenStore) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	s.moving <- true
+	<-s.swept
+	defer func() {
+		s.moved <- true
+		time.Sleep(time.Second) // the sweep goes on before this request does
+	}()
+	return s.fullStore.Move(ctx, from, to, data, expiry)
+}
+
+func (s *overtakenStore) Range(context.Context, func(string, []byte) error) error {
+	s.swept <- true
+	<-s.moved
+	return nil
+}
+
+// In a request, too, each session of a listing has its own values, and what is put into one
+// is stored in that one.
+func TestListingInARequest(t *testing.T) {
+	everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		clear(store.records)
+		users := map[string]string{}
+		for _, user := range []string{"ann", "ann", "bob", "eve"} {
+			users[begin(t, m, map[string]any{"user": user})] = user
+		}
+		var own string
+		for id, user := range users {
+			if user == "ann" {
+				own = id
+			}
+		}
+		within(t, m, own, func(ctx context.Context) {
+			m.Put(ctx, "own", true)
+			if err := m.Iterate(ctx, func(ctx context.Context) error {
+				if got, want := m.GetString(ctx, "user"), users[m.ID(ctx)]; got != want {
+					t.Errorf("the session of %s has the user %q", want, got)
+				}
+				m.Put(ctx, "seen", users[m.ID(ctx)])
+				return m.Save(ctx)
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+		for id, user := range users {
+			got := read(t, m, id)
+			if got["user"] != user || got["seen"] != user || (got["own"] != nil) != (id == own) {
+				t.Errorf("the session of %s has %v", user, got)
+			}
+		}
+		w := within(t, m, own, func(ctx context.Context) {
+			user := m.GetString(ctx, "user")
+			n, err := m.DestroyWhere(ctx, func(ctx context.Context) bool { return m.GetString(ctx, "user") == user })
+			if err != nil || n != 2 || m.Exists(ctx, "user") {
+				t.Errorf("%d sessions were ended, %v", n, err)
+			}
+			other, err := m.LoadID(ctx, onlyIDOf(users, "bob"))
+			if err != nil || m.GetString(other, "user") != "bob" || m.Exists(ctx, "user") {
+				t.Errorf("LoadID in a request: %q, %v", m.GetString(other, "user"), err)
+			}
+		})
+		if got := w.Header().Get("Set-Cookie"); !strings.HasPrefix(got, "connect.sid=;") {
+			t.Errorf("Set-Cookie %q", got)
+		}
+		for id, user := range users {
+			if got := read(t, m, id); (got == nil) != (user == "ann") {
+				t.Errorf("the session of %s has %v", user, got)
+			}
+		}
+	})
+}
+
+func onlyIDOf(users map[string]string, name string) string {
+	for id, user := range users {
+		if user == name {
+			return id
+		}
+	}
+	return ""
+}
+
+// A request that ends its own session by a sweep has its cookie cleared.
+func TestSweepOfOnesOwn(t *testing.T) {
+	for name, sweep := range map[string]func(m *adapter.Manager, ctx context.Context) error{
+		"Iterate": func(m *adapter.Manager, ctx context.Context) error { return m.Iterate(ctx, m.Destroy) },
+		"DestroyWhere": func(m *adapter.Manager, ctx context.Context) error {
+			n, err := m.DestroyWhere(ctx, func(context.Context) bool { return true })
+			if n != 2 {
+				err = fmt.Errorf("%d were ended, want 2", n)
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newMapStore()
+			m := newManager(t, adapter.Options{Store: fullStore{store}})
+			id := begin(t, m, map[string]any{"user": "u"})
+			begin(t, m, map[string]any{"user": "v"})
+			w := within(t, m, id, func(ctx context.Context) {
+				if err := sweep(m, ctx); err != nil {
+					t.Error(err)
+				}
+				if m.Exists(ctx, "user") {
+					t.Error("the request is still signed in")
+				}
+			})
+			if got := w.Header().Get("Set-Cookie"); !strings.HasPrefix(got, "connect.sid=;") || len(store.records) != 0 {
+				t.Errorf("Set-Cookie %q, %d records", got, len(store.records))
+			}
+		})
+	}
+}
+
+// Two Managers on one store that has no compare-and-set share its locks, within a
+// process.
+func TestTwoManagersOnAPlainStore(t *testing.T) {
+	store := plainStore{newMapStore()}
+	a, b := newManager(t, adapter.Options{Store: store}), newManager(t, adapter.Options{Store: store})
+	id := begin(t, a, map[string]any{"user": "u"})
+	const n = 20
+	var wg sync.WaitGroup
+	for i := range n {
+		for _, m := range []*adapter.Manager{a, b} {
+			wg.Go(func() {
+				within(t, m, id, func(ctx context.Context) { m.Put(ctx, fmt.Sprintf("%d of %p", i, m), true) })
+			})
+		}
+	}
+	wg.Wait()
+	if got := len(read(t, a, id)); got != 2*n+1 {
+		t.Errorf("%d of %d updates are left", got-1, 2*n)
+	}
+	for range 50 {
+		id := begin(t, a, map[string]any{"user": "u"})
+		wg.Go(func() { within(t, a, id, func(ctx context.Context) { a.Put(ctx, "k", 1) }) })
+		wg.Go(func() { within(t, b, id, func(ctx context.Context) { _ = b.Destroy(ctx) }) })
+		wg.Wait()
+		if read(t, a, id) != nil {
+			t.Fatal("the session came back after its logout")
+		}
+	}
+}
+
+// What a store can't promise across processes is said when the Manager is made, and a
+// wrapper that hides what the store inside can do is told from one that does not.
+func TestGuaranteesThatAStoreCantKeep(t *testing.T) {
+	type hiding struct{ plainStore }
+	full := fullStore{newMapStore()}
+	for name, tt := range map[string]struct {
+		o    adapter.Options
+		warn bool
+	}{
+		"full":      {adapter.Options{Store: full}, false},
+		"default":   {adapter.Options{Secrets: []string{secret}}, false},
+		"plain":     {adapter.Options{Store: plainStore{newMapStore()}}, true},
+		"hiding":    {adapter.Options{Store: hiding{plainStore{newMapStore()}}}, true},
+		"unwrapped": {adapter.Options{Store: wrapping{plainStore{full.mapStore}, full}}, false},
+	} {
+		out := &logs{}
+		tt.o.Logger, tt.o.Secrets = out.logger(), []string{secret}
+		if _, err := adapter.New(tt.o); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(out.String(), "has no compare-and-set"); (got == 1) != tt.warn {
+			t.Errorf("%s: said %d times", name, got)
+		}
+	}
+}
+
+// One write that hangs holds up nobody but those of the same session, and those no longer
+// than their context.
+func TestHungCommitHoldsUpNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &hangingStore{plainStore: plainStore{newMapStore()}, release: make(chan struct{})}
+		m := newManager(t, adapter.Options{Store: store})
+		id := begin(t, m, map[string]any{"user": "u"})
+		others := make([]string, 200)
+		for i := range others {
+			others[i] = begin(t, m, map[string]any{"n": i})
+		}
+		store.hang = id
+		change := func(id, key string) *httptest.ResponseRecorder {
+			return serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), key, 1) })
+		}
+		go change(id, "k")
+		synctest.Wait()
+		start := time.Now()
+		for _, other := range others {
+			if w := change(other, "k"); w.Code != http.StatusOK {
+				t.Fatalf("another user: status %d", w.Code)
+			}
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("the others took %v", took)
+		}
+		w := change(id, "l")
+		if took := time.Since(start); w.Code != http.StatusServiceUnavailable || took > 11*time.Second {
+			t.Errorf("the same session: status %d after %v", w.Code, took)
+		}
+		close(store.release)
+	})
+}
+
+type hangingStore struct {
+	plainStore
+	hang    string
+	release chan struct{}
+}
+
+func (s *hangingStore) Commit(token string, b []byte, expiry time.Time) error {
+	if token == s.hang {
+		<-s.release
+	}
+	return s.plainStore.Commit(token, b, expiry)
+}
+
+type wrapping struct {
+	plainStore
+	inside fullStore
+}
+
+func (w wrapping) Unwrap() scs.Store { return w.inside }
+
+// An age that was shortened stays so, although a request that had loaded the session
+// before it touches it afterwards.
+func TestShortenedAgeStays(t *testing.T) {
+	for name, o := range map[string]adapter.Options{
+		"touch":      {Cookie: adapter.Cookie{MaxAge: 30 * 24 * time.Hour}},
+		"touchAfter": {Cookie: adapter.Cookie{MaxAge: 30 * 24 * time.Hour}, TouchAfter: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, own := range []time.Duration{0, 60 * 24 * time.Hour} {
+				everyStore(t, o, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+					id := begin(t, m, map[string]any{"user": "u"})
+					if own != 0 {
+						within(t, m, id, func(ctx context.Context) { m.SetMaxAge(ctx, own) })
+					}
+					r := store.records[id]
+					store.records[id] = mapRecord{r.data, time.Now().Add(24 * time.Hour)} // a touch is due
+					within(t, m, id, func(ctx context.Context) {
+						within(t, m, id, func(ctx context.Context) { m.SetMaxAge(ctx, 5*time.Minute) })
+					})
+					if left := time.Until(store.records[id].expiry); left > 5*time.Minute {
+						t.Errorf("the session lives for another %v", left)
+					}
+				})
+			}
+		})
+	}
+}
+
+// A handler that panics saves nothing and sends no cookie, whoever recovers, inside of
+// the middleware or outside, and whatever is then written.
+func TestPanicSavesNothingWhoeverRecovers(t *testing.T) {
+	recoverer := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer func() {
+				if recover() != nil {
+					http.Error(w, "sorry", http.StatusInternalServerError)
+				}
+			}()
+			next.ServeHTTP(w, r)
+		})
+	}
+	for name, chain := range map[string]func(m *adapter.Manager, h http.Handler) http.Handler{
+		"inside":  func(m *adapter.Manager, h http.Handler) http.Handler { return m.LoadAndSave(recoverer(h)) },
+		"outside": func(m *adapter.Manager, h http.Handler) http.Handler { return recoverer(m.LoadAndSave(h)) },
+		"outside, by the inner writer": func(m *adapter.Manager, h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var inner http.ResponseWriter
+				defer func() {
+					if recover() != nil {
+						http.Error(inner, "sorry", http.StatusInternalServerError)
+					}
+				}()
+				m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					inner = w
+					h.ServeHTTP(w, r)
+				})).ServeHTTP(w, r)
+			})
+		},
+		"Goexit": func(m *adapter.Manager, h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					m.LoadAndSave(recoverer(h)).ServeHTTP(w, r)
+				}()
+				<-done
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for do, handle := range map[string]func(m *adapter.Manager, ctx context.Context){
+				"put":        func(m *adapter.Manager, ctx context.Context) { m.Put(ctx, "k", 1) },
+				"regenerate": func(m *adapter.Manager, ctx context.Context) { _ = m.Regenerate(ctx) },
+				"setMaxAge":  func(m *adapter.Manager, ctx context.Context) { m.SetMaxAge(ctx, time.Minute) },
+			} {
+				store := newMapStore()
+				m := newManager(t, adapter.Options{Store: fullStore{store}, Cookie: adapter.Cookie{MaxAge: time.Hour}})
+				id := begin(t, m, map[string]any{"user": "u"})
+				before := string(store.records[id].data)
+				for _, cookie := range []string{cookieFor(id), ""} {
+					r := httptest.NewRequest("GET", "/", nil)
+					r.Header.Set("Cookie", cookie)
+					w := httptest.NewRecorder()
+					chain(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						handle(m, r.Context())
+						panic("of the handler")
+					})).ServeHTTP(w, r)
+					if w.Code != http.StatusInternalServerError || w.Body.String() != "sorry\n" || w.Header().Get("Set-Cookie") != "" {
+						t.Errorf("%s: status %d, body %q, Set-Cookie %q", do, w.Code, w.Body, w.Header().Get("Set-Cookie"))
+					}
+					if len(store.records) != 1 || string(store.records[id].data) != before {
+						t.Errorf("%s: the store has changed", do)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A handler that recovers from a panic of its own, and goes on, is no handler that
+// panics.
+func TestRecoveredInTheHandler(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	w := serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+		func() {
+			defer func() { _ = recover() }()
+			panic("of a library")
+		}()
+		m.Put(r.Context(), "k", 1)
+		w.WriteHeader(http.StatusOK)
+	})
+	if w.Header().Get("Set-Cookie") == "" {
+		t.Error("the session is not saved")
+	}
+}
+
+// A Save whose reply was lost may have been done, and the next one goes on from it.
+func TestSaveWhoseReplyWasLost(t *testing.T) {
+	for name, change := range map[string]func(m *adapter.Manager, ctx context.Context) error{
+		"create": func(m *adapter.Manager, ctx context.Context) error { return nil },
+		"renew":  func(m *adapter.Manager, ctx context.Context) error { return m.RenewToken(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &deafStore{fullStore: fullStore{newMapStore()}}
+			bothCodecs(t, adapter.Options{Store: store}, func(t *testing.T, m *adapter.Manager) {
+				cookie := ""
+				if name != "create" {
+					cookie = cookieFor(begin(t, m, map[string]any{"user": "u"}))
+				}
+				var id string
+				w := serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
+					ctx := r.Context()
+					m.Put(ctx, "a", 1)
+					m.Put(ctx, "b", 1)
+					if err := change(m, ctx); err != nil {
+						t.Error(err)
+					}
+					store.deaf = true
+					if err := m.Save(ctx); err == nil {
+						t.Error("no error")
+					}
+					store.deaf = false
+					m.Remove(ctx, "b")
+					m.Put(ctx, "c", 1)
+					if err := m.Save(ctx); err != nil {
+						t.Error(err)
+					}
+					id = m.ID(ctx)
+				})
+				got := read(t, m, id)
+				if delete(got, "user"); w.Code != http.StatusOK || !reflect.DeepEqual(got, map[string]any{"a": 1, "c": 1}) {
+					t.Errorf("status %d, stored %v", w.Code, got)
+				}
+			})
+		})
+	}
+}
+
+// A session that Regenerate ends is ended wherever a write whose reply was lost has put it.
+func TestRegenerateAfterALostReply(t *testing.T) {
+	for name, first := range map[string]func(m *adapter.Manager, ctx context.Context) error{
+		"create": func(m *adapter.Manager, ctx context.Context) error { return nil },
+		"renew":  func(m *adapter.Manager, ctx context.Context) error { return m.RenewToken(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+				store := &deafStore{fullStore: fullStore{newMapStore()}}
+				m = newManager(t, adapter.Options{Store: store, Codec: m.Codec})
+				cookie := ""
+				if name != "create" {
+					cookie = cookieFor(begin(t, m, map[string]any{"user": "u"}))
+				}
+				var id string
+				serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
+					ctx := r.Context()
+					m.Put(ctx, "a", 1)
+					if err := first(m, ctx); err != nil {
+						t.Error(err)
+					}
+					store.deaf = true
+					_ = m.Save(ctx)
+					store.deaf = false
+					if err := m.Regenerate(ctx); err != nil {
+						t.Error(err)
+					}
+					m.Put(ctx, "b", 1)
+					id = m.ID(ctx)
+				})
+				if got := read(t, m, id); len(store.records) != 1 || !reflect.DeepEqual(got, map[string]any{"b": 1}) {
+					t.Errorf("%d records, the new one has %v", len(store.records), got)
+				}
+			})
+		})
+	}
+}
+
+// deafStore does a write and reports that its reply was lost.
+type deafStore struct {
+	fullStore
+	deaf bool
+}
+
+func (s *deafStore) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	current, swapped, err := s.fullStore.Swap(ctx, token, old, data, expiry)
+	if s.deaf {
+		return nil, false, errors.New("the reply was lost")
+	}
+	return current, swapped, err
+}
+
+func (s *deafStore) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) ([][]byte, bool, error) {
+	current, moved, err := s.fullStore.Move(ctx, from, to, data, expiry)
+	if s.deaf {
+		return nil, false, errors.New("the reply was lost")
+	}
+	return current, moved, err
+}
+
+// The line about a change that came too late names the handler and the keys; a stream
+// that ends with a logout is no warning.
+func TestLateChangesAreNamed(t *testing.T) {
+	out := &logs{}
+	m := newManager(t, adapter.Options{Logger: out.logger()})
+	id := begin(t, m, map[string]any{"user": "u"})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /items/{id}", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		m.Put(r.Context(), "late", 1)
+	})
+	r := httptest.NewRequest("GET", "/items/a-secret-of-the-path", nil)
+	r.Header.Set("Cookie", cookieFor(id))
+	m.LoadAndSave(mux).ServeHTTP(httptest.NewRecorder(), r)
+	got := out.String()
+	for _, part := range []string{"level=ERROR", "keys=[late]", "method=GET", "route=", "/items/"} {
+		if !strings.Contains(got, part) {
+			t.Errorf("%q is not in %s", part, got)
+		}
+	}
+	if strings.Contains(got, "error=<nil>") || strings.Contains(got, "a-secret-of-the-path") {
+		t.Errorf("log: %s", got)
+	}
+
+	out.b.Reset()
+	serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		within(t, m, id, func(ctx context.Context) { _ = m.Destroy(ctx) })
+		if err := m.Touch(r.Context()); !errors.Is(err, adapter.ErrGone) {
+			t.Errorf("Touch: %v", err)
+		}
+	})
+	if got := out.String(); strings.Contains(got, "WARN") || strings.Contains(got, "ERROR") {
+		t.Errorf("log: %s", got)
+	}
+}
+
+// A response that went around the middleware's writer is an error in the log, not a
+// silent loss.
+func TestAnswerAroundTheWriter(t *testing.T) {
+	out, store := &logs{}, newMapStore()
+	m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.logger()})
+	id := begin(t, m, map[string]any{"user": "u"})
+	run := func(cookie string) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Cookie", cookie)
+		w := &tellingWriter{ResponseRecorder: httptest.NewRecorder()}
+		m.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			m.Put(r.Context(), "k", 1)
+			w.WriteHeader(http.StatusOK) // the framework's own writer
+		})).ServeHTTP(w, r)
+	}
+	run(cookieFor(id))
+	if got := read(t, m, id); got["k"] != 1 || !strings.Contains(out.String(), "level=ERROR") || !strings.Contains(out.String(), "LoadAndSave hands on") {
+		t.Errorf("stored %v, log %s", got, out)
+	}
+	out.b.Reset()
+	run("")
+	if len(store.records) != 1 || !strings.Contains(out.String(), "level=ERROR") {
+		t.Errorf("%d records, log %s", len(store.records), out)
+	}
+	out.b.Reset()
+	serve(m, cookieFor(id), func(http.ResponseWriter, *http.Request) {})
+	if got := out.String(); got != "" {
+		t.Errorf("log: %s", got)
+	}
+}
+
+type tellingWriter struct {
+	*httptest.ResponseRecorder
+	written bool
+}
+
+func (w *tellingWriter) Written() bool { return w.written }
+func (w *tellingWriter) WriteHeader(status int) {
+	w.written = true
+	w.ResponseRecorder.WriteHeader(status)
+}

@@ -1,0 +1,242 @@
+package adapter_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/adapter"
+)
+
+// A session that has got its new id, and is then ended elsewhere, does not come back by
+// what the handler does next.
+func TestLogoutAfterANewIDIsFinal(t *testing.T) {
+	for name, renew := range map[string]func(m *adapter.Manager, ctx context.Context) error{
+		"regenerate": func(m *adapter.Manager, ctx context.Context) error { return m.Regenerate(ctx) },
+		"renew":      func(m *adapter.Manager, ctx context.Context) error { return m.RenewToken(ctx) },
+		"destroy":    func(m *adapter.Manager, ctx context.Context) error { return m.Destroy(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+				clear(store.records)
+				id := begin(t, m, map[string]any{"user": "u"})
+				serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+					ctx := r.Context()
+					if err := renew(m, ctx); err != nil {
+						t.Error(err)
+					}
+					m.Put(ctx, "user", "u")
+					w.WriteHeader(http.StatusOK)
+					within(t, m, m.ID(ctx), func(ctx context.Context) { _ = m.Destroy(ctx) })
+					m.Put(ctx, "late", true)
+					if err := m.Save(ctx); !errors.Is(err, adapter.ErrGone) {
+						t.Errorf("Save: %v", err)
+					}
+				})
+				if len(store.records) != 0 {
+					t.Error("the session came back after its logout")
+				}
+			})
+		})
+	}
+}
+
+func TestMergeInOddOrders(t *testing.T) {
+	everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		merge := func(ctx context.Context, id string) {
+			t.Helper()
+			if err := m.MergeSession(ctx, id); err != nil {
+				t.Error(err)
+			}
+		}
+		id := begin(t, m, map[string]any{"user": "u"})
+		other := begin(t, m, map[string]any{"cart": 1})
+		within(t, m, id, func(ctx context.Context) {
+			merge(ctx, other)
+			if err := m.Reload(ctx); err != nil {
+				t.Error(err)
+			}
+			m.Put(ctx, "k", 1)
+		})
+		if got := read(t, m, other); !reflect.DeepEqual(got, map[string]any{"cart": 1}) {
+			t.Errorf("after Reload the other session has %v", got)
+		}
+
+		// One with nothing new in it ends as well.
+		empty := begin(t, m, map[string]any{"user": "u"})
+		within(t, m, id, func(ctx context.Context) { merge(ctx, empty) })
+		empty2 := begin(t, m, map[string]any{"user": "u"})
+		within(t, m, id, func(ctx context.Context) {
+			m.Put(ctx, "k", time.Now().String())
+			if err := m.Save(ctx); err != nil {
+				t.Error(err)
+			}
+			merge(ctx, empty2)
+		})
+		if read(t, m, empty) != nil || read(t, m, empty2) != nil {
+			t.Error("the other session lives on")
+		}
+		nothing := begin(t, m, map[string]any{"k": 1})
+		within(t, m, nothing, func(ctx context.Context) { m.Remove(ctx, "k") })
+		w := serve(m, "", func(w http.ResponseWriter, r *http.Request) { merge(r.Context(), nothing) })
+		if w.Header().Get("Set-Cookie") == "" {
+			t.Error("a session that took over another one has no cookie")
+		}
+
+		// Two that both end before the save leave nothing behind.
+		a, b := begin(t, m, map[string]any{"cart": "a"}), begin(t, m, map[string]any{"cart": "b"})
+		within(t, m, id, func(ctx context.Context) {
+			merge(ctx, a)
+			merge(ctx, b)
+			for _, other := range []string{a, b} {
+				within(t, m, other, func(ctx context.Context) { _ = m.Destroy(ctx) })
+			}
+		})
+		if got := read(t, m, id); got["cart"] != nil || got["user"] != "u" {
+			t.Errorf("the session has %v", got)
+		}
+	})
+}
+
+// A merge whose reply was lost has its values still after the next save, and leaves one
+// record, on a store with Move and on one without.
+func TestMergeWhoseReplyWasLost(t *testing.T) {
+	for name, deaf := range map[string]func(*deafStore) scs.Store{
+		"move": func(s *deafStore) scs.Store { return s },
+		"swap": func(s *deafStore) scs.Store { return swapStore{s.mapStore, s.mapStore, s} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+				store := &deafStore{fullStore: fullStore{newMapStore()}}
+				m = newManager(t, adapter.Options{Store: deaf(store), Codec: m.Codec})
+				other := begin(t, m, map[string]any{"cart": 1})
+				var id string
+				w := serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+					ctx := r.Context()
+					if err := m.MergeSession(ctx, other); err != nil {
+						t.Error(err)
+					}
+					store.deaf = true
+					if err := m.Save(ctx); err == nil {
+						t.Error("no error")
+					}
+					store.deaf = false
+					m.Put(ctx, "user", "u")
+					if err := m.Save(ctx); err != nil {
+						t.Error(err)
+					}
+					id = m.ID(ctx)
+				})
+				got := read(t, m, id)
+				if w.Code != http.StatusOK || len(store.records) != 1 || !reflect.DeepEqual(got, map[string]any{"cart": 1, "user": "u"}) {
+					t.Errorf("status %d, %d records, the session has %v", w.Code, len(store.records), got)
+				}
+			})
+		})
+	}
+}
+
+// A deadline that another request has set stays, although this one saves later.
+func TestDeadlineOfAnotherRequestStays(t *testing.T) {
+	everyStore(t, adapter.Options{AbsoluteLifetime: 10 * time.Hour}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		id := begin(t, m, map[string]any{"user": "u"})
+		within(t, m, id, func(ctx context.Context) {
+			within(t, m, id, func(ctx context.Context) { m.SetDeadline(ctx, time.Now().Add(time.Minute)) })
+			m.Put(ctx, "a", 1)
+			if err := m.Save(ctx); err != nil {
+				t.Error(err)
+			}
+			m.Put(ctx, "b", 1)
+		})
+		if left := time.Until(store.records[id].expiry); left > time.Minute {
+			t.Errorf("the session lives for another %v", left)
+		}
+	})
+}
+
+// A listing sees every session, whatever CookieFunc makes of a request that is none.
+func TestListingWithCookieFunc(t *testing.T) {
+	m := newManager(t, adapter.Options{CookieFunc: func(r *http.Request) adapter.Cookie {
+		if r.Host == "" {
+			return adapter.Cookie{Path: "no path"}
+		}
+		return adapter.Cookie{MaxAge: time.Hour}
+	}})
+	begin(t, m, map[string]any{"user": "u"})
+	if n, err := m.DestroyWhere(t.Context(), func(context.Context) bool { return true }); n != 1 || err != nil {
+		t.Errorf("%d sessions were ended, %v", n, err)
+	}
+}
+
+func TestEndTwice(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	ctx, err := m.Begin(httptest.NewRequest("GET", "/", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Put(ctx, "k", 1)
+	for i, want := range []int{1, 0} {
+		if h, err := m.End(ctx); err != nil || len(h["Set-Cookie"]) != want || h.Get("Vary") != "Cookie" {
+			t.Errorf("call %d: %v, %v", i, h, err)
+		}
+	}
+}
+
+// A response that went around the writer ends the session where the handler asked for it,
+// and gives it no id that the browser does not learn.
+func TestAnswerAroundTheWriterInOddOrders(t *testing.T) {
+	for name, tt := range map[string]struct {
+		do   func(m *adapter.Manager, ctx context.Context) error
+		live bool
+	}{
+		"unset":      {func(m *adapter.Manager, ctx context.Context) error { m.Unset(ctx); return nil }, false},
+		"destroy":    {func(m *adapter.Manager, ctx context.Context) error { return m.Destroy(ctx) }, false},
+		"regenerate": {func(m *adapter.Manager, ctx context.Context) error { return m.Regenerate(ctx) }, true},
+		"renew":      {func(m *adapter.Manager, ctx context.Context) error { return m.RenewToken(ctx) }, true},
+	} {
+		out, store := &logs{}, newMapStore()
+		m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.logger(), Unset: adapter.UnsetDestroy})
+		id := begin(t, m, map[string]any{"user": "u"})
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Cookie", cookieFor(id))
+		w := &tellingWriter{ResponseRecorder: httptest.NewRecorder()}
+		m.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if err := tt.do(m, r.Context()); err != nil {
+				t.Error(err)
+			}
+			w.WriteHeader(http.StatusOK)
+		})).ServeHTTP(w, r)
+		if _, live := store.records[id]; live != tt.live || !strings.Contains(out.String(), "level=ERROR") {
+			t.Errorf("%s: the session is there: %t; log: %s", name, live, out)
+		}
+	}
+}
+
+func TestGobErrorsNameTheKey(t *testing.T) {
+	type unregistered struct{ A int }
+	m := newManager(t, adapter.Options{})
+	within(t, m, "", func(ctx context.Context) {
+		m.Put(ctx, "good", 1)
+		m.Put(ctx, "cart", unregistered{})
+		if err := m.Save(ctx); err == nil || !strings.Contains(err.Error(), `the key "cart"`) || !strings.Contains(err.Error(), "adapter.Put") {
+			t.Errorf("Save: %v", err)
+		}
+		m.Remove(ctx, "cart")
+	})
+}
+
+func TestLoadIDTellsACookie(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	for _, value := range []string{"s:id.signature", "s%3Aid.signature"} {
+		if _, err := m.LoadID(t.Context(), value); err == nil || !strings.Contains(err.Error(), "give it to Load") {
+			t.Errorf("%v", err)
+		}
+	}
+}
