@@ -19,6 +19,7 @@ help: ## print this list
 
 test: check ## everything CI runs: checks, short fuzzing, all tests on real servers
 	scripts/fuzz.sh 100000x 60
+	scripts/with-servers.sh scripts/versions.sh
 	scripts/with-servers.sh scripts/test.sh
 
 check: .build/tools ## formatting, go vet, the linters and the import rules

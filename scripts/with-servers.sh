@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs a command with what the tests need at hand, and REQUIRE_SERVERS=1, so that a
-# test that finds something missing fails and is not skipped.
+# Runs a command with everything that the tests need, and with REQUIRE_SERVERS=1, so
+# that a test fails, rather than being skipped, if something is missing.
 #
-# The Redis and Postgres that tests share: TEST_REDIS_URL and TEST_POSTGRES_URL; else
-# docker-compose.test.yml, when a docker daemon answers; else local programs, which
-# the tests start themselves. Those they need in any case, for servers that a test
-# stops and kills. The browser: CHROME or CHROMIUM (a path), else one in PATH. Node's
-# packages: wherever there is a package-lock.json. What is missing is installed with
-# apt, as root on Debian or Ubuntu.
+# The tests share the servers of TEST_REDIS_URL and TEST_POSTGRES_URL; without these,
+# those of docker-compose.test.yml, if a docker daemon answers; otherwise they start
+# local programs. They need the local programs in any case, for servers that a test
+# stops and kills. The browser is that of CHROME or CHROMIUM (a path), or one in PATH.
+# Node's packages are installed next to each package-lock.json. Missing programs are
+# installed with apt, as root on Debian or Ubuntu.
 #
 #   scripts/with-servers.sh go test ./...
 set -euo pipefail
@@ -34,7 +34,7 @@ start_containers() {
 		say "the containers did not start, trying local programs"
 		return 0
 	fi
-	# The addresses are those of the file.
+	# The same addresses as in docker-compose.test.yml.
 	: "${TEST_REDIS_URL:=redis://127.0.0.1:16379}"
 	: "${TEST_POSTGRES_URL:=postgres://postgres:samesid@127.0.0.1:15432/postgres?sslmode=disable}"
 	export TEST_REDIS_URL TEST_POSTGRES_URL
@@ -69,14 +69,23 @@ apt_install() {
 	apt-get install -qy --no-install-recommends "$@" >&2
 }
 
+# 32-bit programs need qemu where the kernel does not run them.
+have_386() {
+	have qemu-i386 && return
+	mkdir -p .build
+	GOARCH=386 go build -buildvcs=false -o .build/386 ./internal/testsummary
+	.build/386 -h >/dev/null 2>&1 || [ $? != 126 ]
+}
+
 install_missing() {
 	local packages=()
+	have_386 || packages+=(qemu-user)
 	have_redis || packages+=(redis-server)
 	have_postgres || packages+=(postgresql)
 	! needs_chrome || find_chrome || packages+=(chromium)
 	! needs_node || have node || packages+=(nodejs)
 	[ ${#packages[@]} = 0 ] || apt_install "${packages[@]}"
-	# Debian has npm apart; other packages of Node bring it along.
+	# Debian packages npm separately; other packages of Node include it.
 	! needs_node || have npm || apt_install npm
 }
 
@@ -87,7 +96,7 @@ if needs_chrome && ! find_chrome; then
 	exit 1
 fi
 if needs_node && ! have_node; then
-	# Debian 12 has Node 18; npm has the programs too.
+	# Debian 12 has Node 18; npm also distributes Node itself.
 	say "Node.js 20 or newer is needed, installing one in .cache/node"
 	npm install --silent --no-save --prefix .cache/node node@22 >&2
 	PATH=$PWD/.cache/node/node_modules/.bin:$PATH
