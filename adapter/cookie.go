@@ -55,7 +55,7 @@ func (m *Manager) idIn(value string) (id string, signed, outdated bool) {
 		m.badSignature()
 		return "", false, false
 	}
-	if checkID(value) != nil {
+	if validateID(value) != nil {
 		return "", false, false
 	}
 	return value, false, form == SignatureMigrating

@@ -70,7 +70,7 @@ func (i *identity) need(cfg *config, r *http.Request) error {
 		return nil
 	}
 	id := cfg.GenID(r)
-	if err := checkID(id); err != nil {
+	if err := validateID(id); err != nil {
 		return fmt.Errorf("session: GenID returned %w", err)
 	}
 	i.id, i.random = id, false
@@ -102,8 +102,8 @@ func shortHash(id string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// checkID says what is wrong with an id that did not come signed.
-func checkID(id string) error {
+// validateID says what is wrong with an id that did not come signed.
+func validateID(id string) error {
 	if len(id) == 0 || len(id) > 128 {
 		return fmt.Errorf("an id of %d bytes; it must have 1 to 128", len(id))
 	}

@@ -204,9 +204,9 @@ const (
 // UnsetMode selects what becomes of a session that a handler unsets.
 type UnsetMode string
 
-// The values of UnsetMode. The zero value is UnsetKeep.
+// The values of UnsetMode.
 const (
-	UnsetKeep    UnsetMode = "keep"    // the stored session stays, this request's changes are dropped
+	UnsetKeep    UnsetMode = ""        // the stored session stays, this request's changes are dropped
 	UnsetDestroy UnsetMode = "destroy" // the stored session is deleted at the end of the request
 )
 

@@ -29,7 +29,7 @@ func TestBadOptions(t *testing.T) {
 			o.Signature = adapter.SignatureNone
 		},
 		`Signature: "x" is unknown; use SignatureRequired, SignatureMigrating or SignatureNone`: func(o *adapter.Options) { o.Signature = "x" },
-		`Unset: "discard" is neither "keep" nor "destroy"`:                                      func(o *adapter.Options) { o.Unset = "discard" },
+		`Unset: "discard" is unknown; use UnsetKeep or UnsetDestroy`:                            func(o *adapter.Options) { o.Unset = "discard" },
 		`Proxy: "auto" is unknown; use ProxyUnset, ProxyTrusted or ProxyIgnored`:                func(o *adapter.Options) { o.Proxy = "auto" },
 		`Cookie and Options.CookieFunc: both are given; drop one of the two`: func(o *adapter.Options) {
 			o.Cookie.Domain = "example.com"

@@ -26,7 +26,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Name == "" {
 		o.Name = "connect.sid"
 	}
-	if err := wire.CheckName(o.Name); err != nil {
+	if err := wire.ValidateName(o.Name); err != nil {
 		r.Add("Name", "%w", err)
 	}
 
@@ -50,11 +50,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 
 	switch o.Unset {
-	case "":
-		o.Unset = UnsetKeep
 	case UnsetKeep, UnsetDestroy:
 	default:
-		r.Add("Unset", "%q is neither %q nor %q", o.Unset, UnsetKeep, UnsetDestroy)
+		r.Add("Unset", "%q is unknown; use UnsetKeep or UnsetDestroy", o.Unset)
 	}
 	if o.MaxRecordSize == 0 {
 		o.MaxRecordSize = 4 << 20
@@ -196,7 +194,7 @@ func (c Cookie) refuse(r *refusal.List, prefix, name string) {
 		refuse("MaxAge Expires", "both are given; drop one of the two")
 	}
 	if c.Domain != "" {
-		if err := wire.CheckDomain(c.Domain); err != nil {
+		if err := wire.ValidateDomain(c.Domain); err != nil {
 			refuse("Domain", "%w", err)
 		}
 	}
@@ -204,7 +202,7 @@ func (c Cookie) refuse(r *refusal.List, prefix, name string) {
 	if path == "" {
 		path = "/"
 	}
-	if err := wire.CheckPath(path); err != nil {
+	if err := wire.ValidatePath(path); err != nil {
 		refuse("Path", "%w", err)
 	} else if path[0] != '/' {
 		refuse("Path", "%q does not start with \"/\"", path)

@@ -80,7 +80,7 @@ var keys = []*key{
 	},
 	{
 		path: "unset", field: "Options.Unset",
-		kind: word(func(c *Config) *adapter.UnsetMode { return &c.Options.Unset }, "keep", "destroy"),
+		kind: named(func(c *Config) *adapter.UnsetMode { return &c.Options.Unset }, "keep", adapter.UnsetKeep, adapter.UnsetDestroy),
 		doc:  "What unsetting a session does to the stored one. Default: keep.",
 	},
 	{
@@ -320,6 +320,7 @@ var storeFields = map[string]string{
 // goWords maps the names of values in refusals to those in a file.
 var goWords = map[string]string{
 	"SignatureRequired": "required", "SignatureMigrating": "migrating", "SignatureNone": "none",
+	"UnsetKeep": "keep", "UnsetDestroy": "destroy",
 	"StoreKeyID": "id", "StoreKeyMigrating": "migrating", "StoreKeyHash": "hash",
 	"SecureAlways": "true", "SecureAuto": "auto", "SecureNever": "false",
 	"scs.GobCodec": "gob", "JSONCodec": "json",

@@ -208,7 +208,7 @@ func (s *Store) prepareTable(ctx context.Context, opts Options) error {
 	case err != nil:
 		return fmt.Errorf("postgres: open: %w", clean(ctx, err))
 	}
-	if err := s.table.check(columns); err != nil {
+	if err := s.table.validate(columns); err != nil {
 		return err
 	}
 	s.jsonb = columns[s.table.data].typ == typeJSONB
@@ -429,7 +429,7 @@ func (s *Store) FindTouch(ctx context.Context, token string, expiry time.Time) (
 // CommitCtx creates or overwrites a record. In a connect-* layout, data that is not
 // JSON is an error.
 func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
-	if err := s.checkToken("commit", token); err != nil {
+	if err := s.validateToken("commit", token); err != nil {
 		return err
 	}
 	_, err := s.exec(ctx, "commit", s.stmts.commit, token, s.expiry(expiry), notNull(data))
@@ -479,7 +479,7 @@ func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry 
 func (s *Store) swap(ctx context.Context, op, token string, old, new []byte, expiry time.Time) (current []byte, swapped bool, err error) {
 	if !storable(token) {
 		if old == nil && new != nil {
-			return nil, false, s.checkToken(op, token)
+			return nil, false, s.validateToken(op, token)
 		}
 		return nil, false, nil
 	}
@@ -542,7 +542,7 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 		return [][]byte{now}, false, nil
 	}
 	if !inPlace {
-		if err := s.checkToken(op, to); err != nil {
+		if err := s.validateToken(op, to); err != nil {
 			return nil, false, err
 		}
 	}
@@ -827,7 +827,7 @@ func (s *Store) expiry(t time.Time) time.Time {
 	return t
 }
 
-func (s *Store) checkToken(op, token string) error {
+func (s *Store) validateToken(op, token string) error {
 	if !storable(token) {
 		return fmt.Errorf("postgres: %s: the session id holds a NUL byte or is not UTF-8, and cannot be kept", op)
 	}

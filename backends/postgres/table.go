@@ -189,7 +189,7 @@ func (t table) complete(columns map[string]column) bool {
 
 // check returns an error that describes what is wrong with the table, with the SQL
 // that fixes it.
-func (t table) check(columns map[string]column) error {
+func (t table) validate(columns map[string]column) error {
 	if len(columns) == 0 {
 		return fmt.Errorf("postgres: table %s does not exist; set CreateTable, or run:\n\n%s;\n%s;", t.q, t.createTable, t.createIndex)
 	}

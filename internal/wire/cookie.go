@@ -107,12 +107,12 @@ func isAlnum(c byte) bool {
 // SetCookie is one Set-Cookie header as serialize of npm cookie 0.7.2 writes it.
 // Attributes with their zero value are not sent.
 type SetCookie struct {
-	Name  string // valid by CheckName
+	Name  string // valid by ValidateName
 	Value string // any text; it is sent percent-encoded
 
 	MaxAge  *int64    // seconds
-	Domain  string    // valid by CheckDomain
-	Path    string    // valid by CheckPath
+	Domain  string    // valid by ValidateDomain
+	Path    string    // valid by ValidatePath
 	Expires time.Time // sent in whole seconds, in GMT
 
 	HTTPOnly    bool
@@ -176,9 +176,9 @@ func (c *SetCookie) String() string {
 
 const nameSymbols = "!#$%&'*+-.^_`|~"
 
-// CheckName returns an error if a cookie's name is invalid in npm cookie, which
+// ValidateName returns an error if a cookie's name is invalid in npm cookie, which
 // requires a token of RFC 9110.
-func CheckName(name string) error {
+func ValidateName(name string) error {
 	if name == "" {
 		return errors.New("a cookie's name must not be empty")
 	}
@@ -190,10 +190,10 @@ func CheckName(name string) error {
 	return nil
 }
 
-// CheckDomain returns an error if a Domain attribute is invalid in npm cookie, which
+// ValidateDomain returns an error if a Domain attribute is invalid in npm cookie, which
 // requires a host name of RFC 1123, optionally with a leading dot. An empty domain,
 // which is not sent, is valid.
-func CheckDomain(domain string) error {
+func ValidateDomain(domain string) error {
 	if domain == "" {
 		return nil
 	}
@@ -216,10 +216,10 @@ func CheckDomain(domain string) error {
 	return nil
 }
 
-// CheckPath returns an error if a Path attribute is invalid in npm cookie, which
+// ValidatePath returns an error if a Path attribute is invalid in npm cookie, which
 // requires printable ASCII without ";" and "<". An empty path, which is not sent, is
 // valid.
-func CheckPath(path string) error {
+func ValidatePath(path string) error {
 	for i, r := range path {
 		if r < ' ' || r > '~' || r == ';' || r == '<' {
 			return fmt.Errorf("a cookie's path must not have %q in it (at byte %d): allowed is printable ASCII other than \";\" and \"<\"", r, i+1)

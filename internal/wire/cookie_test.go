@@ -135,7 +135,7 @@ func TestCheckVectors(t *testing.T) {
 		What, Text string
 		OK         bool
 	}
-	checks := map[string]func(string) error{"name": CheckName, "domain": CheckDomain, "path": CheckPath}
+	checks := map[string]func(string) error{"name": ValidateName, "domain": ValidateDomain, "path": ValidatePath}
 	for _, v := range vectors[vector](t, "check.json") {
 		if err := checks[v.What](v.Text); (err == nil) != v.OK {
 			t.Errorf("%s %q: %v, and npm cookie says %v", v.What, v.Text, err, v.OK)
@@ -148,17 +148,17 @@ func TestCheckErrors(t *testing.T) {
 		err  error
 		want string
 	}{
-		{CheckName(""), "a cookie's name must not be empty"},
-		{CheckName("my sid"), "a cookie's name must not have ' ' in it (at byte 3): allowed are ASCII letters, digits and !#$%&'*+-.^_`|~"},
-		{CheckName("sidé"), "a cookie's name must not have 'é' in it (at byte 4): allowed are ASCII letters, digits and !#$%&'*+-.^_`|~"},
-		{CheckName("a\xff"), "a cookie's name must not have '�' in it (at byte 2): allowed are ASCII letters, digits and !#$%&'*+-.^_`|~"},
-		{CheckDomain("example.com."), "a cookie's domain must not have an empty part: one dot may be in front and one between parts, none at the end"},
-		{CheckDomain(strings.Repeat("a", 64) + ".com"), "a cookie's domain must not have a part of more than 63 characters: one has 64"},
-		{CheckDomain("localhost:8080"), "a cookie's domain must not have ':' in it: allowed are ASCII letters, digits, hyphens and dots (other scripts as xn--, no port)"},
-		{CheckDomain("bücher.example"), "a cookie's domain must not have 'ü' in it: allowed are ASCII letters, digits, hyphens and dots (other scripts as xn--, no port)"},
-		{CheckDomain("a.-b"), `a cookie's domain must not have a hyphen at the start or end of a part: "-b"`},
-		{CheckPath("/a;b"), `a cookie's path must not have ';' in it (at byte 3): allowed is printable ASCII other than ";" and "<"`},
-		{CheckPath("/\r\n"), `a cookie's path must not have '\r' in it (at byte 2): allowed is printable ASCII other than ";" and "<"`},
+		{ValidateName(""), "a cookie's name must not be empty"},
+		{ValidateName("my sid"), "a cookie's name must not have ' ' in it (at byte 3): allowed are ASCII letters, digits and !#$%&'*+-.^_`|~"},
+		{ValidateName("sidé"), "a cookie's name must not have 'é' in it (at byte 4): allowed are ASCII letters, digits and !#$%&'*+-.^_`|~"},
+		{ValidateName("a\xff"), "a cookie's name must not have '�' in it (at byte 2): allowed are ASCII letters, digits and !#$%&'*+-.^_`|~"},
+		{ValidateDomain("example.com."), "a cookie's domain must not have an empty part: one dot may be in front and one between parts, none at the end"},
+		{ValidateDomain(strings.Repeat("a", 64) + ".com"), "a cookie's domain must not have a part of more than 63 characters: one has 64"},
+		{ValidateDomain("localhost:8080"), "a cookie's domain must not have ':' in it: allowed are ASCII letters, digits, hyphens and dots (other scripts as xn--, no port)"},
+		{ValidateDomain("bücher.example"), "a cookie's domain must not have 'ü' in it: allowed are ASCII letters, digits, hyphens and dots (other scripts as xn--, no port)"},
+		{ValidateDomain("a.-b"), `a cookie's domain must not have a hyphen at the start or end of a part: "-b"`},
+		{ValidatePath("/a;b"), `a cookie's path must not have ';' in it (at byte 3): allowed is printable ASCII other than ";" and "<"`},
+		{ValidatePath("/\r\n"), `a cookie's path must not have '\r' in it (at byte 2): allowed is printable ASCII other than ";" and "<"`},
 	} {
 		if tt.err == nil || tt.err.Error() != tt.want {
 			t.Errorf("got  %v\nwant %s", tt.err, tt.want)

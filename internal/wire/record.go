@@ -190,23 +190,23 @@ func (r *reader) attribute(c *Cookie, name, raw []byte, text span) (err error) {
 		c.Partitioned = truthy(raw)
 	case "domain":
 		c.Domain = r.text(text)
-		if err = checkText(raw); err == nil {
-			err = CheckDomain(c.Domain)
+		if err = validateText(raw); err == nil {
+			err = ValidateDomain(c.Domain)
 		}
 	case "path":
 		c.Path = r.text(text)
-		if err = checkText(raw); err == nil {
-			err = CheckPath(c.Path)
+		if err = validateText(raw); err == nil {
+			err = ValidatePath(c.Path)
 		}
 	case "priority":
 		c.Priority = strings.ToLower(r.text(text))
-		err = checkText(raw)
+		err = validateText(raw)
 	case "sameSite":
 		c.SameSite = strings.ToLower(r.text(text))
 		if string(raw) == "true" {
 			c.SameSite = "strict"
 		} else {
-			err = checkText(raw)
+			err = validateText(raw)
 		}
 	}
 	return err
@@ -223,9 +223,9 @@ func truthy(raw []byte) bool {
 	return true
 }
 
-// checkText returns an error for a value that is neither a string nor falsy in
+// validateText returns an error for a value that is neither a string nor falsy in
 // JavaScript.
-func checkText(raw []byte) error {
+func validateText(raw []byte) error {
 	if raw[0] != '"' && truthy(raw) {
 		return errors.New("not a text")
 	}
