@@ -319,7 +319,6 @@ var behaviours = []behaviour{
 		},
 		shows: "beside cookie.path",
 		want:  []string{"200 - 0", "200 - 0", "200 - 0", "200 - 0", "200 cookie 1", "200 - 1", "200 - 1"},
-		here:  []string{"200 - 0", "200 - 0", "200 - 0", "200 - 0", "200 cookie 1", "200 - 1", "200 - 0"},
 	},
 	{
 		option: "cookie", name: "outside the path nothing is loaded or saved", config: `"cookie":{"path":"/foo/bar","maxAge":60000}`,
