@@ -3,7 +3,7 @@ SHELL := bash
 
 # Packages of the root module. Naming fewer than all leaves the nested modules out.
 GOPKGS ?= ./...
-GOTESTFLAGS ?= -race -count=1 -timeout=10m
+GOTESTFLAGS ?= -race -count=1 -timeout=30m
 # A time for each target (30s) or a number of runs (100000x).
 FUZZTIME ?= 30s
 SOAK ?= 10m
