@@ -33,7 +33,7 @@ const (
 // The tests mostly wait, so many can run in parallel.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "2"); err != nil {
+	if err := flag.Set("test.parallel", "1"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
