@@ -656,6 +656,19 @@ func TestPanicSavesNothingWhoeverRecovers(t *testing.T) {
 				})).ServeHTTP(w, r)
 			})
 		},
+		"outside, by the inner writer, later": func(m *adapter.Manager, h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var inner http.ResponseWriter
+				func() {
+					defer func() { _ = recover() }()
+					m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						inner = w
+						h.ServeHTTP(w, r)
+					})).ServeHTTP(w, r)
+				}()
+				http.Error(inner, "sorry", http.StatusInternalServerError)
+			})
+		},
 		"Goexit": func(m *adapter.Manager, h http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				done := make(chan struct{})

@@ -34,7 +34,7 @@ type summary struct {
 // pkg is the state of a package's run.
 type pkg struct {
 	output  strings.Builder  // the output outside of any test
-	tests   map[string]*test // those that have not ended, have failed or were skipped
+	tests   map[string]*test // those that have not ended, have failed, were skipped or hold the report of a data race
 	passed  int
 	failed  int
 	skipped int
@@ -99,7 +99,11 @@ func (s *summary) add(e event) {
 		t.output.WriteString(e.Output)
 	case "pass":
 		p.passed++
-		delete(p.tests, e.Test)
+		t.ended = true
+		// The report of a race can be in the output of another test than the one that fails.
+		if !strings.Contains(t.output.String(), "WARNING: DATA RACE") {
+			delete(p.tests, e.Test)
+		}
 	case "fail":
 		p.failed++
 		t.ended = true

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// The files are recordings of go test -json.
+// The files are recordings of go test -json. In race.json the report was moved to
+// another test, where a report of tests that run in parallel may be.
 func TestSummary(t *testing.T) {
 	tests := []struct {
 		files []string
@@ -71,6 +72,12 @@ func TestSummary(t *testing.T) {
 			files: []string{"timeout"},
 			last:  "0 passed, 1 failed, 0 skipped",
 			holds: []string{"test timed out", "FAIL  m/hang"},
+		},
+		{
+			files: []string{"race"},
+			last:  "3 passed, 1 failed, 0 skipped",
+			holds: []string{"WARNING: DATA RACE", "m/race.TestB.func1()", "race detected during execution of test"},
+			lacks: []string{"a_test.go:11: y"},
 		},
 		{
 			files: []string{"cut"},
