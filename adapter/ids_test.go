@@ -212,6 +212,16 @@ func TestRecordSizeLimit(t *testing.T) {
 			t.Errorf("a new one: status %d, %d records more", w.Code, len(store.records)-before)
 		}
 	})
+	store := newMapStore()
+	id := begin(t, newManager(t, adapter.Options{Store: fullStore{store}}), map[string]any{"k": "v"})
+	size := len(store.records[id].data)
+	for limit, want := range map[int]int{size: http.StatusOK, size - 1: http.StatusInternalServerError} {
+		m := newManager(t, adapter.Options{MaxRecordSize: limit})
+		w := serve(m, "", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "k", "v") })
+		if w.Code != want {
+			t.Errorf("a record of %d bytes, limit %d: status %d, want %d", size, limit, w.Code, want)
+		}
+	}
 	for limit, want := range map[int]int{0: http.StatusInternalServerError, -1: http.StatusOK} {
 		m := newManager(t, adapter.Options{MaxRecordSize: limit})
 		w := serve(m, "", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "k", strings.Repeat("x", 4<<20)) })

@@ -769,6 +769,34 @@ func TestSaveWhoseReplyWasLost(t *testing.T) {
 	}
 }
 
+// A write whose reply was lost is not taken for done because another session has the id
+// that GenID has returned.
+func TestLostReplyAndAnIDInUse(t *testing.T) {
+	const id = "not-random-at-all"
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		store := newMapStore()
+		genID := func(*http.Request) string { return id }
+		m = newManager(t, adapter.Options{Store: fullStore{store}, Codec: m.Codec, GenID: genID})
+		var other string
+		w := serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+			m.Put(r.Context(), "user", "mine")
+			store.fail = map[string]error{"create": errors.New("connection refused")}
+			if m.Save(r.Context()) == nil {
+				t.Error("no error")
+			}
+			store.fail = nil
+			begin(t, m, map[string]any{"user": "other"})
+			other = string(store.records[id].data)
+		})
+		if w.Code != http.StatusInternalServerError || w.Header().Get("Set-Cookie") != "" {
+			t.Errorf("status %d, Set-Cookie %q", w.Code, w.Header().Get("Set-Cookie"))
+		}
+		if got := string(store.records[id].data); got != other {
+			t.Errorf("the other session's record was %q and is %q", other, got)
+		}
+	})
+}
+
 // A session that Regenerate ends is ended wherever a write whose reply was lost has put it.
 func TestRegenerateAfterALostReply(t *testing.T) {
 	for name, first := range map[string]func(m *adapter.Manager, ctx context.Context) error{
