@@ -132,6 +132,12 @@ func BenchmarkWire(b *testing.B) {
 			w := serve(m, "", login)
 			cookie, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
 			for op, h := range map[string]http.HandlerFunc{
+				"text": func(w http.ResponseWriter, r *http.Request) {
+					if m.GetString(r.Context(), "text") != text {
+						b.Error("another text")
+					}
+					done(w)
+				},
 				"read": func(w http.ResponseWriter, r *http.Request) {
 					if u, err := get(r.Context(), m, "user"); err != nil || u != ann {
 						b.Errorf("%+v, %v", u, err)

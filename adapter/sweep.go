@@ -74,11 +74,11 @@ type sweep struct {
 // has ended. match reads the session in its context, and must not change it; it is called
 // from other goroutines too.
 //
-// It is final for what it has matched: a session that another request moves meanwhile, to
-// a new id or to the hash of its id, is ended as well, at once if a request of this
-// Manager moves it, and else by another pass over the store: it returns when a whole pass
-// has found none. A session that begins meanwhile, as a login does, may be missed. The
-// error is that of listing or deleting, after what it has ended so far.
+// A session that a request of this Manager moves meanwhile, to a new id or to the hash of
+// its id, is ended as well. DestroyWhere returns when a whole pass over the store has found
+// no session that matches: one that another process, or another Manager, moves past that
+// pass may be missed, and so may one that begins meanwhile, as by a login. The error is
+// that of listing or deleting, after what it has ended so far.
 func (m *Manager) DestroyWhere(ctx context.Context, match func(ctx context.Context) bool) (n int, err error) {
 	sw := &sweep{match}
 	m.setSweeps(func(all []*sweep) []*sweep { return append(all, sw) })
