@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -357,4 +359,44 @@ func TestErrorPageWithASession(t *testing.T) {
 	if w.Header().Get("Set-Cookie") == "" {
 		t.Error("the page's session is not saved")
 	}
+}
+
+// A store may go on to use a call's context in a goroutine of its own, as the timer of a
+// context with a timeout does. The session is not in it.
+func TestContextThatAStoreGets(t *testing.T) {
+	store := &lateStore{fullStore: fullStore{newMapStore()}}
+	m := newManager(t, adapter.Options{Store: store})
+	store.key = m
+	within(t, m, begin(t, m, map[string]any{"user": "u"}), func(ctx context.Context) { m.Put(ctx, "k", 1) })
+	store.wg.Wait()
+	if store.calls.Load() < 3 || store.seen.Load() {
+		t.Errorf("%d calls, the session is in a context: %t", store.calls.Load(), store.seen.Load())
+	}
+}
+
+type lateStore struct {
+	fullStore
+	key   any
+	wg    sync.WaitGroup
+	calls atomic.Int32
+	seen  atomic.Bool
+}
+
+func (s *lateStore) look(ctx context.Context) {
+	s.calls.Add(1)
+	s.wg.Go(func() {
+		if ctx.Value(s) != nil || ctx.Value(s.key) != nil {
+			s.seen.Store(true)
+		}
+	})
+}
+
+func (s *lateStore) FindTouch(ctx context.Context, token string, expiry time.Time) ([]byte, bool, error) {
+	s.look(ctx)
+	return s.fullStore.FindTouch(ctx, token, expiry)
+}
+
+func (s *lateStore) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	s.look(ctx)
+	return s.fullStore.Swap(ctx, token, old, data, expiry)
 }

@@ -29,7 +29,7 @@ func (s *session) load(ctx context.Context, id string) (context.Context, error) 
 		s.id = id
 		var there bool
 		var err error
-		if values, there, err = s.find(&s.scope); err != nil {
+		if values, there, err = s.find(ctx); err != nil {
 			return nil, err
 		}
 		if !there && s.cookie.signed {

@@ -22,26 +22,34 @@ type session struct {
 	mu sync.Mutex // held by the methods that handlers call
 
 	identity
-	cookie  cookie
-	life    lifetime
-	data    data
+	cookie cookie
+	life   lifetime
+	data   data
+	versions
+	unsure
 	phase   phase
 	begun   bool // the response has begun
 	saved   bool // base is saved, or counts as it
 	written bool // this request has written the record
 
-	// The versions of a three-way merge, and what decides about a save.
-	original *version // as the request found it: decides "modified"
-	base     *version // what this request's changes are relative to
-	stored   *version // what the store has, which others may have changed since base
-	since    *version // as RenewToken found it
-	tried    *attempt // a write whose outcome is not known
-	perhaps  *version // what it wrote, if others have changed the session since
-
 	// What each request needs besides, here and not in allocations of their own.
 	writer responseWriter
 	first  version
 	vary   [1]string
+}
+
+// versions are the states of a session's data that a save is decided and made by.
+type versions struct {
+	original *version // as the request found it: decides "modified"
+	base     *version // what this request's changes are relative to
+	stored   *version // what the store has, which others may have changed since base
+	since    *version // as RenewToken found it
+}
+
+// unsure is what a write leaves behind whose reply was lost.
+type unsure struct {
+	tried   *attempt // the write, until it is known whether it was done
+	perhaps *version // what it wrote, if others have changed the session since
 }
 
 // phase says what a session can still become.
@@ -171,7 +179,7 @@ func (s *session) forget() {
 	s.cookie.attrs, s.cookie.known = wire.Cookie{}, false
 	s.life = lifetime{}
 	s.phase = live
-	s.original, s.base, s.stored, s.since, s.saved, s.tried, s.perhaps = nil, nil, nil, nil, false, nil, nil
+	s.versions, s.unsure, s.saved = versions{}, unsure{}, false
 }
 
 // log writes a line about the session, which is named by a short hash.

@@ -18,7 +18,7 @@ import (
 const writeTimeout = 10 * time.Second
 
 func (s *session) writeContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(&s.scope), writeTimeout)
+	return context.WithTimeout(context.WithoutCancel(s.scope.Context), writeTimeout)
 }
 
 // attempt is a write whose reply was lost, so that it may have been done.
@@ -94,7 +94,7 @@ func (s *session) write(cur *version) error {
 
 // wrote notes that the store has data under the key to; nil for nothing.
 func (s *session) wrote(cur *version, to string, data []byte, end time.Time) {
-	s.at, s.fresh, s.merged, s.tried, s.perhaps = to, false, nil, nil, nil
+	s.at, s.fresh, s.merged, s.unsure = to, false, nil, unsure{}
 	s.stored, s.base = s.version(data), cur
 	if data == nil {
 		s.at, s.base = "", nil
