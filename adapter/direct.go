@@ -70,7 +70,7 @@ func (m *Manager) Load(ctx context.Context, cookie string) (context.Context, err
 	if value != "" && len(value) <= maxCookieValue {
 		id, _, _ = m.idIn(value)
 	}
-	return m.LoadID(ctx, id)
+	return m.load(ctx, id, false)
 }
 
 // LoadID puts the session with this id into a context, for code without a request, such
@@ -86,12 +86,17 @@ func (m *Manager) LoadID(ctx context.Context, id string) (context.Context, error
 	if strings.HasPrefix(id, "s:") || strings.HasPrefix(id, "s%3A") {
 		return nil, errors.New("adapter: LoadID: this is the value of a cookie and no id; give it to Load, which checks its signature")
 	}
+	return m.load(ctx, id, true)
+}
+
+// load loads the session with an id outside of a request.
+func (m *Manager) load(ctx context.Context, id string, mute bool) (context.Context, error) {
 	m.checkFields()
 	s, err := m.newSession(noRequest())
 	if err != nil {
 		return nil, err
 	}
-	s.cookie.id = id
+	s.cookie.id, s.mute = id, mute
 	return s.load(ctx, id)
 }
 

@@ -92,7 +92,7 @@ func (m *Manager) Regenerate(ctx context.Context) error {
 	s.reset()
 	s.at, s.stored, s.fresh = at, stored, at != ""
 	if tried != nil {
-		s.tried = &attempt{key: tried.key, data: tried.data}
+		s.tried = &attempt{key: tried.key, private: tried.private, data: tried.data}
 	}
 	for _, m := range others {
 		s.merged = append(s.merged, merged{Record: m.Record})
@@ -223,6 +223,7 @@ func (s *session) save() error {
 	case s.begun && !s.exists():
 		return ErrResponseBegun
 	}
+	s.mute = s.mute || s.begun
 	cur, err := s.current()
 	if err != nil {
 		return err
@@ -252,6 +253,7 @@ func (m *Manager) Reload(ctx context.Context) error {
 		return err
 	}
 	s.original, s.merged = original, nil // what was loaded first still decides whether the session is modified
+	s.unsure = unsure{}
 	if values == nil {
 		s.markEnded(slog.LevelInfo, "it is not reloaded")
 		return ErrGone

@@ -31,6 +31,7 @@ type session struct {
 	begun   bool // the response has begun
 	saved   bool // base is saved, or counts as it
 	written bool // this request has written the record
+	mute    bool // no cookie goes out with what is saved
 
 	// What each request needs besides, here and not in allocations of their own.
 	writer responseWriter
@@ -124,9 +125,16 @@ func (s *session) record(values map[string]any, now time.Time) record {
 		noteSent: s.m.cfg.ResendAfter > 0,
 		values:   values,
 	}
-	r.cookie.OriginalMaxAge, r.cookie.Expires = s.life.maxAge, time.Time{}
-	if s.life.maxAge != nil {
+	age := s.life.maxAge
+	r.cookie.OriginalMaxAge, r.cookie.Expires = age, time.Time{}
+	if age != nil {
 		r.cookie.Expires = r.expiry
+	}
+	if r.noteSent && s.mute && !s.life.sent.IsZero() {
+		r.sent = s.life.sent
+		if age != nil { // the record in JSON has the time in this alone
+			r.cookie.Expires = endOf(age, 0, s.life.deadline, r.sent)
+		}
 	}
 	return r
 }

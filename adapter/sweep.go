@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,7 +41,7 @@ func (m *Manager) visited(ctx context.Context, key string, data []byte) context.
 	if m.cfg.CookieFunc == nil {
 		s.cookie.given = &m.cfg.Cookie
 	}
-	s.id, s.fixed, s.at = key, key, key
+	s.id, s.fixed, s.at, s.mute = key, key, key, true
 	s.enter(ctx)
 	r, err := m.cfg.codec.decode(data)
 	if err != nil {
@@ -89,7 +90,7 @@ func (m *Manager) DestroyWhere(ctx context.Context, match func(ctx context.Conte
 		if err := ctx.Err(); err != nil {
 			return n, err
 		}
-		matched := 0
+		matched, failed := 0, m.moves.failed.Load()
 		err := m.Iterate(ctx, func(ctx context.Context) error {
 			if !match(ctx) {
 				return nil
@@ -104,9 +105,12 @@ func (m *Manager) DestroyWhere(ctx context.Context, match func(ctx context.Conte
 		if err != nil {
 			return n, err
 		}
-		if matched == 0 {
-			// A move that the pass has overtaken ends what it has moved by itself.
-			return n, m.moves.wait(ctx)
+		if matched > 0 {
+			continue
+		}
+		// A move that the pass has overtaken ends what it has moved by itself, unless it fails.
+		if err := m.moves.wait(ctx); err != nil || m.moves.failed.Load() == failed {
+			return n, err
 		}
 	}
 	return n, errors.New("session: there are still sessions that match, and were not there before or can't be deleted")
@@ -132,8 +136,9 @@ func (m *Manager) setSweeps(change func([]*sweep) []*sweep) {
 
 // moves are the moves under way.
 type moves struct {
-	mu   sync.Mutex
-	done map[chan struct{}]bool
+	mu     sync.Mutex
+	done   map[chan struct{}]bool
+	failed atomic.Int64 // those that may have been done, and did not look whether a sweep is after the session
 }
 
 // begin notes a move until the function that it returns is called.

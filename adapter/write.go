@@ -25,6 +25,7 @@ func (s *session) writeContext() (context.Context, context.CancelFunc) {
 type attempt struct {
 	from    []contract.Record
 	key     string
+	private bool // nobody else can have written under the key
 	data    []byte
 	version *version // nil: of a session that Regenerate has ended since
 }
@@ -71,7 +72,10 @@ func (s *session) write(cur *version) error {
 		}
 		current, done, err := s.m.cfg.store.replace(ctx, from, to, data, end)
 		if err != nil {
-			s.tried = &attempt{from, to, data, cur}
+			s.tried = &attempt{from, to, s.random, data, cur}
+			if moves {
+				s.m.moves.failed.Add(1)
+			}
 			return storeError("save", err)
 		}
 		// A driver has perhaps run the statement again after its reply was lost, and
@@ -100,6 +104,9 @@ func (s *session) wrote(cur *version, to string, data []byte, end time.Time) {
 		s.at, s.base = "", nil
 	}
 	s.saved, s.written = true, true
+	if !s.mute {
+		s.life.sent = time.Now()
+	}
 	s.life.saved(end)
 }
 
@@ -199,7 +206,7 @@ func (s *session) wasDone(ctx context.Context) (bool, error) {
 	switch {
 	case err != nil:
 		return false, storeError("save", err)
-	case !there || !s.random && !bytes.Equal(data, t.data): // by GenID it may be another session's
+	case !there || !t.private && !bytes.Equal(data, t.data): // by GenID it may be another session's
 		return false, nil
 	}
 	return true, s.adoptStored(t.key, data)
@@ -214,7 +221,7 @@ func (s *session) adoptStored(at string, data []byte) error {
 		s.tried = nil
 		switch {
 		case t.version == nil:
-		case moved || bytes.Equal(data, t.data):
+		case moved && t.private || bytes.Equal(data, t.data):
 			s.wasWritten(t)
 		default: // it may have been done, and be changed by another request since
 			s.perhaps = t.version
@@ -234,7 +241,7 @@ func (s *session) adoptStored(at string, data []byte) error {
 // what this request's changes are relative to.
 func (s *session) wasWritten(t *attempt) {
 	others := s.merged
-	s.base, s.fresh, s.merged = t.version, false, nil
+	s.base, s.perhaps, s.fresh, s.merged = t.version, nil, false, nil
 	for _, r := range t.from { // perhaps it was done by halves
 		if r.Token != s.at {
 			s.merged = append(s.merged, merged{Record: r})
@@ -250,15 +257,8 @@ func (s *session) wasWritten(t *attempt) {
 // gone is called when the session is not where this request knows it. It may have been
 // moved to the key; if not, it has ended.
 func (s *session) gone(ctx context.Context, to string) error {
-	if s.m.cfg.migrate {
-		// Another request may have moved it to the hash of its id.
-		data, ok, err := s.m.cfg.store.find(ctx, hashID(s.at))
-		if err != nil {
-			return storeError("save", err)
-		}
-		if ok {
-			return s.adoptStored(hashID(s.at), data)
-		}
+	if hashed, err := s.followToHash(ctx); err != nil || hashed {
+		return err
 	}
 	moving := s.at != to
 	s.at, s.stored = "", nil
@@ -266,7 +266,7 @@ func (s *session) gone(ctx context.Context, to string) error {
 	case s.fresh: // nothing of it was to be taken over
 	case s.renewed && moving:
 		// What was put since goes on under the new id, without what was there.
-		s.base = s.since
+		s.base, s.perhaps = s.since, nil
 		s.m.stats.droppedWrites.Add(1)
 		s.log(slog.LevelWarn, endedMeanwhile+"its data is not taken over", s.route()...)
 	default:
@@ -274,6 +274,18 @@ func (s *session) gone(ctx context.Context, to string) error {
 		s.markEnded(slog.LevelWarn, "its changes were dropped")
 	}
 	return nil
+}
+
+// followToHash goes on with a session that another request has moved to the hash of its id.
+func (s *session) followToHash(ctx context.Context) (found bool, err error) {
+	if !s.m.cfg.migrate {
+		return false, nil
+	}
+	data, found, err := s.m.cfg.store.find(ctx, hashID(s.at))
+	if err != nil || !found {
+		return false, storeError("find", err)
+	}
+	return true, s.adoptStored(hashID(s.at), data)
 }
 
 const endedMeanwhile = "the session was ended while this request ran: "
@@ -316,17 +328,10 @@ func (s *session) moveExpiry(ctx context.Context) error {
 				}
 				continue
 			}
-			if s.m.cfg.migrate {
-				data, ok, err := s.m.cfg.store.find(ctx, hashID(s.at))
-				if err != nil {
-					return storeError("touch", err)
-				}
-				if ok {
-					if err := s.adoptStored(hashID(s.at), data); err != nil {
-						return err
-					}
-					continue
-				}
+			if hashed, err := s.followToHash(ctx); err != nil {
+				return err
+			} else if hashed {
+				continue
 			}
 			s.markEnded(slog.LevelInfo, "it is not touched") // nothing is lost
 			return nil
@@ -476,6 +481,9 @@ func pause(ctx context.Context) error {
 // sweepUp ends a session that a sweep was after while it was being moved.
 func (s *session) sweepUp(ctx context.Context) error {
 	err := s.m.cfg.store.delete(ctx, s.at)
+	if err != nil {
+		s.m.moves.failed.Add(1)
+	}
 	s.markEnded(slog.LevelWarn, "its changes were dropped")
 	return storeError("delete", err)
 }

@@ -177,8 +177,8 @@ func written(w http.ResponseWriter) bool {
 func (s *session) finishAround() {
 	s.mu.Lock()
 	modified := s.data.status() == scs.Modified
-	saves := s.phase == unset || !s.renewed && s.exists() || !modified
-	s.begun = true
+	saves := s.phase == unset || !s.renewed && s.exists() || !modified && !s.m.cfg.SaveUninitialized
+	s.begun, s.mute = true, true
 	s.mu.Unlock()
 	var cookie string
 	var err error
