@@ -101,7 +101,7 @@ func (d *data) put(key string, v any) { d.scs.Put(d.ctx, key, v) }
 func (d *data) remove(key string)     { d.scs.Remove(d.ctx, key) }
 func (d *data) clear()                { _ = d.scs.Clear(d.ctx) }      // never fails
 func (d *data) renew()                { _ = d.scs.RenewToken(d.ctx) } // to hook, which never fails
-func (d *data) empty()                { _ = d.scs.Destroy(d.ctx) }    // to hook, which never fails
+func (d *data) destroy()              { _ = d.scs.Destroy(d.ctx) }    // to hook, which never fails
 func (d *data) get(key string) any    { return d.scs.Get(d.ctx, key) }
 func (d *data) has(key string) bool   { return d.scs.Exists(d.ctx, key) }
 func (d *data) rememberMe() bool      { return d.scs.GetBool(d.ctx, rememberMeKey) }

@@ -61,7 +61,7 @@
 //     PopBytes and PopTime convert the types that JSON does not have.
 //
 // Call all of them on the Manager. The embedded SessionManager's own LoadAndSave, Load,
-// Commit, RenewToken, Destroy, MergeSession and Iterate return an error.
+// Commit, RenewToken, Destroy, MergeSession and Iterate fail as soon as they reach the store.
 //
 // # Glossary
 //

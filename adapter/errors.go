@@ -2,18 +2,18 @@ package adapter
 
 import "errors"
 
-// ErrGone is returned by Save, Touch, Reload and Commit when the session was
-// ended (by a logout, its expiry or an operator) after this request loaded it,
-// or was unset by it.
+// ErrGone is returned by Save, Touch, Reload, Commit and MergeSession when the session
+// was ended (by a logout, its expiry or an operator) after this request loaded it, or was
+// unset by it.
 var ErrGone = errors.New("session: the session has ended")
 
-// ErrResponseBegun is returned by Regenerate, RenewToken, MergeSession, and by
-// Save of a new session, when the cookie could no longer be sent. The session is
+// ErrResponseBegun is returned by Regenerate, RenewToken, MergeSession, and by Save and
+// Commit of a new session, when the cookie could no longer be sent. The session is
 // left as it was.
 var ErrResponseBegun = errors.New("session: the response has begun, so a new session id can't be sent")
 
-// ErrOutsidePath is returned by Save, Commit, Regenerate and RenewToken for a
-// request outside Options.Cookie.Path, whose session is never saved: a login
+// ErrOutsidePath is returned by Save, Commit, Regenerate, RenewToken and MergeSession for
+// a request outside Options.Cookie.Path, whose session is never saved: a login
 // there must not look as if it had worked.
 var ErrOutsidePath = errors.New("session: the request's path is outside the cookie's, so its session can't be saved")
 

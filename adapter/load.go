@@ -146,11 +146,11 @@ func (s *session) read(ctx context.Context, key string, slide, now time.Time) (f
 	st := cfg.store
 	// A session that may be unused for as long as it may last ends at its deadline:
 	// there is nothing to slide.
-	fixed := cfg.AbsoluteLifetime > 0 && slide.Sub(now) >= cfg.AbsoluteLifetime
+	endsAtDeadline := cfg.AbsoluteLifetime > 0 && slide.Sub(now) >= cfg.AbsoluteLifetime
 	switch {
 	case cfg.idle == 0 || cfg.Resave || s.fixed != "" || !slide.After(now):
 		f.data, f.ok, err = st.find(ctx, key)
-	case (cfg.TouchAfter > 0 || fixed) && st.findExpirer != nil:
+	case (cfg.TouchAfter > 0 || endsAtDeadline) && st.findExpirer != nil:
 		f.data, f.expiry, f.ok, err = st.findExpirer.FindExpiry(ctx, key)
 	case cfg.TouchAfter == 0 && st.findToucher != nil:
 		f.data, f.ok, err = st.findToucher.FindTouch(ctx, key, slide)

@@ -24,7 +24,7 @@ import (
 // Remove, Keys, …) are scs's own, and those that reach the store or the cookie
 // (LoadAndSave, Load, Commit, Destroy, RenewToken, Iterate, …) are replaced by
 // methods of the same name and meaning. Call them on the Manager: those of the
-// embedded SessionManager return an error.
+// embedded SessionManager fail as soon as they reach the store.
 //
 // The embedded fields show what the Manager was made with. Only ErrorFunc can be changed
 // afterwards, before the first request; a change of another one has no effect, and is an
@@ -115,8 +115,8 @@ func MustNew(opts Options) *Manager {
 // every field that can't be used, and the fix.
 //
 // sm belongs to the Manager from then on. Its data methods work on the Manager's
-// sessions; its own LoadAndSave, Load, Commit, RenewToken, Destroy, MergeSession and Iterate return
-// an error. HashTokenInStore is StoreKeyHash.
+// sessions; its own LoadAndSave, Load, Commit, RenewToken, Destroy, MergeSession and
+// Iterate fail as soon as they reach the store. HashTokenInStore is StoreKeyHash.
 func Wrap(sm *scs.SessionManager, opts Options) (*Manager, error) {
 	if sm == nil {
 		return nil, errors.New("adapter: Wrap: the scs.SessionManager is nil; use New")

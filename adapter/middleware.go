@@ -58,7 +58,7 @@ func (w *responseWriter) serve(next http.Handler) {
 	case w.dropped:
 	case w.begun:
 		w.session.reportLate()
-	case written(w.ResponseWriter):
+	case responseBegun(w.ResponseWriter):
 		w.session.finishAround()
 	default:
 		_ = w.begin() // ErrorFunc has answered, if it failed

@@ -175,7 +175,7 @@ func TestData(t *testing.T) {
 	if left := time.Until(d.until()); left < 59*time.Minute {
 		t.Errorf("the deadline is %v away", left)
 	}
-	d.empty()
+	d.destroy()
 	if values, _ := d.snapshot(); len(values) != 0 || d.status() != scs.Destroyed {
 		t.Errorf("emptied: %v, status %v", values, d.status())
 	}

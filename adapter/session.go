@@ -175,7 +175,7 @@ func (s *session) current() (*version, error) {
 
 // reset turns the session into a new one without data or id.
 func (s *session) reset() {
-	s.data.empty()
+	s.data.destroy()
 	s.forget()
 	s.renewed = true
 }

@@ -23,7 +23,7 @@ type responseWriter struct {
 	session *session
 	request *http.Request
 	before  http.Header // the headers from before the handler
-	begun   bool        // the session was saved, or ErrorFunc has answered
+	begun   bool        // begin was called
 	dropped bool        // ErrorFunc has answered
 
 	panicked bool // the handler has panicked: nothing is saved
@@ -110,6 +110,9 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
+// Unwrap lets http.ResponseController reach the rest.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // errorWriter notices whether ErrorFunc answers.
 type errorWriter struct {
 	http.ResponseWriter
@@ -127,9 +130,6 @@ func (w *errorWriter) Write(b []byte) (int, error) {
 }
 
 func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// Unwrap lets http.ResponseController reach the rest.
-func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // panicking reports whether the caller runs in a deferred function of a goroutine that
 // panics, or ends by runtime.Goexit: it answers for a handler inside of which someone has
@@ -156,9 +156,9 @@ func (s *session) discard() {
 	}
 }
 
-// written reports whether the response has begun, as far as its writer can tell: those of
+// responseBegun reports whether the response has begun, as far as its writer can tell: those of
 // Gin, Negroni, chi and others can.
-func written(w http.ResponseWriter) bool {
+func responseBegun(w http.ResponseWriter) bool {
 	switch w := w.(type) {
 	case interface{ Written() bool }:
 		return w.Written()
