@@ -7,7 +7,9 @@ GOTESTFLAGS ?= -race -count=1 -timeout=30m
 # A time for each target (30s) or a number of runs (100000x).
 FUZZTIME ?= 30s
 SOAK ?= 10m
-export GOPKGS GOTESTFLAGS
+# The targets install what they need and is not there, as root on Debian or Ubuntu.
+INSTALL ?= 1
+export GOPKGS GOTESTFLAGS INSTALL
 
 BIN := $(CURDIR)/.build/bin
 GOFILES = $(shell find . -name node_modules -prune -o -name '.?*' -prune -o -name '*.go' -print)

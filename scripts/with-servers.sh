@@ -6,8 +6,8 @@
 # those of docker-compose.test.yml, if a docker daemon answers; otherwise they start
 # local programs. They need the local programs in any case, for servers that a test
 # stops and kills. The browser is that of CHROME or CHROMIUM (a path), or one in PATH.
-# Node's packages are installed next to each package-lock.json. Missing programs are
-# installed with apt, as root on Debian or Ubuntu.
+# Node's packages are installed next to each package-lock.json. With INSTALL=1, which make
+# sets, or in CI, missing programs are installed with apt, as root on Debian or Ubuntu.
 #
 #   scripts/with-servers.sh go test ./...
 set -euo pipefail
@@ -59,8 +59,9 @@ needs_node() { [ -n "$node_dirs" ]; }
 have_node() { have npm && have node && node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'; }
 
 apt_install() {
-	if [ "$(id -u)" != 0 ] || ! have apt-get; then
+	if [ "$(id -u)" != 0 ] || ! have apt-get || [ -z "${CI:-}${INSTALL:-}" ]; then
 		say "not installed here: $* (a browser can be given as CHROME)"
+		say "on Debian or Ubuntu: apt-get install --no-install-recommends $*, or INSTALL=1 as root"
 		exit 1
 	fi
 	say "installing $*"
