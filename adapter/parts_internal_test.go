@@ -15,8 +15,39 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/backends/contract"
+	"github.com/samesid/samesid/backends/memory"
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/wire"
 )
+
+// The default store is ours, which has a bound and compare-and-set, and not scs's.
+func TestDefaultStore(t *testing.T) {
+	const secret = "a secret of at least thirty-two bytes"
+	leaktest.Note(secret)
+	m := MustNew(Options{Secrets: []string{secret}})
+	if _, ok := m.cfg.Store.(*memory.Store); !ok || m.cfg.store.swapper == nil {
+		t.Errorf("the default store is a %T; compare-and-set: %t", m.cfg.Store, m.cfg.store.swapper != nil)
+	}
+	ctx, err := m.Load(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Put(ctx, "k", 1)
+	id, _, err := m.Commit(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaktest.Note(id)
+	n := 0
+	if err := m.Iterate(t.Context(), func(ctx context.Context) error {
+		if n++; m.ID(ctx) != id || m.GetInt(ctx, "k") != 1 {
+			t.Error("another session is listed")
+		}
+		return nil
+	}); err != nil || n != 1 {
+		t.Errorf("%d sessions are listed, %v", n, err)
+	}
+}
 
 func TestEndOf(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -261,19 +261,6 @@ func TestManagersLeaveNoGoroutines(t *testing.T) {
 	}))).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
 }
 
-// The default store has a bound.
-func TestDefaultStore(t *testing.T) {
-	m := adapter.MustNew(adapter.Options{Secrets: []string{secret}})
-	if err := m.Iterate(t.Context(), func(context.Context) error { return nil }); err != nil {
-		t.Error(err)
-	}
-	within(t, m, begin(t, m, map[string]any{"k": 1}), func(ctx context.Context) {
-		if m.GetInt(ctx, "k") != 1 {
-			t.Error("the session is lost")
-		}
-	})
-}
-
 func TestMust(t *testing.T) {
 	for name, f := range map[string]func(){
 		"MustNew":  func() { adapter.MustNew(adapter.Options{}) },
