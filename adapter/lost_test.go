@@ -13,7 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/alexedwards/scs/postgresstore"
+	"github.com/alexedwards/scs/redisstore"
 	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends/contract"
@@ -518,28 +521,35 @@ func TestTwoManagersOnAPlainStore(t *testing.T) {
 	}
 }
 
-// What a store can't promise across processes is said when the Manager is made, and a
-// wrapper that hides what the store inside can do is told from one that does not.
+// What a store can't promise across processes is a warning when the Manager is made, with
+// the way out of it. A wrapper that hides what the store inside can do is told from one
+// that does not.
 func TestGuaranteesThatAStoreCantKeep(t *testing.T) {
-	type hiding struct{ plainStore }
 	full := fullStore{newMapStore()}
 	for name, tt := range map[string]struct {
-		o    adapter.Options
-		warn bool
+		store  scs.Store
+		advice string // "": no warning
 	}{
-		"full":      {adapter.Options{Store: full}, false},
-		"default":   {adapter.Options{Secrets: []string{secret}}, false},
-		"plain":     {adapter.Options{Store: plainStore{newMapStore()}}, true},
-		"hiding":    {adapter.Options{Store: hiding{plainStore{newMapStore()}}}, true},
-		"unwrapped": {adapter.Options{Store: wrapping{plainStore{full.mapStore}, full}}, false},
+		"full":          {full, ""},
+		"default":       {nil, ""},
+		"scs, memory":   {memstore.NewWithCleanupInterval(0), ""}, // one process alone
+		"plain":         {plainStore{newMapStore()}, "use a store of package backends, or give yours the methods of package backends/contract"},
+		"hiding":        {struct{ scs.CtxStore }{full}, "a store that wraps another one: Unwrap"},
+		"unwrapped":     {wrapping{plainStore{full.mapStore}, full}, ""},
+		"scs, Redis":    {redisstore.New(nil), "use redis.New of package backends/redis on the same pool"},
+		"scs, Postgres": {postgresstore.NewWithCleanupInterval(nil, 0), "use postgres.New of package backends/postgres on the same database"},
 	} {
 		out := &logs{}
-		tt.o.Logger, tt.o.Secrets = out.logger(), []string{secret}
-		if _, err := adapter.New(tt.o); err != nil {
+		if _, err := adapter.New(adapter.Options{Store: tt.store, Logger: out.logger(), Secrets: []string{secret}}); err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Count(out.String(), "has no compare-and-set"); (got == 1) != tt.warn {
-			t.Errorf("%s: said %d times", name, got)
+		got := out.String()
+		if tt.advice == "" && got != "" {
+			t.Errorf("%s: %s", name, got)
+		}
+		if tt.advice != "" && (strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=WARN ") ||
+			!strings.Contains(got, "has no compare-and-set") || !strings.Contains(got, tt.advice) || !strings.Contains(got, fmt.Sprintf("%T", tt.store))) {
+			t.Errorf("%s: %s", name, got)
 		}
 	}
 }
