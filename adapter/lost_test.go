@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -636,28 +637,49 @@ func TestShortenedAgeStays(t *testing.T) {
 	}
 }
 
-// A handler that panics saves nothing and sends no cookie, whoever recovers, inside of
-// the middleware or outside, and whatever is then written.
+// A handler that panics, or ends by runtime.Goexit, saves nothing and sends no cookie,
+// whoever recovers, inside of the middleware or outside, and whatever is then written.
 func TestPanicSavesNothingWhoeverRecovers(t *testing.T) {
+	const oops = "of the handler"
+	sorry := func(w http.ResponseWriter) { http.Error(w, "sorry", http.StatusInternalServerError) }
 	recoverer := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer func() {
 				if recover() != nil {
-					http.Error(w, "sorry", http.StatusInternalServerError)
+					sorry(w)
 				}
 			}()
 			next.ServeHTTP(w, r)
 		})
 	}
-	for name, chain := range map[string]func(m *adapter.Manager, h http.Handler) http.Handler{
-		"inside":  func(m *adapter.Manager, h http.Handler) http.Handler { return m.LoadAndSave(recoverer(h)) },
-		"outside": func(m *adapter.Manager, h http.Handler) http.Handler { return recoverer(m.LoadAndSave(h)) },
-		"outside, by the inner writer": func(m *adapter.Manager, h http.Handler) http.Handler {
+	for name, tt := range map[string]struct {
+		chain func(t *testing.T, m *adapter.Manager, h http.Handler) http.Handler
+		end   func() // nil: a panic
+	}{
+		"inside": {chain: func(_ *testing.T, m *adapter.Manager, h http.Handler) http.Handler {
+			return m.LoadAndSave(recoverer(h))
+		}},
+		"outside": {chain: func(_ *testing.T, m *adapter.Manager, h http.Handler) http.Handler {
+			return recoverer(m.LoadAndSave(h))
+		}},
+		"the panic comes through": {chain: func(t *testing.T, m *adapter.Manager, h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				spy := &spyWriter{w, func(what string) { t.Errorf("%s reached the client before anyone had recovered", what) }}
+				defer func() {
+					if got := recover(); got != oops {
+						t.Errorf("the panic came through as %v", got)
+					}
+					sorry(w)
+				}()
+				m.LoadAndSave(h).ServeHTTP(spy, r)
+			})
+		}},
+		"outside, by the inner writer": {chain: func(_ *testing.T, m *adapter.Manager, h http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				var inner http.ResponseWriter
 				defer func() {
 					if recover() != nil {
-						http.Error(inner, "sorry", http.StatusInternalServerError)
+						sorry(inner)
 					}
 				}()
 				m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -665,8 +687,8 @@ func TestPanicSavesNothingWhoeverRecovers(t *testing.T) {
 					h.ServeHTTP(w, r)
 				})).ServeHTTP(w, r)
 			})
-		},
-		"outside, by the inner writer, later": func(m *adapter.Manager, h http.Handler) http.Handler {
+		}},
+		"outside, by the inner writer, later": {chain: func(_ *testing.T, m *adapter.Manager, h http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				var inner http.ResponseWriter
 				func() {
@@ -676,21 +698,27 @@ func TestPanicSavesNothingWhoeverRecovers(t *testing.T) {
 						h.ServeHTTP(w, r)
 					})).ServeHTTP(w, r)
 				}()
-				http.Error(inner, "sorry", http.StatusInternalServerError)
+				sorry(inner)
 			})
-		},
-		"Goexit": func(m *adapter.Manager, h http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					m.LoadAndSave(recoverer(h)).ServeHTTP(w, r)
-				}()
-				<-done
-			})
+		}},
+		"a panic in another goroutine": {chain: func(_ *testing.T, m *adapter.Manager, h http.Handler) http.Handler {
+			return inAGoroutine(m.LoadAndSave(recoverer(h)))
+		}},
+		"Goexit": {
+			chain: func(_ *testing.T, m *adapter.Manager, h http.Handler) http.Handler {
+				return inAGoroutine(m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					defer sorry(w)
+					h.ServeHTTP(w, r)
+				})))
+			},
+			end: runtime.Goexit,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			end := tt.end
+			if end == nil {
+				end = func() { panic(oops) }
+			}
 			for do, handle := range map[string]func(m *adapter.Manager, ctx context.Context){
 				"put":        func(m *adapter.Manager, ctx context.Context) { m.Put(ctx, "k", 1) },
 				"regenerate": func(m *adapter.Manager, ctx context.Context) { _ = m.Regenerate(ctx) },
@@ -704,9 +732,9 @@ func TestPanicSavesNothingWhoeverRecovers(t *testing.T) {
 					r := httptest.NewRequest("GET", "/", nil)
 					r.Header.Set("Cookie", cookie)
 					w := httptest.NewRecorder()
-					chain(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					tt.chain(t, m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						handle(m, r.Context())
-						panic("of the handler")
+						end()
 					})).ServeHTTP(w, r)
 					if w.Code != http.StatusInternalServerError || w.Body.String() != "sorry\n" || w.Header().Get("Set-Cookie") != "" {
 						t.Errorf("%s: status %d, body %q, Set-Cookie %q", do, w.Code, w.Body, w.Header().Get("Set-Cookie"))
@@ -718,6 +746,18 @@ func TestPanicSavesNothingWhoeverRecovers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// inAGoroutine serves each request in a goroutine of its own, and waits for its end.
+func inAGoroutine(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			h.ServeHTTP(w, r)
+		}()
+		<-done
+	})
 }
 
 // A handler that recovers from a panic of its own, and goes on, is no handler that

@@ -380,23 +380,6 @@ func TestFileReachesReadFrom(t *testing.T) {
 	}
 }
 
-func TestPanicSavesNothing(t *testing.T) {
-	store := newMapStore()
-	m := newManager(t, adapter.Options{Store: fullStore{store}})
-	defer func() {
-		if recover() != "oops" {
-			t.Error("the panic did not come through")
-		}
-		if len(store.records) != 0 {
-			t.Error("saved")
-		}
-	}()
-	serve(m, "", func(w http.ResponseWriter, r *http.Request) {
-		m.Put(r.Context(), "k", "v")
-		panic("oops")
-	})
-}
-
 func TestMiddlewareTwice(t *testing.T) {
 	store := newMapStore()
 	m := newManager(t, adapter.Options{Store: fullStore{store}})
