@@ -857,7 +857,8 @@ func TestAnonymousRequestsMakeNoSessions(t *testing.T) {
 	}
 }
 
-// A store that is full refuses new sessions and keeps those that it has.
+// A store that is full refuses new sessions and keeps those that it has, under a new id
+// too: a newcomer does not get the place of a session that is about to have one.
 func TestFullStoreKeepsItsSessions(t *testing.T) {
 	store := memory.New(memory.Options{MaxSessions: 3})
 	t.Cleanup(func() { _ = store.Close() })
@@ -878,6 +879,37 @@ func TestFullStoreKeepsItsSessions(t *testing.T) {
 	}
 	if w := within(t, m, victim, func(ctx context.Context) { m.Put(ctx, "more", "x") }); w.Code != http.StatusOK {
 		t.Errorf("a change of a session that is there: status %d", w.Code)
+	}
+	for name, change := range map[string]func(*adapter.Manager, context.Context) error{
+		"Regenerate": (*adapter.Manager).Regenerate,
+		"RenewToken": (*adapter.Manager).RenewToken,
+	} {
+		for range 3 {
+			var next string
+			w := serve(m, cookieFor(victim), func(w http.ResponseWriter, r *http.Request) {
+				if err := change(m, r.Context()); err != nil {
+					t.Error(err)
+				}
+				newcomer := serve(m, "", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "i", 0) })
+				if newcomer.Code != http.StatusServiceUnavailable || newcomer.Header().Get("Set-Cookie") != "" {
+					t.Errorf("%s: a newcomer before it is saved: status %d", name, newcomer.Code)
+				}
+				if name == "Regenerate" {
+					m.Put(r.Context(), "user", "victim")
+				}
+				next = m.ID(r.Context())
+			})
+			if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Set-Cookie"), cookieFor(next)+";") {
+				t.Fatalf("%s: status %d", name, w.Code)
+			}
+			if got := userOf(m, cookieFor(next)); got != "victim" {
+				t.Fatalf("%s: signed in as %q under the new id", name, got)
+			}
+			if got := userOf(m, cookieFor(victim)); got != "" {
+				t.Errorf("%s: signed in as %q under the old id", name, got)
+			}
+			victim = next
+		}
 	}
 }
 

@@ -93,27 +93,6 @@ func TestWhatCantBeWrittenLeavesTheOldSession(t *testing.T) {
 	}
 }
 
-// A store that is full lets those who are in it go on, also under a new id.
-func TestRenewInAFullStore(t *testing.T) {
-	store := memory.New(memory.Options{MaxSessions: 1})
-	defer store.Close()
-	m := newManager(t, adapter.Options{Store: store})
-	id := begin(t, m, map[string]any{"user": "u"})
-	for range 3 {
-		var next string
-		w := within(t, m, id, func(ctx context.Context) {
-			if err := m.RenewToken(ctx); err != nil {
-				t.Error(err)
-			}
-			next = m.ID(ctx)
-		})
-		if w.Code != http.StatusOK || read(t, m, next)["user"] != "u" {
-			t.Fatalf("status %d, %v", w.Code, read(t, m, next))
-		}
-		id = next
-	}
-}
-
 type namedUser struct {
 	ID   int
 	Name string
