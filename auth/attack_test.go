@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/backends/memory"
 )
 
 // The tests in this file are attacks on the signed-in state. SECURITY.md lists them.
@@ -122,51 +124,105 @@ func TestRefusedRequestsMakeNoSessions(t *testing.T) {
 	}
 }
 
-// Iterating over all sessions ends those of one user. The user can do it and keep
-// the current one, or an administrator can (OWASP ASVS 7.4.2, 7.4.3, 7.4.5, 7.5.2).
+// DestroyWhere ends the sessions of one user, also one that has a new id meanwhile, by
+// another process. The user can do it and keep the current one, or an administrator can
+// (OWASP ASVS 7.4.2, 7.4.3, 7.4.5, 7.5.2).
 func TestEndTheSessionsOfAUser(t *testing.T) {
 	for _, v := range variants {
-		t.Run(v.name, func(t *testing.T) {
-			m := newManager(t, adapter.Options{Codec: v.codec})
-			a := newAuth(t, m, verifyAnyone, auth.Options{Key: v.key})
-			base := serve(t, m, names(m, a))
-			cookies := map[string]string{}
-			for _, device := range []string{"phone", "laptop", "bob's"} {
-				b := newBrowser(t, base)
-				name := "ada"
-				if device == "bob's" {
-					name = "bob"
-				}
-				b.signIn(name)
-				cookies[device] = b.cookie()
-			}
-			check := func(when string, want map[string]string) {
-				t.Helper()
-				for device, cookie := range cookies {
-					if got := newBrowser(t, base).as(cookie); got != want[device] {
-						t.Errorf("%s: %s is signed in as %q, want %q", when, device, got, want[device])
+		for _, storeKey := range []adapter.StoreKey{adapter.StoreKeyID, adapter.StoreKeyHash, adapter.StoreKeyMigrating} {
+			t.Run(fmt.Sprintf("%s/StoreKey %q", v.name, storeKey), func(t *testing.T) {
+				store := &movedMeanwhile{Store: memory.New(memory.Options{})}
+				t.Cleanup(func() { _ = store.Close() })
+				o := adapter.Options{Store: store, Codec: v.codec, StoreKey: storeKey, Logger: new(logs).logger()}
+				m, other := newManager(t, o), newManager(t, o)
+				a := newAuth(t, m, verifyAnyone, auth.Options{Key: v.key})
+				end := func(ctx context.Context, whose string, but func(ctx context.Context) bool) {
+					if _, err := m.DestroyWhere(ctx, func(ctx context.Context) bool {
+						user, ok := a.User(ctx)
+						return ok && user == whose && !but(ctx)
+					}); err != nil {
+						t.Error(err)
 					}
 				}
-			}
-			end := func(name, but string) {
-				t.Helper()
-				if err := m.Iterate(t.Context(), func(ctx context.Context) error {
-					if user, ok := a.User(ctx); !ok || user != name || m.ID(ctx) == but {
-						return nil
+				mux := names(m, a)
+				mux.Handle("POST /end-others", a.Restricted(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					ctx := r.Context()
+					if r.FormValue("renew") != "" { // as after a change of password
+						if err := m.RenewToken(ctx); err != nil {
+							t.Error(err)
+						}
 					}
-					return m.Destroy(ctx)
-				}); err != nil {
-					t.Error(err)
+					user, _ := a.User(ctx)
+					end(ctx, user, func(c context.Context) bool { return m.ID(c) == m.ID(ctx) })
+				})))
+				base := serve(t, m, mux)
+				elsewhere := serve(t, other, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					if err := other.RenewToken(r.Context()); err != nil {
+						t.Error(err)
+					}
+				}))
+				devices := map[string]*browser{}
+				for _, device := range []string{"phone", "tablet", "laptop", "bob's"} {
+					devices[device] = newBrowser(t, base)
+					if device == "bob's" {
+						devices[device].signIn("bob")
+					} else {
+						devices[device].signIn("ada")
+					}
 				}
-			}
+				move := func(device string) func() {
+					return func() { // cookies know no ports
+						b := *devices[device]
+						b.base = elsewhere
+						b.do("POST", "/", "")
+					}
+				}
+				check := func(when string, want map[string]string) {
+					t.Helper()
+					for device, b := range devices {
+						if got := b.as(b.cookie()); got != want[device] {
+							t.Errorf("%s: %s is signed in as %q, want %q", when, device, got, want[device])
+						}
+					}
+				}
 
-			check("before", map[string]string{"phone": "ada", "laptop": "ada", "bob's": "bob"})
-			laptop := strings.TrimPrefix(cookies["laptop"], "s%3A")
-			id, _, _ := strings.Cut(laptop, ".")
-			end("ada", id)
-			check("all others", map[string]string{"laptop": "ada", "bob's": "bob"})
-			end("ada", "")
-			check("all", map[string]string{"bob's": "bob"})
-		})
+				check("before", map[string]string{"phone": "ada", "tablet": "ada", "laptop": "ada", "bob's": "bob"})
+				for _, renew := range []string{"", "?renew=1"} {
+					store.meanwhile = move("phone")
+					if res := devices["laptop"].do("POST", "/end-others"+renew, ""); res.StatusCode != 200 {
+						t.Errorf("%d %s", res.StatusCode, res.body)
+					}
+					check("all others", map[string]string{"laptop": "ada", "bob's": "bob"})
+					devices["phone"].signIn("ada")
+				}
+				store.meanwhile = move("phone")
+				end(t.Context(), "ada", func(context.Context) bool { return false })
+				check("all", map[string]string{"bob's": "bob"})
+			})
+		}
 	}
+}
+
+// movedMeanwhile is a store in which a session gets a new id once a listing has begun, so
+// that the listing has it under its old id alone.
+type movedMeanwhile struct {
+	*memory.Store
+	meanwhile func()
+}
+
+func (s *movedMeanwhile) Range(ctx context.Context, fn func(token string, data []byte) error) error {
+	listed, err := s.AllCtx(ctx)
+	if err != nil {
+		return err
+	}
+	if move := s.meanwhile; move != nil {
+		s.meanwhile = nil
+		move()
+	}
+	for token, data := range listed {
+		if err := fn(token, data); err != nil {
+			return err
+		}
+	}
+	return nil
 }
