@@ -462,16 +462,26 @@ func TestStoreFailure(t *testing.T) {
 			}
 			store.breaks(false, false)
 			b.do("GET", "/cart?add=apple", "")
-			store.breaks(false, true)
-			res = b.do("POST", "/login", goodJSON, "Content-Type", typeJSON)
-			if res.StatusCode != 503 || res.Header.Get("Set-Cookie") != "" {
-				t.Errorf("the old session can't be ended: %d %s", res.StatusCode, res.body)
+			anonymous := b.cookie()
+			for name, broken := range map[string]struct{ commit, delete bool }{
+				"the new session can't be saved": {commit: true},
+				"the old session can't be ended": {delete: true},
+				"neither":                        {commit: true, delete: true},
+			} {
+				store.breaks(broken.commit, broken.delete)
+				res = b.do("POST", "/login", goodJSON, "Content-Type", typeJSON)
+				if res.StatusCode != 503 || res.Header.Get("Set-Cookie") != "" || strings.Contains(res.body, "logged in") {
+					t.Errorf("%s: %d %s", name, res.StatusCode, res.body)
+				}
+				store.breaks(false, false)
+				if res = b.do("GET", "/cart", ""); b.cookie() != anonymous || res.body != "apple" {
+					t.Errorf("%s: after it the cart is %q", name, res.body)
+				}
 			}
 			if res = b.do("GET", "/protected", ""); res.StatusCode != 401 {
 				t.Errorf("after logins that failed: %d", res.StatusCode)
 			}
 
-			store.breaks(false, false)
 			b.do("POST", "/login", goodJSON, "Content-Type", typeJSON)
 			store.breaks(false, true)
 			for _, accept := range []string{"*/*", acceptChrome} {

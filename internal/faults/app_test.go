@@ -116,6 +116,11 @@ func newSystem(t *testing.T, addr string, config backends.Config) *system {
 	mux.Handle("POST /write/{id}", users.Restricted(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		write(r)
 	})))
+	mux.Handle("POST /renew", users.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := m.RenewToken(r.Context()); err != nil {
+			m.ErrorFunc(w, r, err)
+		}
+	})))
 	mux.Handle("GET /written", users.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		found := found{Count: m.GetInt(r.Context(), "count")}
 		for _, k := range m.Keys(r.Context()) {

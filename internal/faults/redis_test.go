@@ -14,6 +14,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -106,16 +107,40 @@ func TestRedisReadOnlyReplica(t *testing.T) {
 	})
 }
 
-// Without memory for writes, pages are served and changes are refused.
+// Without memory for writes, pages are served and changes are refused. A user whose session
+// can't be given a new id stays signed in under the old one.
 func TestRedisOutOfMemory(t *testing.T) {
 	onRedis(t, func(t *testing.T, server *testserver.Server, s *system) {
 		l := s.run(t)
+		status, header, _, err := l.request("POST", "/login", "", "username=renewing&password="+password)
+		cookie, _, _ := strings.Cut(header.Get("Set-Cookie"), ";")
+		if status != http.StatusOK || cookie == "" || err != nil {
+			t.Fatalf("login: %d, %v", status, err)
+		}
+		leaktest.Note(strings.TrimPrefix(cookie, "connect.sid="))
+		stays := func(when string) {
+			t.Helper()
+			if status, header, body, err := l.request("GET", "/page", cookie, ""); status != http.StatusOK || body != "renewing" || header.Get("Set-Cookie") != "" || err != nil {
+				t.Errorf("%s, the old cookie gave %d, %q, %d cookies, %v", when, status, body, len(header["Set-Cookie"]), err)
+			}
+		}
 		command(t, server, "CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1mb")
 		l.next(false)
 		l.await("failures", someFail)
 		l.await("pages", all(func(c tally) bool { return c.pages > 0 }))
+		for range 3 {
+			if status, header, _, err := l.request("POST", "/renew", cookie, ""); status != http.StatusServiceUnavailable || header.Get("Set-Cookie") != "" || err != nil {
+				t.Errorf("a new id: %d, %d cookies, %v", status, len(header["Set-Cookie"]), err)
+			}
+			stays("out of memory")
+		}
 		command(t, server, "CONFIG", "SET", "maxmemory", "0")
 		l.recover()
+		stays("after the recovery")
+		status, header, _, err = l.request("POST", "/renew", cookie, "")
+		if next := header.Get("Set-Cookie"); status != http.StatusOK || next == "" || strings.HasPrefix(next, cookie) || err != nil {
+			t.Errorf("a new id after the recovery: %d, a cookie: %t, %v", status, next != "", err)
+		}
 	})
 }
 
