@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -209,6 +210,7 @@ func TestUserFromExpress(t *testing.T) {
 		{"no text", "user", `"user":""`, "", false},
 		{"another type", "user", `"user":["Eve"]`, "", true},
 		{"a field of another type", "user", `"user":{"name":5}`, "", true},
+		{"a text that looks like a user", "user", `"user":"{\"name\":\"Eve\"}"`, "", true},
 		{"Passport's user", "passport.user", `"passport":{"user":{"name":"Eve"}}`, "Eve", false},
 		{"Passport's, signed out", "passport.user", `"passport":{}`, "", false},
 		{"Passport's null", "passport.user", `"passport":{"user": null }`, "", false},
@@ -216,6 +218,8 @@ func TestUserFromExpress(t *testing.T) {
 		{"no Passport", "passport.user", `"user":{"name":"Eve"}`, "", false},
 		{"Passport is null", "passport.user", `"passport":null`, "", false},
 		{"Passport is text", "passport.user", `"passport":"user"`, "", true},
+		{"Passport's text that looks like a user", "passport.user", `"passport":{"user":"{\"name\":\"Eve\"}"}`, "", true},
+		{"Passport is a text that looks like it", "passport.user", `"passport":"{\"user\":{\"name\":\"Eve\"}}"`, "", true},
 		{"Passport's of another type", "passport.user", `"passport":{"user":"Eve"}`, "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -244,6 +248,12 @@ func TestUserFromExpress(t *testing.T) {
 
 // A user need not be a struct: Passport's is often only an id.
 func TestUserTypes(t *testing.T) {
+	type account struct { // beyond what a float64 holds
+		ID  uint64
+		Min int64
+		Max *int64
+	}
+	most := int64(math.MaxInt64)
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			m := newManager(t, adapter.Options{Codec: v.codec})
@@ -253,6 +263,11 @@ func TestUserTypes(t *testing.T) {
 			roundTrip(t, m, v.key, 7)
 			roundTrip(t, m, v.key, 0)
 			roundTrip(t, m, v.key, int64(1)<<53-1)
+			roundTrip(t, m, v.key, int64(1)<<53+1)
+			roundTrip(t, m, v.key, most)
+			roundTrip(t, m, v.key, int64(math.MinInt64))
+			roundTrip(t, m, v.key, uint64(12345678901234567891))
+			roundTrip(t, m, v.key, account{12345678901234567891, math.MinInt64, &most})
 			roundTrip(t, m, v.key, true)
 			roundTrip(t, m, v.key, &ada)
 			roundTrip(t, m, v.key, map[string]string{"name": "Ada"})
