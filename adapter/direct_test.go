@@ -17,7 +17,7 @@ import (
 
 // Begin and End do what LoadAndSave does.
 func TestBeginAndEnd(t *testing.T) {
-	bothCodecs(t, adapter.Options{Cookie: adapter.Cookie{MaxAge: time.Hour}, Rolling: false}, func(t *testing.T, m *adapter.Manager) {
+	bothCodecs(t, adapter.Options{Cookie: adapter.Cookie{MaxAge: time.Hour}}, func(t *testing.T, m *adapter.Manager) {
 		run := func(cookie string, do func(ctx context.Context)) (http.Header, error) {
 			r := httptest.NewRequest("GET", "/", nil)
 			r.Header.Set("Cookie", cookie)
@@ -87,6 +87,55 @@ func TestBeginAndEnd(t *testing.T) {
 	r.Header.Set("Cookie", cookieFor(id))
 	if _, err := m.Begin(r); err == nil {
 		t.Error("a store that is down is no error")
+	}
+}
+
+// End moves the session's expiry and sends its cookie as the end of a response does.
+func TestEndSlidesAndResends(t *testing.T) {
+	for name, tt := range map[string]struct {
+		o    adapter.Options
+		sent []int // the minutes at which the cookie is sent
+	}{
+		"neither":     {adapter.Options{}, nil},
+		"Rolling":     {adapter.Options{Rolling: true}, []int{20, 40, 60, 80, 100}},
+		"ResendAfter": {adapter.Options{ResendAfter: 30 * time.Minute}, []int{40, 80}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tt.o.Cookie.MaxAge = time.Hour
+			everyStore(t, tt.o, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+				synctest.Test(t, func(t *testing.T) {
+					id := begin(t, m, map[string]any{"user": "u"})
+					var sent []int
+					for i := range 5 {
+						time.Sleep(20 * time.Minute)
+						r := httptest.NewRequest("GET", "/", nil)
+						r.Header.Set("Cookie", cookieFor(id))
+						ctx, err := m.Begin(r)
+						if err != nil || m.GetString(ctx, "user") != "u" {
+							t.Fatalf("request %d: the session is not found, %v", i, err)
+						}
+						h, err := m.End(ctx)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if left := time.Until(store.records[id].expiry); left != time.Hour {
+							t.Errorf("request %d: the record ends in %v", i, left)
+						}
+						set := h.Get("Set-Cookie")
+						if set == "" {
+							continue
+						}
+						sent = append(sent, 20*(i+1))
+						if !strings.HasPrefix(set, cookieFor(id)+"; Max-Age=3600;") || h.Get("Cache-Control") == "" {
+							t.Errorf("request %d: headers %q", i, h)
+						}
+					}
+					if !slices.Equal(sent, tt.sent) {
+						t.Errorf("the cookie is sent at the minutes %v, want %v", sent, tt.sent)
+					}
+				})
+			})
+		})
 	}
 }
 

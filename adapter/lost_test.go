@@ -22,6 +22,7 @@ import (
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/memory"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // Whatever fails when a session gets a new id or takes over another one, the old sessions
@@ -327,17 +328,29 @@ func TestSweepEndsWhatMoves(t *testing.T) {
 }
 
 // A move that is under way when a sweep begins, and puts the session where the sweep has
-// been already, ends it.
-func TestSweepEndsWhatMovesPastIt(t *testing.T) { synctest.Test(t, sweepEndsWhatMovesPastIt) }
+// been already, ends it: under a new id, or under the hash of its id.
+func TestSweepEndsWhatMovesPastIt(t *testing.T) {
+	for name, tt := range map[string]struct {
+		storeKey adapter.StoreKey
+		do       func(m *adapter.Manager, ctx context.Context) error
+	}{
+		"renew":   {adapter.StoreKeyID, (*adapter.Manager).RenewToken},
+		"migrate": {adapter.StoreKeyMigrating, func(*adapter.Manager, context.Context) error { return nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { sweepEndsWhatMovesPastIt(t, tt.storeKey, tt.do) })
+		})
+	}
+}
 
-func sweepEndsWhatMovesPastIt(t *testing.T) {
+func sweepEndsWhatMovesPastIt(t *testing.T, storeKey adapter.StoreKey, do func(m *adapter.Manager, ctx context.Context) error) {
 	store := &overtakenStore{fullStore: fullStore{newMapStore()}, moving: make(chan bool), swept: make(chan bool), moved: make(chan bool)}
-	m := newManager(t, adapter.Options{Store: store})
-	id := begin(t, m, map[string]any{"user": "mallory"})
+	id := begin(t, newManager(t, adapter.Options{Store: store.fullStore}), map[string]any{"user": "mallory"})
+	m := newManager(t, adapter.Options{Store: store, StoreKey: storeKey})
 	done := make(chan *httptest.ResponseRecorder)
 	go func() {
 		done <- serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
-			if err := m.RenewToken(r.Context()); err != nil {
+			if err := do(m, r.Context()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -924,34 +937,74 @@ func TestLateChangesAreNamed(t *testing.T) {
 }
 
 // A response that went around the middleware's writer is an error in the log, not a
-// silent loss.
+// silent loss. Gin's and Negroni's writers say that they have written, chi's has a status.
 func TestAnswerAroundTheWriter(t *testing.T) {
-	out, store := &logs{}, newMapStore()
-	m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.logger()})
-	id := begin(t, m, map[string]any{"user": "u"})
-	run := func(cookie string) {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Cookie", cookie)
-		w := &tellingWriter{ResponseRecorder: httptest.NewRecorder()}
-		m.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			m.Put(r.Context(), "k", 1)
-			w.WriteHeader(http.StatusOK) // the framework's own writer
-		})).ServeHTTP(w, r)
+	for name, writer := range map[string]func() http.ResponseWriter{
+		"Written": func() http.ResponseWriter { return &tellingWriter{ResponseRecorder: httptest.NewRecorder()} },
+		"Status":  func() http.ResponseWriter { return &chiWriter{ResponseWriter: httptest.NewRecorder()} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, store := &logs{}, newMapStore()
+			m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.logger()})
+			id := begin(t, m, map[string]any{"user": "u"})
+			run := func(cookie string, around bool) {
+				r := httptest.NewRequest("GET", "/", nil)
+				r.Header.Set("Cookie", cookie)
+				w := writer()
+				m.LoadAndSave(http.HandlerFunc(func(ours http.ResponseWriter, r *http.Request) {
+					m.Put(r.Context(), "k", 1)
+					if around {
+						w.WriteHeader(http.StatusOK) // the framework's own writer
+					}
+				})).ServeHTTP(w, r)
+				for _, c := range (&http.Response{Header: w.Header()}).Cookies() {
+					leaktest.Note(c.Value)
+				}
+				if sent := w.Header().Get("Set-Cookie") != ""; sent != (cookie == "" && !around) {
+					t.Errorf("a cookie is set: %t", sent)
+				}
+			}
+			run(cookieFor(id), true)
+			if got := read(t, m, id); got["k"] != 1 || !strings.Contains(out.String(), "level=ERROR") || !strings.Contains(out.String(), "LoadAndSave hands on") {
+				t.Errorf("stored %v, log %s", got, out)
+			}
+			out.b.Reset()
+			run("", true)
+			if len(store.records) != 1 || !strings.Contains(out.String(), "level=ERROR") {
+				t.Errorf("%d records, log %s", len(store.records), out)
+			}
+			out.b.Reset()
+			run(cookieFor(id), false)
+			run("", false) // the writer has not begun, so the cookie is sent
+			serve(m, cookieFor(id), func(http.ResponseWriter, *http.Request) {})
+			if got := out.String(); got != "" || len(store.records) != 2 {
+				t.Errorf("%d records, log: %s", len(store.records), got)
+			}
+		})
 	}
-	run(cookieFor(id))
-	if got := read(t, m, id); got["k"] != 1 || !strings.Contains(out.String(), "level=ERROR") || !strings.Contains(out.String(), "LoadAndSave hands on") {
-		t.Errorf("stored %v, log %s", got, out)
+}
+
+// chiWriter has the status as chi's does: 0 until it is written.
+type chiWriter struct {
+	http.ResponseWriter
+	status, bytes int
+}
+
+func (w *chiWriter) Status() int       { return w.status }
+func (w *chiWriter) BytesWritten() int { return w.bytes }
+
+func (w *chiWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *chiWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
 	}
-	out.b.Reset()
-	run("")
-	if len(store.records) != 1 || !strings.Contains(out.String(), "level=ERROR") {
-		t.Errorf("%d records, log %s", len(store.records), out)
-	}
-	out.b.Reset()
-	serve(m, cookieFor(id), func(http.ResponseWriter, *http.Request) {})
-	if got := out.String(); got != "" {
-		t.Errorf("log: %s", got)
-	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += n
+	return n, err
 }
 
 type tellingWriter struct {
