@@ -152,9 +152,21 @@ func TestStoreSharedWithExpress(t *testing.T) {
 	}
 }
 
-// A field of scs's that is set after New has no effect, and that is said once.
-func TestFieldsSetAfterNew(t *testing.T) {
+// A field of scs's that is set after New or Wrap has no effect, and that is said once.
+func TestFieldsSetAfterwards(t *testing.T) {
 	type M = adapter.Manager
+	makes := map[string]func(t *testing.T, o adapter.Options) *M{
+		"New": func(t *testing.T, o adapter.Options) *M { return newManager(t, o) },
+		"Wrap": func(t *testing.T, o adapter.Options) *M {
+			sm := scs.New()
+			sm.Store, sm.Cookie.Name = o.Store, "connect.sid"
+			m, err := adapter.Wrap(sm, adapter.Options{Logger: o.Logger, Secrets: []string{secret}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		},
+	}
 	for name, set := range map[string]func(m *M){
 		"Cookie":           func(m *M) { m.Cookie.Secure = true },
 		"IdleTimeout":      func(m *M) { m.IdleTimeout = 20 * time.Minute },
@@ -163,34 +175,32 @@ func TestFieldsSetAfterNew(t *testing.T) {
 		"Codec":            func(m *M) { m.Codec = adapter.JSONCodec{} },
 		"HashTokenInStore": func(m *M) { m.HashTokenInStore = true },
 	} {
-		t.Run(name, func(t *testing.T) {
-			out, store := &logs{}, newMapStore()
-			m := newManager(t, adapter.Options{Logger: out.logger(), Store: fullStore{store}})
-			begin(t, m, map[string]any{"k": "v"})
-			if out.String() != "" {
-				t.Errorf("log before: %s", out)
-			}
-			set(m)
-			for range 2 {
-				id := begin(t, m, map[string]any{"k": "v"})
-				if _, ok := store.records[id]; !ok {
-					t.Error("the session is not in the store")
+		for made, manager := range makes {
+			t.Run(name+"/"+made, func(t *testing.T) {
+				out, store := &logs{}, newMapStore()
+				m := manager(t, adapter.Options{Logger: out.logger(), Store: fullStore{store}})
+				first := begin(t, m, map[string]any{"k": "v"})
+				if out.String() != "" {
+					t.Errorf("log before: %s", out)
 				}
-			}
-			want := "level=ERROR msg=\"session: the Manager's field " + name + " was changed"
-			if strings.Count(out.String(), want) != 1 || !strings.Contains(out.String(), "Options.") {
-				t.Errorf("log: %s", out)
-			}
-		})
-	}
-	t.Run("ErrorFunc", func(t *testing.T) {
-		m := newManager(t, adapter.Options{MaxRecordSize: 1})
-		m.ErrorFunc = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusTeapot) }
-		w := serve(m, "", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "k", "v") })
-		if w.Code != http.StatusTeapot {
-			t.Errorf("status %d", w.Code)
+				set(m)
+				for range 2 {
+					id := begin(t, m, map[string]any{"k": "v"})
+					if _, ok := store.records[id]; !ok {
+						t.Error("the session is not in the store")
+					}
+					was, is := store.records[first], store.records[id]
+					if apart := is.expiry.Sub(was.expiry).Abs(); apart > time.Minute {
+						t.Errorf("the session ends %v from what it was before", apart)
+					}
+				}
+				want := "level=ERROR msg=\"session: the Manager's field " + name + " was changed"
+				if strings.Count(out.String(), want) != 1 || !strings.Contains(out.String(), "Options.") || !strings.Contains(out.String(), "before Wrap") {
+					t.Errorf("log: %s", out)
+				}
+			})
 		}
-	})
+	}
 }
 
 func TestCookieAttributes(t *testing.T) {

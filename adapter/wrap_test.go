@@ -2,6 +2,7 @@ package adapter_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -51,6 +52,7 @@ type sessionAPI interface {
 	RememberMe(context.Context, bool)
 	SetDeadline(context.Context, time.Time)
 	RenewToken(context.Context) error
+	Destroy(context.Context) error
 	Deadline(context.Context) time.Time
 	Status(context.Context) scs.Status
 	Token(context.Context) string
@@ -81,19 +83,23 @@ func TestWrapIsLikeSCS(t *testing.T) {
 		},
 	} {
 		for story, steps := range map[string][]step{
-			"reads":       {{0, put}, {time.Minute, read}, {15 * time.Minute, read}, {15 * time.Minute, read}, {24 * time.Hour, read}},
-			"changes":     {{0, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { m.Put(ctx, "k", time.Now().String()) }}, {12 * time.Hour, read}},
-			"same again":  {{0, put}, {time.Minute, put}, {19 * time.Minute, put}},
-			"remembers":   {{0, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { m.RememberMe(ctx, true) }}, {time.Minute, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { m.RememberMe(ctx, false) }}},
-			"deadline":    {{0, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { m.SetDeadline(ctx, time.Now().Add(time.Hour).UTC()) }}, {time.Minute, read}, {time.Hour, read}},
-			"renews":      {{0, put}, {10 * time.Minute, func(m sessionAPI, ctx context.Context) { _ = m.RenewToken(ctx) }}, {time.Minute, read}},
-			"never saved": {{0, read}, {time.Minute, read}},
+			"reads":             {{0, put}, {time.Minute, read}, {15 * time.Minute, read}, {15 * time.Minute, read}, {24 * time.Hour, read}},
+			"changes":           {{0, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { m.Put(ctx, "k", time.Now().String()) }}, {12 * time.Hour, read}},
+			"same again":        {{0, put}, {time.Minute, put}, {19 * time.Minute, put}},
+			"remembers":         {{0, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { m.RememberMe(ctx, true) }}, {time.Minute, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { m.RememberMe(ctx, false) }}},
+			"deadline":          {{0, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { m.SetDeadline(ctx, time.Now().Add(time.Hour).UTC()) }}, {time.Minute, read}, {time.Hour, read}},
+			"renews":            {{0, put}, {10 * time.Minute, func(m sessionAPI, ctx context.Context) { _ = m.RenewToken(ctx) }}, {time.Minute, read}},
+			"destroys":          {{0, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { _ = m.Destroy(ctx) }}, {time.Minute, read}, {time.Minute, put}, {time.Minute, read}},
+			"destroys and puts": {{0, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { _ = m.Destroy(ctx); put(m, ctx) }}, {time.Minute, read}},
+			"never saved":       {{0, read}, {time.Minute, read}},
 		} {
 			t.Run(name+"/"+story, func(t *testing.T) {
 				theirs, wrapped := scs.New(), scs.New() // outside of the bubble, as they leave goroutines
 				synctest.Test(t, func(t *testing.T) {
+					stores := map[*scs.SessionManager]*memstore.MemStore{}
 					for _, sm := range []*scs.SessionManager{theirs, wrapped} {
-						sm.Store = memstore.NewWithCleanupInterval(0)
+						stores[sm] = memstore.NewWithCleanupInterval(0)
+						sm.Store = stores[sm]
 						set(sm)
 					}
 					ours, err := adapter.Wrap(wrapped, adapter.Options{Secrets: []string{secret}})
@@ -109,23 +115,36 @@ func TestWrapIsLikeSCS(t *testing.T) {
 							token    bool
 							deadline time.Time
 						}
-						look := func(m sessionAPI, c *client) (string, seen) {
-							var before seen
-							set := c.do(func(w http.ResponseWriter, r *http.Request) {
-								ctx := r.Context()
-								before = seen{m.Exists(ctx, "user"), m.Status(ctx), m.Token(ctx) != "", m.Deadline(ctx)}
-								s.do(m, ctx)
-							})
-							return set, before
+						type step struct {
+							before, after seen // the handler's work
+							newToken      bool
 						}
-						want, wantSeen := look(theirs, &a)
+						look := func(m sessionAPI, c *client) (set string, saw step) {
+							set = c.do(func(w http.ResponseWriter, r *http.Request) {
+								ctx := r.Context()
+								look := func() seen {
+									return seen{m.Exists(ctx, "user"), m.Status(ctx), m.Token(ctx) != "", m.Deadline(ctx)}
+								}
+								token := m.Token(ctx)
+								saw.before = look()
+								s.do(m, ctx)
+								saw.after, saw.newToken = look(), m.Token(ctx) != token
+							})
+							return set, saw
+						}
+						want, wantSaw := look(theirs, &a)
 						want = aSecondLess(t, want)
-						got, gotSeen := look(ours, &b)
+						got, gotSaw := look(ours, &b)
 						if got != want {
 							t.Errorf("step %d: Set-Cookie\n%q, want\n%q", i, got, want)
 						}
-						if gotSeen != wantSeen {
-							t.Errorf("step %d: the handler sees %+v, want %+v", i, gotSeen, wantSeen)
+						if gotSaw != wantSaw {
+							t.Errorf("step %d: the handler sees\n%+v, want\n%+v", i, gotSaw, wantSaw)
+						}
+						there, err1 := stores[theirs].All()
+						here, err2 := stores[wrapped].All()
+						if err := errors.Join(err1, err2); err != nil || len(here) != len(there) {
+							t.Errorf("step %d: %d sessions are stored, want %d; %v", i, len(here), len(there), err)
 						}
 					}
 				})

@@ -190,20 +190,35 @@ func TestFailedLoadDoesNotReachTheHandler(t *testing.T) {
 	}
 }
 
+// ErrorFunc is the one field of a Manager that can be set after New.
 func TestErrorFuncIsTheTeams(t *testing.T) {
-	store := newMapStore()
+	store, out := newMapStore(), &logs{}
 	store.fail = map[string]error{"create": errors.New("down")}
-	m := newManager(t, adapter.Options{Store: fullStore{store}})
-	m.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
-		var s *adapter.StoreError
-		if !errors.As(err, &s) || s.Op != "save" || s.Err.Error() != "down" {
-			t.Errorf("error %v", err)
+	for name, tt := range map[string]struct {
+		o     adapter.Options
+		wants func(err error) bool
+	}{
+		"store": {adapter.Options{Store: fullStore{store}}, func(err error) bool {
+			var s *adapter.StoreError
+			return errors.As(err, &s) && s.Op == "save" && s.Err.Error() == "down"
+		}},
+		"too large": {adapter.Options{MaxRecordSize: 1}, func(err error) bool { return errors.Is(err, adapter.ErrRecordTooLarge) }},
+	} {
+		tt.o.Logger = out.logger()
+		m := newManager(t, tt.o)
+		m.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
+			if !tt.wants(err) {
+				t.Errorf("%s: error %v", name, err)
+			}
+			http.Error(w, "try again", http.StatusTeapot)
 		}
-		http.Error(w, "try again", http.StatusTeapot)
+		w := serve(m, "", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "k", "v") })
+		if w.Code != http.StatusTeapot || w.Body.String() != "try again\n" {
+			t.Errorf("%s: status %d, body %q", name, w.Code, w.Body)
+		}
 	}
-	w := serve(m, "", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "k", "v") })
-	if w.Code != http.StatusTeapot {
-		t.Errorf("status %d", w.Code)
+	if got := out.String(); got != "" {
+		t.Errorf("log: %s", got)
 	}
 }
 
