@@ -91,6 +91,7 @@ func TestWrapIsLikeSCS(t *testing.T) {
 			"renews":            {{0, put}, {10 * time.Minute, func(m sessionAPI, ctx context.Context) { _ = m.RenewToken(ctx) }}, {time.Minute, read}},
 			"destroys":          {{0, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { _ = m.Destroy(ctx) }}, {time.Minute, read}, {time.Minute, put}, {time.Minute, read}},
 			"destroys and puts": {{0, put}, {time.Minute, func(m sessionAPI, ctx context.Context) { _ = m.Destroy(ctx); put(m, ctx) }}, {time.Minute, read}},
+			"renews first":      {{0, func(m sessionAPI, ctx context.Context) { _ = m.RenewToken(ctx); put(m, ctx) }}, {time.Minute, read}},
 			"never saved":       {{0, read}, {time.Minute, read}},
 		} {
 			t.Run(name+"/"+story, func(t *testing.T) {
