@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -231,32 +230,32 @@ func TestManyRequestsOnOneSession(t *testing.T) {
 // A store without Swap is written under a lock, which must cover the whole of
 // reading, comparing and writing.
 func TestManyRequestsOnASlowPlainStore(t *testing.T) {
-	m := newManager(t, adapter.Options{Store: slowStore{plainStore{newMapStore()}}})
-	id := begin(t, m, map[string]any{"k": 0})
-	var wg, loaded sync.WaitGroup
-	loaded.Add(20)
-	for i := range 20 {
-		wg.Go(func() {
-			serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
-				loaded.Done()
-				loaded.Wait()
-				m.Put(r.Context(), fmt.Sprintf("key%d", i), i)
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, adapter.Options{Store: slowStore{plainStore{newMapStore()}}})
+		id := begin(t, m, map[string]any{"k": 0})
+		var wg, loaded sync.WaitGroup
+		loaded.Add(20)
+		for i := range 20 {
+			wg.Go(func() {
+				serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+					loaded.Done()
+					loaded.Wait()
+					m.Put(r.Context(), fmt.Sprintf("key%d", i), i)
+				})
 			})
-		})
-	}
-	wg.Wait()
-	if got := read(t, m, id); len(got) != 21 {
-		t.Errorf("%d keys, want 21", len(got))
-	}
+		}
+		wg.Wait()
+		if got := read(t, m, id); len(got) != 21 {
+			t.Errorf("%d keys, want 21", len(got))
+		}
+	})
 }
 
-// slowStore lets every other goroutine run before it writes.
+// slowStore lets every other goroutine run before it writes, in a bubble.
 type slowStore struct{ plainStore }
 
 func (s slowStore) Commit(token string, b []byte, expiry time.Time) error {
-	for range 100 {
-		runtime.Gosched()
-	}
+	time.Sleep(time.Millisecond)
 	return s.plainStore.Commit(token, b, expiry)
 }
 
@@ -344,41 +343,41 @@ func TestPlainStoreWritesOneAtATime(t *testing.T) {
 		"delete": func(m *adapter.Manager, ctx context.Context) error { return m.Destroy(ctx) },
 		"touch":  func(m *adapter.Manager, ctx context.Context) error { return m.Touch(ctx) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			store := &gatedStore{plainStore: plainStore{newMapStore()}}
-			m := newManager(t, adapter.Options{Store: store})
-			id := begin(t, m, map[string]any{"k": 0})
-			found := make(chan struct{})
-			resume := make(chan struct{})
-			saved := make(chan struct{})
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { plainStoreWritesOneAtATime(t, name, do) }) })
+	}
+}
+
+func plainStoreWritesOneAtATime(t *testing.T, name string, do func(m *adapter.Manager, ctx context.Context) error) {
+	store := &gatedStore{plainStore: plainStore{newMapStore()}}
+	m := newManager(t, adapter.Options{Store: store})
+	id := begin(t, m, map[string]any{"k": 0})
+	found := make(chan struct{})
+	resume := make(chan struct{})
+	saved := make(chan struct{})
+	within(t, m, id, func(ctx context.Context) {
+		go func() {
+			defer close(saved)
 			within(t, m, id, func(ctx context.Context) {
-				go func() {
-					defer close(saved)
-					within(t, m, id, func(ctx context.Context) {
-						m.Put(ctx, "k", 1)
-						store.beforeCommit = func() { close(found); <-resume; store.beforeCommit = nil }
-					})
-				}()
-				<-found
-				done := make(chan error, 1)
-				go func() { done <- do(m, ctx) }()
-				for range 100 {
-					runtime.Gosched()
-				}
-				if len(done) > 0 {
-					t.Error("it did not wait")
-				}
-				close(resume)
-				<-saved
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
+				m.Put(ctx, "k", 1)
+				store.beforeCommit = func() { close(found); <-resume; store.beforeCommit = nil }
 			})
-			values := read(t, m, id)
-			if name == "delete" && values != nil || name == "touch" && values["k"] != 1 {
-				t.Errorf("record %v", values)
-			}
-		})
+		}()
+		<-found
+		done := make(chan error, 1)
+		go func() { done <- do(m, ctx) }()
+		synctest.Wait()
+		if len(done) > 0 {
+			t.Error("it did not wait")
+		}
+		close(resume)
+		<-saved
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	values := read(t, m, id)
+	if name == "delete" && values != nil || name == "touch" && values["k"] != 1 {
+		t.Errorf("record %v", values)
 	}
 }
 
