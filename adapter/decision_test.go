@@ -207,9 +207,7 @@ func checkDecision(t *testing.T, d decision, want outcome, full, json bool) {
 	if d.maxAge {
 		o.Cookie.MaxAge = cookieAge
 	}
-	// scs.New leaves a goroutine behind, which must not be in the bubble.
-	m := newManager(t, o)
-	synctest.Test(t, func(t *testing.T) { checkRequest(t, d, want, m, store, full) })
+	synctest.Test(t, func(t *testing.T) { checkRequest(t, d, want, newManager(t, o), store, full) })
 }
 
 func checkRequest(t *testing.T, d decision, want outcome, m *adapter.Manager, store *mapStore, full bool) {

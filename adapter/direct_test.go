@@ -196,6 +196,20 @@ func TestLaterSecretsAreReplaced(t *testing.T) {
 			cookie, _, _ = strings.Cut(set, ";")
 		}
 	}
+
+	// A new id is signed by the first secret too.
+	var renewed string
+	m := manager(next, old)
+	w := serve(m, "connect.sid="+wire.EncodeURIComponent(wire.NewSigner([]string{old}).Sign(id)), func(w http.ResponseWriter, r *http.Request) {
+		if err := m.RenewToken(r.Context()); err != nil || m.GetString(r.Context(), "user") != "u" {
+			t.Errorf("renewed: %v", err)
+		}
+		renewed = m.ID(r.Context())
+	})
+	want := "connect.sid=" + wire.EncodeURIComponent(wire.NewSigner([]string{next}).Sign(renewed))
+	if got, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";"); got != want {
+		t.Error("the new cookie is not signed by the first secret")
+	}
 }
 
 // Cookies that no secret has signed, and sessions that the store does not have, are counted

@@ -132,35 +132,48 @@ func TestTextIsNeverTakenForJSON(t *testing.T) {
 	})
 }
 
-// A record that Put wrote under gob is the same after the move to JSON.
+// A record that was written under gob is the same after the move to JSON, what Put wrote
+// and the session's own age included.
 func TestPutSurvivesTheMoveFromGob(t *testing.T) {
 	store := newMapStore()
 	before := newManager(t, adapter.Options{Store: fullStore{store}})
+	ann := user{"Ann", []string{"admin"}, time.Date(2026, 11, 22, 1, 2, 3, 4, time.UTC), 1 << 60}
 	var id string
 	serve(before, "", func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		if err := errors.Join(
 			adapter.Put(ctx, before, "name", userName("alice")),
 			adapter.Put(ctx, before, "user", namedUser{1, "é\U0001F600"}),
+			adapter.Put(ctx, before, "ann", ann),
 			adapter.Put(ctx, before, "list", []string{"a"}),
 		); err != nil {
 			t.Error(err)
 		}
 		before.Put(ctx, "units", []uint16{0x7b, 0x7d})
+		before.Put(ctx, "n", int64(5))
+		before.Put(ctx, "text", "text")
+		before.SetMaxAge(ctx, time.Minute)
 		id = before.ID(ctx)
 	})
 	check := func(m *adapter.Manager) {
 		t.Helper()
 		within(t, m, id, func(ctx context.Context) {
 			name, err1 := adapter.Get[userName](ctx, m, "name")
-			user, err2 := adapter.Get[namedUser](ctx, m, "user")
+			named, err2 := adapter.Get[namedUser](ctx, m, "user")
 			list, err3 := adapter.Get[[]string](ctx, m, "list")
 			units, err4 := adapter.Get[[]uint16](ctx, m, "units")
-			if err := errors.Join(err1, err2, err3, err4); err != nil {
+			got, err5 := adapter.Get[user](ctx, m, "ann")
+			if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 				t.Error(err)
 			}
-			if name != "alice" || user != (namedUser{1, "é\U0001F600"}) || len(list) != 1 || list[0] != "a" || len(units) != 2 {
-				t.Errorf("%q, %+v, %v, %v", name, user, list, units)
+			if name != "alice" || named != (namedUser{1, "é\U0001F600"}) || !reflect.DeepEqual(list, []string{"a"}) || !reflect.DeepEqual(units, []uint16{0x7b, 0x7d}) {
+				t.Errorf("%q, %+v, %v, %v", name, named, list, units)
+			}
+			if !reflect.DeepEqual(got, ann) || m.GetInt64(ctx, "n") != 5 || m.GetString(ctx, "text") != "text" {
+				t.Errorf("%+v, %d, %q", got, m.GetInt64(ctx, "n"), m.GetString(ctx, "text"))
+			}
+			if age, _ := m.OriginalMaxAge(ctx); age != time.Minute {
+				t.Errorf("maxAge %v", age)
 			}
 			m.Put(ctx, "again", time.Now().String())
 		})
@@ -169,6 +182,9 @@ func TestPutSurvivesTheMoveFromGob(t *testing.T) {
 	check(before)
 	after := newManager(t, adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}})
 	check(after)
+	if got := string(store.records[id].data); !strings.HasPrefix(got, `{"cookie":{"originalMaxAge":60000,`) {
+		t.Errorf("record %s", got)
+	}
 	check(after)
 }
 
@@ -211,19 +227,25 @@ func TestNumbersStayExact(t *testing.T) {
 	})
 }
 
-// What another program wrote, and nobody has changed, stays byte for byte.
+// What another program wrote, and nobody has changed, stays byte for byte, the cookie's
+// attributes included.
 func TestWhatIsNotChangedStaysByteForByte(t *testing.T) {
 	store := newMapStore()
 	m := newManager(t, adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}})
-	foreign := `"e":1e2,"f":0.10,"n":12345678901234567891234,"o":{"b":1.0,"a":"<\u2028` + "\u2028" + `>"},"s":"\ud800\u00e9/"`
-	store.records["id"] = mapRecord{[]byte(`{"cookie":{"originalMaxAge":null},` + foreign + `}`), time.Now().Add(time.Hour)}
+	const cookie = `{"cookie":{"originalMaxAge":null,"expires":null,"secure":false,"httpOnly":false,"domain":"example.com","path":"/","sameSite":"strict"},`
+	foreign := `"e":1e2,"f":0.10,"half":"\ud83d","html":"\u003c","n":12345678901234567891234,"nest":{"z":1.50,"a":[null,{"__proto__":1}]},` +
+		`"num":1e+21,"o":{"b":1.0,"a":"<\u2028` + "\u2028" + `>"},"s":"\ud800\u00e9/"`
+	store.records["id"] = mapRecord{[]byte(cookie + foreign + `,"t":1}`), time.Now().Add(time.Hour)}
 	for range 2 {
+		z := time.Now().String()
 		within(t, m, "id", func(ctx context.Context) {
 			m.Get(ctx, "o")
-			m.Put(ctx, "z", time.Now().String())
+			m.Put(ctx, "num", m.Get(ctx, "num"))
+			m.Put(ctx, "z", z)
+			m.Remove(ctx, "t")
 		})
-		if got := string(store.records["id"].data); !strings.Contains(got, foreign+`,"z":`) {
-			t.Errorf("stored: %s", got)
+		if got, want := string(store.records["id"].data), cookie+foreign+`,"z":"`+z+`"}`; got != want {
+			t.Errorf("stored\n%s, want\n%s", got, want)
 		}
 	}
 }

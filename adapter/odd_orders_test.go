@@ -167,9 +167,12 @@ func TestListingWithCookieFunc(t *testing.T) {
 		if r.Host == "" {
 			return adapter.Cookie{Path: "no path"}
 		}
-		return adapter.Cookie{MaxAge: time.Hour}
+		return adapter.Cookie{MaxAge: time.Hour, Domain: r.Host}
 	}})
-	begin(t, m, map[string]any{"user": "u"})
+	id := begin(t, m, map[string]any{"user": "u"})
+	if got := read(t, m, id); !reflect.DeepEqual(got, map[string]any{"user": "u"}) {
+		t.Errorf("Iterate shows %v", got)
+	}
 	if n, err := m.DestroyWhere(t.Context(), func(context.Context) bool { return true }); n != 1 || err != nil {
 		t.Errorf("%d sessions were ended, %v", n, err)
 	}

@@ -2,7 +2,6 @@ package adapter
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -120,43 +119,34 @@ func TestLifetimeKeepsWhatTheRequestChanged(t *testing.T) {
 
 func TestCovers(t *testing.T) {
 	for _, tt := range []struct {
-		cookie, path string
-		want         bool
+		cookie, target string
+		want           bool
 	}{
 		{"/", "/", true},
 		{"/", "/a/b", true},
 		{"/admin", "/admin", true},
 		{"/admin", "/admin/x", true},
+		{"/admin", "/admin?x", true},
+		{"/admin", "/admin/x?/y", true},
+		{"/admin", "/other", false},
 		{"/admin", "/administrator", false},
 		{"/admin/", "/admin/x", true},
+		{"/admin/", "/admin/", true},
 		{"/admin/", "/admin", false},
 		{"/admin", "/", false},
-		{"/admin", "", false},
+		{"/admin", "/?/admin", false},
+		{"/admin", "/x/admin", false},
+		{"/a%20b", "/a%20b/c", true}, // as the client has sent it
+		{"/a b", "/a%20b/c", false},
+		{"/admin", "http://example.com/admin/x", true},
+		{"/admin", "http://example.com/", false},
 	} {
-		if got := covers(tt.cookie, tt.path); got != tt.want {
-			t.Errorf("%q, %q: %t", tt.cookie, tt.path, got)
+		if got := covers(tt.cookie, requestPath(httptest.NewRequest("GET", tt.target, nil))); got != tt.want {
+			t.Errorf("%q, %q: %t", tt.cookie, tt.target, got)
 		}
 	}
-}
-
-func TestIsSecure(t *testing.T) {
-	plain := httptest.NewRequest("GET", "/", nil)
-	forwarded := httptest.NewRequest("GET", "/", nil)
-	forwarded.Header.Set("X-Forwarded-Proto", "HTTPS, http")
-	overTLS := httptest.NewRequest("GET", "/", nil)
-	overTLS.TLS = &tls.ConnectionState{}
-	for name, tt := range map[string]struct {
-		proxy Proxy
-		r     *http.Request
-		want  bool
-	}{
-		"plain": {ProxyUnset, plain, false}, "TLS": {ProxyIgnored, overTLS, true},
-		"header, unset": {ProxyUnset, forwarded, false}, "header, trusted": {ProxyTrusted, forwarded, true},
-		"header, ignored": {ProxyIgnored, forwarded, false},
-	} {
-		if got := (&config{Options: Options{Proxy: tt.proxy}}).isSecure(tt.r); got != tt.want {
-			t.Errorf("%s: %t", name, got)
-		}
+	if covers("/admin", "") {
+		t.Error("a cookie of a path is for no path")
 	}
 }
 

@@ -87,26 +87,6 @@ func TestBadCookies(t *testing.T) {
 	})
 }
 
-func TestSecretsRotate(t *testing.T) {
-	store := fullStore{newMapStore()}
-	old := newManager(t, adapter.Options{Store: store})
-	id := begin(t, old, map[string]any{"user": "u"})
-	rotated := newManager(t, adapter.Options{Store: store, Secrets: []string{"a new secret of thirty-two bytes too", secret}})
-	w := serve(rotated, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
-		if rotated.GetString(r.Context(), "user") != "u" {
-			t.Error("a cookie of the old secret is refused")
-		}
-		if err := rotated.RenewToken(r.Context()); err != nil {
-			t.Error(err)
-		}
-	})
-	got := w.Result().Cookies()[0]
-	value, _ := wire.CookieValue([]string{got.Name + "=" + got.Value}, got.Name)
-	if _, ok := wire.NewSigner([]string{"a new secret of thirty-two bytes too"}).Unsign(value); !ok {
-		t.Error("the new cookie is not signed by the first secret")
-	}
-}
-
 func TestUnsignedCookies(t *testing.T) {
 	store := fullStore{newMapStore()}
 	plain := newManager(t, adapter.Options{Store: store, Signature: adapter.SignatureNone})

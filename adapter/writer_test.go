@@ -262,25 +262,35 @@ func TestLateChangeIsLogged(t *testing.T) {
 			m.Put(ctx, "list", list[:1])
 			return nil
 		}, true},
+		"SetMaxAge": {func(m *adapter.Manager, ctx context.Context) error { m.SetMaxAge(ctx, time.Minute); return nil }, true},
+		"SetDeadline": {func(m *adapter.Manager, ctx context.Context) error {
+			m.SetDeadline(ctx, time.Now().Add(time.Minute))
+			return nil
+		}, true},
 		"remove":  {func(m *adapter.Manager, ctx context.Context) error { m.Remove(ctx, "k"); return nil }, true},
 		"destroy": {func(m *adapter.Manager, ctx context.Context) error { return m.Destroy(ctx) }, false},
 		"nothing": {func(m *adapter.Manager, ctx context.Context) error { return nil }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := &logs{}
-			m := newManager(t, adapter.Options{Logger: out.logger(), Codec: adapter.JSONCodec{}})
-			serve(m, "", func(w http.ResponseWriter, r *http.Request) {
-				m.Put(r.Context(), "k", "v")
-				m.Put(r.Context(), "map", map[string]any{"a": 1})
-				m.Put(r.Context(), "list", []any{1, 2})
-				m.Put(r.Context(), "struct", struct{ A, B any }{1, 2})
-				w.WriteHeader(http.StatusOK)
-				if err := tt.late(m, r.Context()); err != nil {
-					t.Error(err)
+			m := newManager(t, adapter.Options{Logger: out.logger(), Codec: adapter.JSONCodec{}, Cookie: adapter.Cookie{MaxAge: time.Hour}})
+			before := map[string]any{"k": "v", "map": map[string]any{"a": 1}, "list": []any{1, 2}, "struct": struct{ A, B any }{1, 2}}
+			for kind, cookie := range map[string]string{"a new session": "", "one that is there": cookieFor(begin(t, m, before))} {
+				out.b.Reset()
+				serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
+					if cookie == "" {
+						for k, v := range before {
+							m.Put(r.Context(), k, v)
+						}
+					}
+					w.WriteHeader(http.StatusOK)
+					if err := tt.late(m, r.Context()); err != nil {
+						t.Error(err)
+					}
+				})
+				if got := strings.Contains(out.String(), "is lost"); got != tt.lost {
+					t.Errorf("%s: logged: %t, want %t: %s", kind, got, tt.lost, out)
 				}
-			})
-			if got := strings.Contains(out.String(), "is lost"); got != tt.lost {
-				t.Errorf("logged: %t, want %t: %s", got, tt.lost, out)
 			}
 		})
 	}
