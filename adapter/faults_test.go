@@ -3,6 +3,7 @@ package adapter_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -280,39 +281,68 @@ type deletesNothing struct{ plainStore }
 
 func (deletesNothing) Delete(string) error { return nil }
 
-// Two Managers whose stores are wrappers of the same one share its locks.
+// Two Managers on one store that has no compare-and-set, or whose stores are wrappers of
+// the same one, share its locks: no update is lost, and a logout is final.
 func TestWrappersShareLocks(t *testing.T) {
-	inside := plainStore{newMapStore()}
-	a, b := newManager(t, adapter.Options{Store: &unwraps{inside}}), newManager(t, adapter.Options{Store: &unwraps{inside}})
-	synctest.Test(t, func(t *testing.T) {
-		id := begin(t, a, map[string]any{"user": "u"})
-		done := make(chan bool)
-		for name, m := range map[string]*adapter.Manager{"a": a, "b": b} {
-			go func() {
-				within(t, m, id, func(ctx context.Context) {
-					m.Put(ctx, name, true)
-					time.Sleep(time.Second)
-				})
-				done <- true
-			}()
-		}
-		<-done
-		<-done
-		if got := read(t, a, id); len(got) != 3 {
-			t.Errorf("the session has %v", got)
-		}
-	})
+	inside := &takesTime{plainStore{newMapStore()}}
+	for name, stores := range map[string][2]scs.Store{
+		"one store":    {inside, inside},
+		"two wrappers": {&unwraps{inside}, &unwraps{inside}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				managers := []*adapter.Manager{newManager(t, adapter.Options{Store: stores[0]}), newManager(t, adapter.Options{Store: stores[1]})}
+				// atOnce has requests of one session load it, and then end together.
+				atOnce := func(id string, requests ...func(m *adapter.Manager, ctx context.Context)) {
+					var wg sync.WaitGroup
+					for i, do := range requests {
+						m := managers[i%2]
+						wg.Go(func() {
+							within(t, m, id, func(ctx context.Context) {
+								time.Sleep(time.Second)
+								do(m, ctx)
+							})
+						})
+					}
+					wg.Wait()
+				}
+				var puts []func(m *adapter.Manager, ctx context.Context)
+				for i := range 10 {
+					puts = append(puts, func(m *adapter.Manager, ctx context.Context) { m.Put(ctx, fmt.Sprint(i), true) })
+				}
+				id := begin(t, managers[0], map[string]any{"user": "u"})
+				atOnce(id, puts...)
+				if got := len(read(t, managers[0], id)); got != len(puts)+1 {
+					t.Errorf("%d of %d updates are left", got-1, len(puts))
+				}
+				change := func(m *adapter.Manager, ctx context.Context) { m.Put(ctx, "more", true) }
+				logout := func(m *adapter.Manager, ctx context.Context) {
+					time.Sleep(time.Millisecond) // the change is being written
+					if err := m.Destroy(ctx); err != nil {
+						t.Error(err)
+					}
+				}
+				atOnce(id, change, logout)
+				if read(t, managers[0], id) != nil {
+					t.Error("the session came back after its logout")
+				}
+			})
+		})
+	}
 }
 
-// unwraps takes its time to write.
-type unwraps struct{ plainStore }
+// takesTime takes its time to write, in a bubble.
+type takesTime struct{ plainStore }
 
-func (u *unwraps) Unwrap() scs.Store { return u.plainStore }
-
-func (u *unwraps) Commit(token string, b []byte, expiry time.Time) error {
+func (s *takesTime) Commit(token string, b []byte, expiry time.Time) error {
 	time.Sleep(5 * time.Millisecond)
-	return u.plainStore.Commit(token, b, expiry)
+	return s.plainStore.Commit(token, b, expiry)
 }
+
+// unwraps is a wrapper that says what it wraps.
+type unwraps struct{ *takesTime }
+
+func (u *unwraps) Unwrap() scs.Store { return u.takesTime }
 
 // With ResendAfter, a request that saves by itself has the cookie sent as well.
 func TestResendAfterBesideSave(t *testing.T) {

@@ -222,18 +222,6 @@ func TestErrorFuncIsTheTeams(t *testing.T) {
 	}
 }
 
-func TestValueThatCannotBeStored(t *testing.T) {
-	for name, codec := range map[string]adapter.Options{"gob": {}, "json": {Codec: adapter.JSONCodec{}}} {
-		t.Run(name, func(t *testing.T) {
-			m := newManager(t, codec)
-			w := serve(m, "", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "k", func() {}) })
-			if w.Code != http.StatusInternalServerError {
-				t.Errorf("status %d", w.Code)
-			}
-		})
-	}
-}
-
 func TestLateChangeIsLogged(t *testing.T) {
 	for name, tt := range map[string]struct {
 		late func(m *adapter.Manager, ctx context.Context) error
