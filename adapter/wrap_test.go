@@ -78,6 +78,8 @@ func TestWrapIsLikeSCS(t *testing.T) {
 		},
 		"idle near the end":      func(sm *scs.SessionManager) { sm.IdleTimeout, sm.Lifetime = 20*time.Minute, 30*time.Minute },
 		"secure, behind a proxy": func(sm *scs.SessionManager) { sm.Cookie.Secure = true },
+		"json":                   func(sm *scs.SessionManager) { sm.Codec = adapter.JSONCodec{} },
+		"hashed":                 func(sm *scs.SessionManager) { sm.HashTokenInStore = true },
 		"attributes": func(sm *scs.SessionManager) {
 			sm.Cookie.Domain, sm.Cookie.SameSite, sm.Cookie.HttpOnly = "example.com", http.SameSiteStrictMode, false
 		},
