@@ -751,7 +751,7 @@ func TestHeaderInjection(t *testing.T) {
 		for _, key := range []string{"domain", "path", "sameSite", "priority"} {
 			for _, text := range injections {
 				store := newMapStore()
-				m := newManager(t, adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}, Rolling: true, Logger: (&logs{}).logger()})
+				m := newManager(t, adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}, Rolling: true, Logger: (&leaktest.Log{}).Logger()})
 				if key == "path" {
 					text = "/" + text
 				}
@@ -862,7 +862,7 @@ func TestAnonymousRequestsMakeNoSessions(t *testing.T) {
 func TestFullStoreKeepsItsSessions(t *testing.T) {
 	store := memory.New(memory.Options{MaxSessions: 3})
 	t.Cleanup(func() { _ = store.Close() })
-	m := newManager(t, adapter.Options{Store: store, Logger: (&logs{}).logger()})
+	m := newManager(t, adapter.Options{Store: store, Logger: (&leaktest.Log{}).Logger()})
 	victim := begin(t, m, map[string]any{"user": "victim"})
 	refused := 0
 	for i := range 100 {
@@ -916,8 +916,8 @@ func TestFullStoreKeepsItsSessions(t *testing.T) {
 // A handler that panics saves nothing, and what net/http makes of the panic has
 // nothing of the session in it.
 func TestPanicShowsNothing(t *testing.T) {
-	out := &logs{}
-	m := newManager(t, adapter.Options{Logger: out.logger()})
+	out := &leaktest.Log{}
+	m := newManager(t, adapter.Options{Logger: out.Logger()})
 	const value = "what the session has in it"
 	id := begin(t, m, map[string]any{"user": value})
 	srv := httptest.NewUnstartedServer(m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

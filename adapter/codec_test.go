@@ -14,6 +14,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 func TestJSONRecordIsExpress(t *testing.T) {
@@ -29,8 +30,8 @@ func TestJSONRecordIsExpress(t *testing.T) {
 }
 
 func TestReservedKey(t *testing.T) {
-	out := &logs{}
-	m := newManager(t, adapter.Options{Codec: adapter.JSONCodec{}, Logger: out.logger()})
+	out := &leaktest.Log{}
+	m := newManager(t, adapter.Options{Codec: adapter.JSONCodec{}, Logger: out.Logger()})
 	w := serve(m, "", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "cookie", "mine") })
 	if w.Code != http.StatusInternalServerError || !strings.Contains(out.String(), "cookie") || strings.Contains(out.String(), "mine") {
 		t.Errorf("status %d, log %s", w.Code, out)

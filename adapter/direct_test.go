@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/wire"
 )
 
@@ -215,8 +216,8 @@ func TestLaterSecretsAreReplaced(t *testing.T) {
 // Cookies that no secret has signed, and sessions that the store does not have, are counted
 // and said once, without their ids.
 func TestMistakesAreNotMute(t *testing.T) {
-	out, store := &logs{}, newMapStore()
-	m := newManager(t, adapter.Options{Store: namedStore{fullStore{store}}, Logger: out.logger()})
+	out, store := &leaktest.Log{}, newMapStore()
+	m := newManager(t, adapter.Options{Store: namedStore{fullStore{store}}, Logger: out.Logger()})
 	id := begin(t, m, map[string]any{"user": "u"})
 	other := wire.EncodeURIComponent(wire.NewSigner([]string{"another secret of thirty-two bytes"}).Sign(id))
 	for range 3 {
@@ -288,8 +289,8 @@ func TestResendAfter(t *testing.T) {
 }
 
 func TestSameSiteNoneOnPlainHTTPIsLoggedOnce(t *testing.T) {
-	out := &logs{}
-	m := newManager(t, adapter.Options{Logger: out.logger(), Cookie: adapter.Cookie{Secure: adapter.SecureAuto, SameSite: adapter.SameSiteNone}})
+	out := &leaktest.Log{}
+	m := newManager(t, adapter.Options{Logger: out.Logger(), Cookie: adapter.Cookie{Secure: adapter.SecureAuto, SameSite: adapter.SameSiteNone}})
 	for range 2 {
 		begin(t, m, map[string]any{"k": 1})
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/alexedwards/scs/v2/memstore"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // The cases here are those that the larger tests do not reach: rare options,
@@ -135,8 +136,8 @@ func TestNegativeMaxAgeThenMore(t *testing.T) {
 }
 
 func TestLateUnsetDestroys(t *testing.T) {
-	out := &logs{}
-	m := newManager(t, adapter.Options{Unset: adapter.UnsetDestroy, Logger: out.logger(), Cookie: adapter.Cookie{MaxAge: time.Hour}})
+	out := &leaktest.Log{}
+	m := newManager(t, adapter.Options{Unset: adapter.UnsetDestroy, Logger: out.Logger(), Cookie: adapter.Cookie{MaxAge: time.Hour}})
 	id := begin(t, m, map[string]any{"user": "u"})
 	serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte("x"))
@@ -196,9 +197,9 @@ func (h idHandler) Handle(ctx context.Context, r slog.Record) error {
 // A logger's handler may ask for the session: no line waits for a lock that its writer
 // holds.
 func TestLoggerThatAsksTheManager(t *testing.T) {
-	out := &logs{}
+	out := &leaktest.Log{}
 	var m *adapter.Manager
-	m = newManager(t, adapter.Options{Logger: slog.New(idHandler{out.logger().Handler(), &m})})
+	m = newManager(t, adapter.Options{Logger: slog.New(idHandler{out.Logger().Handler(), &m})})
 	id := begin(t, m, map[string]any{"user": "u"})
 	serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
 		within(t, m, id, func(ctx context.Context) { _ = m.Destroy(ctx) })
@@ -479,8 +480,8 @@ func TestReadOfASessionThatCantSlide(t *testing.T) {
 }
 
 func TestUnsetThenLogin(t *testing.T) {
-	out := &logs{}
-	m := newManager(t, adapter.Options{Logger: out.logger()})
+	out := &leaktest.Log{}
+	m := newManager(t, adapter.Options{Logger: out.Logger()})
 	id := begin(t, m, map[string]any{"user": "u"})
 	var err error
 	w := within(t, m, id, func(ctx context.Context) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/internal/interleave"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // TestInterleavings runs requests of one session in every order that their
@@ -50,8 +51,8 @@ func TestInterleavings(t *testing.T) {
 func everyOrder(t *testing.T, o adapter.Options, requests ...interleave.Script) (runs int) {
 	t.Helper()
 	const first = "the-first-session"
-	store, turns, out := fullStore{newMapStore()}, &interleave.Turns{}, &logs{}
-	o.Store, o.Logger, o.GenID = turns.Scheduled(store), out.logger(), interleave.GenID
+	store, turns, out := fullStore{newMapStore()}, &interleave.Turns{}, &leaktest.Log{}
+	o.Store, o.Logger, o.GenID = turns.Scheduled(store), out.Logger(), interleave.GenID
 	m := newManager(t, o)
 	id := begin(t, m, map[string]any{"user": "u"})
 	seed := store.records[id].data
@@ -81,7 +82,7 @@ func everyOrder(t *testing.T, o adapter.Options, requests ...interleave.Script) 
 			got.Sessions[interleave.Name(id)] = read(t, m, id)
 		}
 		got.Lost = strings.Contains(out.String(), "was ended while this request ran")
-		out.b.Reset()
+		out.Reset()
 		if !slices.ContainsFunc(interleave.Outcomes(requests, run.Found), func(one interleave.Outcome) bool {
 			// With Resave, a request that only reads notices too.
 			return reflect.DeepEqual(one.Sessions, got.Sessions) && (one.Lost == got.Lost || o.Resave)

@@ -541,8 +541,8 @@ func TestGuaranteesThatAStoreCantKeep(t *testing.T) {
 		"scs, Redis":    {redisstore.New(nil), "use redis.New of package backends/redis on the same pool"},
 		"scs, Postgres": {postgresstore.NewWithCleanupInterval(nil, 0), "use postgres.New of package backends/postgres on the same database"},
 	} {
-		out := &logs{}
-		if _, err := adapter.New(adapter.Options{Store: tt.store, Logger: out.logger(), Secrets: []string{secret}}); err != nil {
+		out := &leaktest.Log{}
+		if _, err := adapter.New(adapter.Options{Store: tt.store, Logger: out.Logger(), Secrets: []string{secret}}); err != nil {
 			t.Fatal(err)
 		}
 		got := out.String()
@@ -911,8 +911,8 @@ func (s *deafStore) Move(ctx context.Context, from []contract.Record, to string,
 // The line about a change that came too late names the handler and the keys; a stream
 // that ends with a logout is no warning.
 func TestLateChangesAreNamed(t *testing.T) {
-	out := &logs{}
-	m := newManager(t, adapter.Options{Logger: out.logger()})
+	out := &leaktest.Log{}
+	m := newManager(t, adapter.Options{Logger: out.Logger()})
 	id := begin(t, m, map[string]any{"user": "u"})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /items/{id}", func(w http.ResponseWriter, r *http.Request) {
@@ -932,7 +932,7 @@ func TestLateChangesAreNamed(t *testing.T) {
 		t.Errorf("log: %s", got)
 	}
 
-	out.b.Reset()
+	out.Reset()
 	serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		within(t, m, id, func(ctx context.Context) { _ = m.Destroy(ctx) })
@@ -953,8 +953,8 @@ func TestAnswerAroundTheWriter(t *testing.T) {
 		"Status":  func() http.ResponseWriter { return &chiWriter{ResponseWriter: httptest.NewRecorder()} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, store := &logs{}, newMapStore()
-			m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.logger()})
+			out, store := &leaktest.Log{}, newMapStore()
+			m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.Logger()})
 			id := begin(t, m, map[string]any{"user": "u"})
 			run := func(cookie string, around bool) {
 				r := httptest.NewRequest("GET", "/", nil)
@@ -977,12 +977,12 @@ func TestAnswerAroundTheWriter(t *testing.T) {
 			if got := read(t, m, id); got["k"] != 1 || !strings.Contains(out.String(), "level=ERROR") || !strings.Contains(out.String(), "LoadAndSave hands on") {
 				t.Errorf("stored %v, log %s", got, out)
 			}
-			out.b.Reset()
+			out.Reset()
 			run("", true)
 			if len(store.records) != 1 || !strings.Contains(out.String(), "level=ERROR") {
 				t.Errorf("%d records, log %s", len(store.records), out)
 			}
-			out.b.Reset()
+			out.Reset()
 			run(cookieFor(id), false)
 			run("", false) // the writer has not begun, so the cookie is sent
 			serve(m, cookieFor(id), func(http.ResponseWriter, *http.Request) {})

@@ -15,6 +15,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // bothCodecs runs a test with a Manager on each codec.
@@ -377,8 +378,8 @@ func TestIterateChanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newMapStore()
-			out := &logs{}
-			m := newManager(t, adapter.Options{Store: store(s), Logger: out.logger()})
+			out := &leaktest.Log{}
+			m := newManager(t, adapter.Options{Store: store(s), Logger: out.Logger()})
 			drop := begin(t, m, map[string]any{"user": "drop"})
 			keep := begin(t, m, map[string]any{"user": "keep"})
 			s.records["foreign"] = mapRecord{[]byte("?"), time.Now().Add(time.Hour)}

@@ -13,6 +13,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // A session that has got its new id, and is then ended elsewhere, does not come back by
@@ -204,8 +205,8 @@ func TestAnswerAroundTheWriterInOddOrders(t *testing.T) {
 		"regenerate": {func(m *adapter.Manager, ctx context.Context) error { return m.Regenerate(ctx) }, true},
 		"renew":      {func(m *adapter.Manager, ctx context.Context) error { return m.RenewToken(ctx) }, true},
 	} {
-		out, store := &logs{}, newMapStore()
-		m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.logger(), Unset: adapter.UnsetDestroy})
+		out, store := &leaktest.Log{}, newMapStore()
+		m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.Logger(), Unset: adapter.UnsetDestroy})
 		id := begin(t, m, map[string]any{"user": "u"})
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Cookie", cookieFor(id))

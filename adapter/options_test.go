@@ -12,6 +12,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // jsonStore is a store that Express reads too.
@@ -128,8 +129,8 @@ func TestEveryProblemIsNamedAtOnce(t *testing.T) {
 }
 
 func TestShortSecretIsWarnedAbout(t *testing.T) {
-	out := &logs{}
-	newManager(t, adapter.Options{Secrets: []string{secret, "keyboard cat"}, Logger: out.logger()})
+	out := &leaktest.Log{}
+	newManager(t, adapter.Options{Secrets: []string{secret, "keyboard cat"}, Logger: out.Logger()})
 	if got := out.String(); !strings.Contains(got, "Secrets[1] is 12 bytes long") || strings.Contains(got, "keyboard") || strings.Contains(got, "Secrets[0]") {
 		t.Errorf("log: %s", got)
 	}
@@ -177,8 +178,8 @@ func TestFieldsSetAfterwards(t *testing.T) {
 	} {
 		for made, manager := range makes {
 			t.Run(name+"/"+made, func(t *testing.T) {
-				out, store := &logs{}, newMapStore()
-				m := manager(t, adapter.Options{Logger: out.logger(), Store: fullStore{store}})
+				out, store := &leaktest.Log{}, newMapStore()
+				m := manager(t, adapter.Options{Logger: out.Logger(), Store: fullStore{store}})
 				first := begin(t, m, map[string]any{"k": "v"})
 				if out.String() != "" {
 					t.Errorf("log before: %s", out)
@@ -259,8 +260,8 @@ func TestCookieFuncThatIsWrong(t *testing.T) {
 }
 
 func TestSecureCookieOnPlainHTTPIsLoggedOnce(t *testing.T) {
-	out := &logs{}
-	m := newManager(t, adapter.Options{Logger: out.logger(), Cookie: adapter.Cookie{Secure: adapter.SecureAlways}})
+	out := &leaktest.Log{}
+	m := newManager(t, adapter.Options{Logger: out.Logger(), Cookie: adapter.Cookie{Secure: adapter.SecureAlways}})
 	for range 3 {
 		serve(m, "", func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "k", "v") })
 	}
@@ -278,8 +279,8 @@ func TestGenID(t *testing.T) {
 		"with a line break": {"a\nb", 500}, "not ASCII": {"ä", 500},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out := &logs{}
-			m := newManager(t, adapter.Options{Logger: out.logger(), GenID: func(r *http.Request) string {
+			out := &leaktest.Log{}
+			m := newManager(t, adapter.Options{Logger: out.Logger(), GenID: func(r *http.Request) string {
 				if r.URL.Path != "/" {
 					t.Error("another request")
 				}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/wire"
 )
 
@@ -125,8 +126,8 @@ func TestUnsignedCookies(t *testing.T) {
 func TestForeignRecord(t *testing.T) {
 	for name, o := range map[string]adapter.Options{"gob": {}, "json": {Codec: adapter.JSONCodec{}}} {
 		t.Run(name, func(t *testing.T) {
-			store, out := newMapStore(), &logs{}
-			o.Store, o.Logger = fullStore{store}, out.logger()
+			store, out := newMapStore(), &leaktest.Log{}
+			o.Store, o.Logger = fullStore{store}, out.Logger()
 			m := newManager(t, o)
 			for id, data := range map[string]string{"empty": "", "text": "hello", "html": "<p>", "json": `{"a":1}`, "array": "[]"} {
 				store.records[id] = mapRecord{[]byte(data), time.Now().Add(time.Hour)}
@@ -204,9 +205,9 @@ func TestNoSessionInTheContext(t *testing.T) {
 
 // What reaches the log names sessions by a hash.
 func TestNoSecretsInTheLog(t *testing.T) {
-	out := &logs{}
+	out := &leaktest.Log{}
 	store := newMapStore()
-	m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.logger()})
+	m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.Logger()})
 	id := begin(t, m, map[string]any{"user": "u"})
 	serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
 		delete(store.records, id)

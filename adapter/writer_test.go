@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // spyWriter is a response writer that looks at the store when something
@@ -151,8 +152,8 @@ func TestFailedSaveReplacesTheResponse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := newMapStore()
 			store.fail = map[string]error{"create": errors.New("connection refused")}
-			out := &logs{}
-			m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.logger()})
+			out := &leaktest.Log{}
+			m := newManager(t, adapter.Options{Store: fullStore{store}, Logger: out.Logger()})
 			w := httptest.NewRecorder()
 			w.Header().Set("X-Outer", "kept")
 			m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -192,7 +193,7 @@ func TestFailedLoadDoesNotReachTheHandler(t *testing.T) {
 
 // ErrorFunc is the one field of a Manager that can be set after New.
 func TestErrorFuncIsTheTeams(t *testing.T) {
-	store, out := newMapStore(), &logs{}
+	store, out := newMapStore(), &leaktest.Log{}
 	store.fail = map[string]error{"create": errors.New("down")}
 	for name, tt := range map[string]struct {
 		o     adapter.Options
@@ -204,7 +205,7 @@ func TestErrorFuncIsTheTeams(t *testing.T) {
 		}},
 		"too large": {adapter.Options{MaxRecordSize: 1}, func(err error) bool { return errors.Is(err, adapter.ErrRecordTooLarge) }},
 	} {
-		tt.o.Logger = out.logger()
+		tt.o.Logger = out.Logger()
 		m := newManager(t, tt.o)
 		m.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
 			if !tt.wants(err) {
@@ -260,11 +261,11 @@ func TestLateChangeIsLogged(t *testing.T) {
 		"nothing": {func(m *adapter.Manager, ctx context.Context) error { return nil }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out := &logs{}
-			m := newManager(t, adapter.Options{Logger: out.logger(), Codec: adapter.JSONCodec{}, Cookie: adapter.Cookie{MaxAge: time.Hour}})
+			out := &leaktest.Log{}
+			m := newManager(t, adapter.Options{Logger: out.Logger(), Codec: adapter.JSONCodec{}, Cookie: adapter.Cookie{MaxAge: time.Hour}})
 			before := map[string]any{"k": "v", "map": map[string]any{"a": 1}, "list": []any{1, 2}, "struct": struct{ A, B any }{1, 2}}
 			for kind, cookie := range map[string]string{"a new session": "", "one that is there": cookieFor(begin(t, m, before))} {
-				out.b.Reset()
+				out.Reset()
 				serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
 					if cookie == "" {
 						for k, v := range before {

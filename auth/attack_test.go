@@ -12,6 +12,7 @@ import (
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
 	"github.com/samesid/samesid/backends/memory"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // The tests in this file are attacks on the signed-in state. SECURITY.md lists them.
@@ -99,8 +100,8 @@ func TestSignInAgain(t *testing.T) {
 // A request that does not sign in creates no session, so a flood can't fill the store.
 func TestRefusedRequestsMakeNoSessions(t *testing.T) {
 	store := memstore.NewWithCleanupInterval(0)
-	m := newManager(t, adapter.Options{Store: store, Logger: new(logs).logger()})
-	h := names(m, newAuth(t, m, verifyAnyone, auth.Options{Logger: new(logs).logger()}))
+	m := newManager(t, adapter.Options{Store: store, Logger: new(leaktest.Log).Logger()})
+	h := names(m, newAuth(t, m, verifyAnyone, auth.Options{Logger: new(leaktest.Log).Logger()}))
 	bad := `{"username":"ada","password":"wrong"}`
 	for range 50 {
 		for _, tt := range []struct{ method, path, body, contentType string }{
@@ -133,7 +134,7 @@ func TestEndTheSessionsOfAUser(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/StoreKey %q", v.name, storeKey), func(t *testing.T) {
 				store := &movedMeanwhile{Store: memory.New(memory.Options{})}
 				t.Cleanup(func() { _ = store.Close() })
-				o := adapter.Options{Store: store, Codec: v.codec, StoreKey: storeKey, Logger: new(logs).logger()}
+				o := adapter.Options{Store: store, Codec: v.codec, StoreKey: storeKey, Logger: new(leaktest.Log).Logger()}
 				m, other := newManager(t, o), newManager(t, o)
 				a := newAuth(t, m, verifyAnyone, auth.Options{Key: v.key})
 				end := func(ctx context.Context, whose string, but func(ctx context.Context) bool) {

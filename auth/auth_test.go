@@ -20,6 +20,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/refusal"
 )
 
@@ -110,7 +111,7 @@ func TestLoginRegenerates(t *testing.T) {
 func TestLogoutIsFinal(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
-			m := newManager(t, adapter.Options{Codec: v.codec, Logger: new(logs).logger()})
+			m := newManager(t, adapter.Options{Codec: v.codec, Logger: new(leaktest.Log).Logger()})
 			a := newAuth(t, m, verifyAda, auth.Options{Key: v.key})
 			mux := routes(m, a)
 			started, goOn := make(chan struct{}), make(chan struct{})
@@ -225,8 +226,8 @@ func TestUserFromExpress(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			store := memstore.NewWithCleanupInterval(0)
 			m := newManager(t, adapter.Options{Codec: adapter.JSONCodec{}, Store: store})
-			l := new(logs)
-			a := newAuth(t, m, verifyAda, auth.Options{Key: tt.key, Logger: l.logger()})
+			l := new(leaktest.Log)
+			a := newAuth(t, m, verifyAda, auth.Options{Key: tt.key, Logger: l.Logger()})
 			record := `{"cookie":{"originalMaxAge":null,"expires":null,"httpOnly":true,"path":"/"},` + tt.data + `}`
 			if err := store.Commit("id", []byte(record), time.Now().Add(time.Hour)); err != nil {
 				t.Fatal(err)
@@ -466,7 +467,7 @@ func TestStoreFailure(t *testing.T) {
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			store := &faultyStore{MemStore: memstore.NewWithCleanupInterval(0)}
-			m := newManager(t, adapter.Options{Codec: v.codec, Store: store, Logger: new(logs).logger()})
+			m := newManager(t, adapter.Options{Codec: v.codec, Store: store, Logger: new(leaktest.Log).Logger()})
 			a := newAuth(t, m, verifyAda, auth.Options{Key: v.key})
 			b := newBrowser(t, serve(t, m, routes(m, a)))
 
@@ -513,11 +514,11 @@ func TestStoreFailure(t *testing.T) {
 }
 
 func TestVerifierFailure(t *testing.T) {
-	l := new(logs)
-	m := newManager(t, adapter.Options{Logger: l.logger()})
+	l := new(leaktest.Log)
+	m := newManager(t, adapter.Options{Logger: l.Logger()})
 	a := newAuth(t, m, func(_ context.Context, username, pw string) (user, error) {
 		return user{}, fmt.Errorf("ldap bind of %s with %s: %w", username, pw, errDown)
-	}, auth.Options{Logger: l.logger(), LoginPage: "/login", Attempts: 2})
+	}, auth.Options{Logger: l.Logger(), LoginPage: "/login", Attempts: 2})
 	for range 5 { // more than Attempts: a Verifier's failure does not count
 		w := do(m, a.Login(), "POST", "/login", goodJSON, "Content-Type", typeJSON)
 		check(t, "a Verifier that fails", w.Code, w.Body.String(), 500, "Internal Server Error")

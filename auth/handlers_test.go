@@ -10,6 +10,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 func TestLoginBodies(t *testing.T) {
@@ -83,9 +84,9 @@ func TestLoginBodies(t *testing.T) {
 		{"form, too long", typeForm, goodForm + "&x=" + strings.Repeat("x", 5000), 413, tooLong},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := new(logs)
-			m := newManager(t, adapter.Options{Logger: l.logger()})
-			a := newAuth(t, m, verifyAda, auth.Options{Logger: l.logger()})
+			l := new(leaktest.Log)
+			m := newManager(t, adapter.Options{Logger: l.Logger()})
+			a := newAuth(t, m, verifyAda, auth.Options{Logger: l.Logger()})
 			w := do(m, a.Login(), "POST", "/login", tt.body, "Content-Type", tt.contentType)
 			check(t, tt.name, w.Code, w.Body.String(), tt.status, tt.message)
 			if signedIn := w.Header().Get("Set-Cookie") != ""; signedIn != (tt.status == 200) {

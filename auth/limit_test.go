@@ -16,17 +16,18 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 func TestTooManyAttempts(t *testing.T) {
 	m := newManager(t, adapter.Options{Store: memstore.NewWithCleanupInterval(0)})
 	synctest.Test(t, func(t *testing.T) {
-		l := new(logs)
+		l := new(leaktest.Log)
 		verified := 0
 		a := newAuth(t, m, func(ctx context.Context, username, pw string) (user, error) {
 			verified++
 			return verifyAda(ctx, username, pw)
-		}, auth.Options{Attempts: 3, AttemptsWindow: 30 * time.Second, LoginPage: "/login", Logger: l.logger()})
+		}, auth.Options{Attempts: 3, AttemptsWindow: 30 * time.Second, LoginPage: "/login", Logger: l.Logger()})
 		for range 3 {
 			w := do(m, a.Login(), "POST", "/login", badJSON, "Content-Type", typeJSON)
 			check(t, "wrong", w.Code, w.Body.String(), 401, "Invalid Credentials")
@@ -56,7 +57,7 @@ func TestTooManyAttempts(t *testing.T) {
 // Unknown accounts have the same limit; otherwise it would reveal which accounts exist.
 func TestLimitOfUnknownUser(t *testing.T) {
 	m := newManager(t, adapter.Options{})
-	a := newAuth(t, m, verifyAda, auth.Options{Attempts: 2, Logger: new(logs).logger()})
+	a := newAuth(t, m, verifyAda, auth.Options{Attempts: 2, Logger: new(leaktest.Log).Logger()})
 	for i, want := range []int{401, 401, 429} {
 		for _, name := range []string{"ada", "nobody"} {
 			w := do(m, a.Login(), "POST", "/login", `{"username":"`+name+`","password":"x"}`, "Content-Type", typeJSON)
@@ -86,7 +87,7 @@ func TestAttemptsAtOnce(t *testing.T) {
 		verified.Add(1)
 		<-goOn
 		return user{}, auth.ErrInvalid
-	}, auth.Options{Attempts: 5, Logger: new(logs).logger()})
+	}, auth.Options{Attempts: 5, Logger: new(leaktest.Log).Logger()})
 	base := serve(t, m, routes(m, a))
 	var refused, done sync.WaitGroup
 	refused.Add(15)
@@ -108,7 +109,7 @@ func TestAttemptsAtOnce(t *testing.T) {
 func TestPanickingVerifierCounts(t *testing.T) {
 	m := newManager(t, adapter.Options{})
 	a := newAuth(t, m, func(context.Context, string, string) (user, error) { panic("verifier") },
-		auth.Options{Attempts: 1, Logger: new(logs).logger()})
+		auth.Options{Attempts: 1, Logger: new(leaktest.Log).Logger()})
 	login := func() *httptest.ResponseRecorder {
 		defer func() { _ = recover() }()
 		return do(m, a.Login(), "POST", "/login", goodJSON, "Content-Type", typeJSON)
@@ -141,7 +142,7 @@ func TestClientAddr(t *testing.T) {
 			if tt.same {
 				want = 429
 			}
-			direct := newAuth(t, m, verifyAda, auth.Options{Attempts: 1, Logger: new(logs).logger()})
+			direct := newAuth(t, m, verifyAda, auth.Options{Attempts: 1, Logger: new(leaktest.Log).Logger()})
 			do(m, direct.Login(), "POST", "/login", badJSON, "Content-Type", typeJSON, "RemoteAddr", tt.first)
 			if w := do(m, direct.Login(), "POST", "/login", badJSON, "Content-Type", typeJSON, "RemoteAddr", tt.second); w.Code != want {
 				t.Errorf("RemoteAddr: %d, want %d", w.Code, want)
@@ -149,7 +150,7 @@ func TestClientAddr(t *testing.T) {
 			proxied := newAuth(t, m, verifyAda, auth.Options{
 				Attempts:   1,
 				ClientAddr: func(r *http.Request) string { return r.Header.Get("X-Real-Ip") },
-				Logger:     new(logs).logger(),
+				Logger:     new(leaktest.Log).Logger(),
 			})
 			do(m, proxied.Login(), "POST", "/login", badJSON, "Content-Type", typeJSON, "X-Real-Ip", tt.first)
 			if w := do(m, proxied.Login(), "POST", "/login", badJSON, "Content-Type", typeJSON, "X-Real-Ip", tt.second); w.Code != want {
@@ -161,9 +162,9 @@ func TestClientAddr(t *testing.T) {
 
 // Headers that a client can forge are ignored.
 func TestForwardedForIsNotBelieved(t *testing.T) {
-	l := new(logs)
+	l := new(leaktest.Log)
 	m := newManager(t, adapter.Options{})
-	a := newAuth(t, m, verifyAda, auth.Options{Attempts: 1, Logger: l.logger()})
+	a := newAuth(t, m, verifyAda, auth.Options{Attempts: 1, Logger: l.Logger()})
 	for i, want := range []int{401, 429, 429} {
 		w := do(m, a.Login(), "POST", "/login", badJSON, "Content-Type", typeJSON, "X-Forwarded-For", fmt.Sprintf("192.0.2.%d", i))
 		if w.Code != want {
