@@ -259,31 +259,6 @@ func (s slowStore) Commit(token string, b []byte, expiry time.Time) error {
 	return s.plainStore.Commit(token, b, expiry)
 }
 
-// A driver that runs a write again because the first reply was lost finds its
-// own bytes: that is a success, and no conflict with someone else.
-func TestWriteThatWasRunTwice(t *testing.T) {
-	store := newMapStore()
-	m := newManager(t, adapter.Options{Store: twiceStore{fullStore{store}}})
-	id := begin(t, m, map[string]any{"k": 0})
-	store.takeCalls()
-	within(t, m, id, func(ctx context.Context) { m.Put(ctx, "k", 1) })
-	if got := store.takeCalls(); got != "findtouch replace replace" {
-		t.Errorf("store calls %q", got)
-	}
-	if got := read(t, m, id); got["k"] != 1 {
-		t.Errorf("record %v", got)
-	}
-}
-
-type twiceStore struct{ fullStore }
-
-func (s twiceStore) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
-	if _, _, err := s.fullStore.Swap(ctx, token, old, data, expiry); err != nil {
-		return nil, false, err
-	}
-	return s.fullStore.Swap(ctx, token, old, data, expiry)
-}
-
 // One request may use its session from several goroutines.
 func TestGoroutinesOfOneRequest(t *testing.T) {
 	everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alexedwards/scs/v2"
-
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/internal/leaktest"
 )
@@ -104,44 +102,6 @@ func TestMergeInOddOrders(t *testing.T) {
 			t.Errorf("the session has %v", got)
 		}
 	})
-}
-
-// A merge whose reply was lost has its values still after the next save, and leaves one
-// record, on a store with Move and on one without.
-func TestMergeWhoseReplyWasLost(t *testing.T) {
-	for name, deaf := range map[string]func(*deafStore) scs.Store{
-		"move": func(s *deafStore) scs.Store { return s },
-		"swap": func(s *deafStore) scs.Store { return swapStore{s.mapStore, s.mapStore, s} },
-	} {
-		t.Run(name, func(t *testing.T) {
-			bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
-				store := &deafStore{fullStore: fullStore{newMapStore()}}
-				m = newManager(t, adapter.Options{Store: deaf(store), Codec: m.Codec})
-				other := begin(t, m, map[string]any{"cart": 1})
-				var id string
-				w := serve(m, "", func(w http.ResponseWriter, r *http.Request) {
-					ctx := r.Context()
-					if err := m.MergeSession(ctx, other); err != nil {
-						t.Error(err)
-					}
-					store.deaf = true
-					if err := m.Save(ctx); err == nil {
-						t.Error("no error")
-					}
-					store.deaf = false
-					m.Put(ctx, "user", "u")
-					if err := m.Save(ctx); err != nil {
-						t.Error(err)
-					}
-					id = m.ID(ctx)
-				})
-				got := read(t, m, id)
-				if w.Code != http.StatusOK || len(store.records) != 1 || !reflect.DeepEqual(got, map[string]any{"cart": 1, "user": "u"}) {
-					t.Errorf("status %d, %d records, the session has %v", w.Code, len(store.records), got)
-				}
-			})
-		})
-	}
 }
 
 // A deadline that another request has set stays, although this one saves later.
