@@ -18,29 +18,16 @@ import (
 	"github.com/samesid/samesid/adapter"
 )
 
+// An option that can't be meant is refused, with the field and the fix.
 func ExampleNew() {
-	sessions, err := adapter.New(adapter.Options{
+	_, err := adapter.New(adapter.Options{
 		Secrets: []string{secret},
-		Cookie:  adapter.Cookie{MaxAge: 24 * time.Hour, SameSite: adapter.SameSiteLax},
+		Cookie:  adapter.Cookie{MaxAge: 604800, SameSite: adapter.SameSiteNone},
 	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /visits", func(w http.ResponseWriter, r *http.Request) {
-		n := sessions.GetInt(r.Context(), "visits") + 1
-		sessions.Put(r.Context(), "visits", n)
-		fmt.Fprintf(w, "visit %d", n)
-	})
-
-	browser := browse(sessions.LoadAndSave(mux))
-	browser.get("/visits")
-	browser.get("/visits")
-	fmt.Println(browser.cookie.Name, browser.cookie.MaxAge)
+	fmt.Println(err)
 	// Output:
-	// visit 1
-	// visit 2
-	// connect.sid 86400
+	// adapter: Options.Cookie.MaxAge: 604.8µs is too short: a number without a unit is in nanoseconds; did you mean 7*24*time.Hour (if it is in seconds) or 604800*time.Millisecond (in milliseconds, as in Express)?
+	// adapter: Options.Cookie.SameSite and Options.Cookie.Secure: browsers drop a SameSite=None cookie that is not secure; set Secure
 }
 
 // The code of the package comment.
