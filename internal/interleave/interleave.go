@@ -36,12 +36,26 @@ type Store interface {
 // Turns makes the store calls of requests wait for their turn. Outside of Do, no call
 // waits.
 type Turns struct {
+	// Settle, if not nil, waits until no request can go on without a turn: it is
+	// synctest.Wait. Without it, no request may wait for another one, as for a lock.
+	Settle func()
+
 	of   []chan struct{} // nil outside a run
 	wait chan int        // i when request i waits for its turn, -1-i when it is done
 }
 
 // Scheduled returns store with calls that wait for their turn.
 func (t *Turns) Scheduled(store Store) Store { return &scheduled{store, t} }
+
+// ScheduledPlain returns store with the methods of scs alone, whose calls wait for their
+// turn. It needs Settle.
+func (t *Turns) ScheduledPlain(store Store) scs.CtxStore {
+	s := &scheduled{store, t}
+	return struct {
+		scs.CtxStore
+		scs.IterableCtxStore
+	}{s, s}
+}
 
 // GenID returns a session id made from the number of the request that begins the
 // session. It is for adapter.Options, since the tests must know the ids.
@@ -77,7 +91,27 @@ type Run struct {
 func (t *Turns) Do(requests []Script, managers []*adapter.Manager, cookie string, choose func(step int, can []int) int, there func() bool) (run Run) {
 	t.of, t.wait = make([]chan struct{}, len(requests)), make(chan int)
 	defer func() { t.of = nil }()
-	waiting := map[int]bool{}
+	waiting, done := map[int]bool{}, 0
+	note := func(n int) {
+		if n >= 0 {
+			waiting[n] = true
+		} else {
+			done++
+		}
+	}
+	settle := func() { note(<-t.wait) }
+	if t.Settle != nil {
+		settle = func() {
+			for t.Settle(); ; t.Settle() {
+				select {
+				case n := <-t.wait:
+					note(n)
+				default:
+					return
+				}
+			}
+		}
+	}
 	run.Codes = make([]int, len(requests))
 	for i, req := range requests {
 		t.of[i] = make(chan struct{})
@@ -85,9 +119,7 @@ func (t *Turns) Do(requests []Script, managers []*adapter.Manager, cookie string
 			run.Codes[i] = Serve(managers[i%len(managers)], req, i, cookie).Code
 			t.wait <- -1 - i
 		}()
-		if n := <-t.wait; n >= 0 {
-			waiting[n] = true
-		}
+		settle()
 	}
 	ended, by := false, 0
 	run.Found = make([]bool, len(requests))
@@ -104,14 +136,15 @@ func (t *Turns) Do(requests []Script, managers []*adapter.Manager, cookie string
 			run.Late = true
 		}
 		t.of[turn] <- struct{}{}
-		if n := <-t.wait; n >= 0 {
-			waiting[n] = true
-		}
+		settle()
 		is := there()
 		run.CameBack = run.CameBack || ended && is
 		if !ended && !is {
 			ended, by = true, turn
 		}
+	}
+	if done < len(requests) {
+		panic("interleave: the requests wait for each other")
 	}
 	return run
 }
@@ -149,6 +182,16 @@ func (s *scheduled) turn(ctx context.Context) {
 func (s *scheduled) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
 	s.turn(ctx)
 	return s.Store.FindCtx(ctx, token)
+}
+
+func (s *scheduled) CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error {
+	s.turn(ctx)
+	return s.Store.CommitCtx(ctx, token, b, expiry)
+}
+
+func (s *scheduled) AllCtx(ctx context.Context) (map[string][]byte, error) {
+	s.turn(ctx)
+	return s.Store.AllCtx(ctx)
 }
 
 func (s *scheduled) DeleteCtx(ctx context.Context, token string) error {

@@ -30,6 +30,7 @@ const (
 	regenerates
 	renews
 	merges
+	sweeps
 )
 
 // Other is the id of a second session, with the key "other", which some of the Scripts
@@ -41,6 +42,10 @@ const Other = "the-other-session"
 // first session when it loaded it. lost reports whether it has lost the session since,
 // and must have noticed.
 func (s Script) model(sessions map[string]map[string]any, n string, found bool) (lost bool) {
+	if s.does == sweeps {
+		clear(sessions)
+		return false
+	}
 	first, there := sessions[""]
 	add := func(to map[string]any, keys []string) {
 		for _, k := range keys {
@@ -95,7 +100,7 @@ func (s Script) model(sessions map[string]map[string]any, n string, found bool) 
 
 // notices reports whether the script notices that another request has ended its session.
 func (s Script) notices() bool {
-	return s.does != destroys && s.does != regenerates && s.Name != "read"
+	return s.does != destroys && s.does != regenerates && s.does != sweeps && s.Name != "read"
 }
 
 // Scripts holds all scripts.
@@ -140,6 +145,12 @@ var Scripts = []Script{
 	{Name: "maxAge", run: func(m *adapter.Manager, ctx context.Context, key string) { m.SetMaxAge(ctx, time.Hour) }},
 	{Name: "touch", run: func(m *adapter.Manager, ctx context.Context, key string) { _ = m.Touch(ctx) }},
 }
+
+// Sweep ends all sessions. One that begins meanwhile may be ended too. It waits for requests
+// that move a session, so it needs Turns.Settle.
+var Sweep = Script{Name: "sweep", does: sweeps, parts: []Script{{does: sweeps}, {does: sweeps}}, run: func(m *adapter.Manager, ctx context.Context, key string) {
+	_, _ = m.DestroyWhere(ctx, func(context.Context) bool { return true })
+}}
 
 // Outcome is the outcome of requests that ran in a serial order.
 type Outcome struct {
