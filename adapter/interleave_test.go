@@ -31,9 +31,15 @@ func TestInterleavings(t *testing.T) {
 		"plain":     {plain: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			scripts := interleave.Scripts
+			if name == "migrating" { // each request makes twice as many calls
+				scripts = slices.DeleteFunc(slices.Clone(scripts), func(s interleave.Script) bool {
+					return slices.Contains([]string{"save", "save and renew", "reload", "remove", "maxAge"}, s.Name)
+				})
+			}
 			runs := 0
-			for i, a := range interleave.Scripts {
-				for _, b := range interleave.Scripts[:i+1] {
+			for i, a := range scripts {
+				for _, b := range scripts[:i+1] {
 					runs += c.everyOrder(t, a, b)
 				}
 			}
