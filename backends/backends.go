@@ -5,104 +5,55 @@ package backends
 
 import (
 	"context"
+	"slices"
 
-	"github.com/alexedwards/scs/v2"
-
+	"github.com/samesid/samesid/backends/driver"
 	"github.com/samesid/samesid/backends/memory"
 	"github.com/samesid/samesid/backends/postgres"
 	"github.com/samesid/samesid/backends/redis"
 )
 
-// Store has the methods that all stores have in common. Each store also implements the
-// interfaces of package contract that package adapter looks for. A Store is safe for
-// concurrent use.
-type Store interface {
-	scs.CtxStore
+// Store has the methods that all stores have in common.
+type Store = driver.Store
 
-	// Len counts the live sessions. Express: store.length.
-	Len(ctx context.Context) (int, error)
-
-	// Range calls fn for each live session, in no particular order. It reads the
-	// sessions in pages, and stops at fn's first error, which it returns. Express:
-	// store.all.
-	Range(ctx context.Context, fn func(token string, data []byte) error) error
-
-	// Clear deletes the sessions of this store, and nothing else. Express:
-	// store.clear.
-	Clear(ctx context.Context) error
-
-	// Close stops the store's background work and closes its connections.
-	Close() error
+// builtin are the backends that this package links.
+var builtin = []driver.Backend{
+	memory.Backend,
+	redis.Backend,
+	postgres.Backend,
 }
 
-// Open opens the store that c describes. ctx limits only the start: connecting to the
-// server, and finding or creating the table.
+// elsewhere are those that a program hands to Open itself, as they are heavy to link.
+var elsewhere = []struct{ typ, scheme, path string }{
+	{"sqlite", "sqlite:", "github.com/samesid/samesid/backends/sqlite"},
+}
+
+// All returns the backends that Open chooses from: those that this package links, and
+// more, which take precedence over one of the same type.
+func All(more ...driver.Backend) []driver.Backend {
+	all := slices.Clone(builtin)
+	for _, b := range more {
+		same := func(other driver.Backend) bool { return other.Type == b.Type }
+		if i := slices.IndexFunc(all, same); i >= 0 {
+			all[i] = b
+		} else {
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
+// Open opens the store that c describes: one of this package's, or of more. ctx limits
+// only the start: connecting to the server, and finding or creating the table.
 //
 // Open returns an error if c is invalid or the server can't be reached.
-func Open(ctx context.Context, c Config) (Store, error) {
-	if err := c.Validate(); err != nil {
+func Open(ctx context.Context, c Config, more ...driver.Backend) (Store, error) {
+	if err := c.Validate(more...); err != nil {
 		return nil, err
 	}
-	kind, _ := c.kind()
-	switch kind {
-	case Redis:
-		return opened(redis.Open(ctx, c.URL, c.redis()))
-	case Postgres:
-		return opened(postgres.Open(ctx, c.URL, c.postgres()))
-	default:
-		return memory.New(c.memory()), nil
-	}
-}
-
-// opened returns a nil Store, not one that holds a nil pointer, if there is an error.
-func opened[S Store](s S, err error) (Store, error) {
+	b, err := c.Backend(more...)
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
-}
-
-func (c Config) memory() memory.Options {
-	return memory.Options{
-		MaxSessions:     c.MaxSessions,
-		CleanupInterval: c.CleanupInterval,
-		Logger:          c.Logger,
-	}
-}
-
-func (c Config) redis() redis.Options {
-	return redis.Options{
-		Layout:       redis.Layout(c.Layout),
-		Prefix:       c.Prefix,
-		ScanCount:    c.ScanCount,
-		ReadTimeout:  c.Timeout,
-		DialTimeout:  c.ConnectTimeout,
-		WriteTimeout: c.Timeout,
-		MaxActive:    c.MaxConns,
-		MaxIdle:      c.MaxIdleConns,
-		IdleTimeout:  c.ConnMaxIdleTime,
-		TLS:          redis.TLS(c.TLS),
-	}
-}
-
-func (c Config) postgres() postgres.Options {
-	return postgres.Options{
-		Layout:          postgres.Layout(c.Layout),
-		SchemaName:      c.SchemaName,
-		TableName:       c.TableName,
-		SIDFieldName:    c.SIDFieldName,
-		CreateTable:     c.CreateTable,
-		CleanupInterval: c.CleanupInterval,
-		Timeout:         c.Timeout,
-		Logger:          c.Logger,
-		MaxOpenConns:    c.MaxConns,
-		MaxIdleConns:    c.MaxIdleConns,
-		ConnMaxIdleTime: c.ConnMaxIdleTime,
-		ConnMaxLifetime: c.ConnMaxLifetime,
-		ConnectTimeout:  c.ConnectTimeout,
-		SSLMode:         c.SSLMode,
-		SSLRootCert:     c.TLS.CAFile,
-		SSLCert:         c.TLS.CertFile,
-		SSLKey:          c.TLS.KeyFile,
-	}
+	return b.Open(ctx, c.URL, c.options(b), c.Logger)
 }

@@ -1,18 +1,23 @@
 package backends_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/driver"
 	"github.com/samesid/samesid/backends/memory"
 	"github.com/samesid/samesid/backends/postgres"
 	"github.com/samesid/samesid/backends/redis"
+	"github.com/samesid/samesid/internal/refusal"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -27,23 +32,25 @@ func TestOpen(t *testing.T) {
 		},
 		"memory": {
 			func(*testing.T) backends.Config {
-				return backends.Config{URL: "memory://", MaxSessions: 5, CleanupInterval: -1}
+				return backends.Config{URL: "memory://", Options: memory.Options{MaxSessions: 5, CleanupInterval: -1}}
 			},
 			func(s backends.Store) bool { _, ok := s.(*memory.Store); return ok },
 		},
 		"redis": {
 			func(t *testing.T) backends.Config {
-				return backends.Config{URL: testserver.Redis(t), Prefix: testserver.Prefix(t), MaxConns: 2, MaxIdleConns: 1, Timeout: time.Minute}
+				return backends.Config{URL: testserver.Redis(t), Options: redis.Options{
+					Layout: redis.LayoutConnectRedis, Prefix: testserver.Prefix(t), MaxConns: 2, MaxIdleConns: 1, Timeout: time.Minute,
+				}}
 			},
 			func(s backends.Store) bool { _, ok := s.(*redis.Store); return ok },
 		},
 		"postgres": {
 			func(t *testing.T) backends.Config {
 				dsn, schema := testserver.Schema(t)
-				return backends.Config{
-					Type: backends.Postgres, URL: dsn, Layout: "connect-session-knex", CreateTable: true,
+				return backends.Config{Type: "postgres", URL: dsn, Options: postgres.Options{
+					Layout: postgres.LayoutConnectSessionKnex, CreateTable: true,
 					SchemaName: schema, TableName: "Web", SIDFieldName: "id", CleanupInterval: time.Hour, MaxConns: 2,
-				}
+				}}
 			},
 			func(s backends.Store) bool { _, ok := s.(*postgres.Store); return ok },
 		},
@@ -60,6 +67,9 @@ func TestOpen(t *testing.T) {
 			j, ok := s.(interface{ JSONRecords() bool })
 			if is := ok && j.JSONRecords(); is != c.JSONRecords() {
 				t.Errorf("the Config says %v of JSON records and the store %v", c.JSONRecords(), is)
+			}
+			if err := s.Ping(t.Context()); err != nil {
+				t.Error(err)
 			}
 			// A record that its layout can hold.
 			if err := s.CommitCtx(t.Context(), "token", []byte(`{"cookie":{}}`), time.Now().Add(time.Hour)); err != nil {
@@ -80,7 +90,7 @@ func TestOpen(t *testing.T) {
 
 // The bounds in a Config reach the store.
 func TestOpenBounds(t *testing.T) {
-	s, err := backends.Open(t.Context(), backends.Config{MaxSessions: 1})
+	s, err := backends.Open(t.Context(), backends.Config{Options: memory.Options{MaxSessions: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +119,7 @@ func TestOpenFails(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	if _, err := backends.Open(t.Context(), backends.Config{Prefix: "x"}); err == nil {
+	if _, err := backends.Open(t.Context(), backends.Config{Options: redis.Options{}}); err == nil {
 		t.Error("a Config that Validate refuses is opened")
 	}
 }
@@ -118,79 +128,57 @@ func TestValidate(t *testing.T) {
 	const (
 		redisURL    = "redis://u:hunter2@localhost"
 		postgresURL = "postgres://u:hunter2@localhost"
+		noScheme    = "backends: Config.URL: does not begin with redis://, rediss://, unix://, postgres:// or memory://, so it names no store; mend it, or give Config.Type"
+		sqlite      = `a sqlite store is linked only by a program that asks for it; import "github.com/samesid/samesid/backends/sqlite" and give sqlite.Backend to Open`
 	)
-	unused := func(field, kind, instead string) string {
-		return field + " and Config.URL: a " + kind + " store has no use for the first; drop it, or use " + instead
-	}
+	type c = backends.Config
 	for _, test := range []struct {
 		config backends.Config
-		want   string // without "backends: Config."; "" for none
+		want   string // "" for none
 	}{
-		{backends.Config{}, ""},
-		{backends.Config{URL: "memory://", MaxSessions: -1, CleanupInterval: -1}, ""},
-		{backends.Config{URL: "unix:///run/redis.sock", Layout: "connect-redis"}, ""},
-		{backends.Config{URL: "valkeys://localhost", TLS: backends.TLS{CAFile: "a", CertFile: "b", KeyFile: "c", ServerName: "d"}}, ""},
-		{backends.Config{URL: "postgresql://localhost", SSLMode: "disable", CleanupInterval: -1, ConnMaxLifetime: 1}, ""},
-		{backends.Config{Type: backends.Postgres}, ""},
-		{backends.Config{Type: backends.Postgres, URL: "host=localhost password=x://y"}, ""},
+		{c{}, ""},
+		{c{URL: "memory://", Options: memory.Options{MaxSessions: -1, CleanupInterval: -1}}, ""},
+		{c{URL: "unix:///run/redis.sock", Options: redis.Options{Layout: "connect-redis"}}, ""},
+		{c{URL: "valkeys://localhost", Options: redis.Options{TLS: redis.TLS{CAFile: "a", CertFile: "b", KeyFile: "c", ServerName: "d"}}}, ""},
+		{c{URL: "postgresql://localhost", Options: postgres.Options{SSLMode: "disable", CleanupInterval: -1, ConnMaxLifetime: 1}}, ""},
+		{c{Type: "postgres"}, ""},
+		{c{Type: "postgres", URL: "host=localhost password=x://y"}, ""},
 
-		{backends.Config{Type: "mysql"}, `Type: "mysql" is not a store; use memory, redis or postgres`},
-		{backends.Config{URL: "hunter2"}, "URL: does not begin with redis://, rediss://, unix://, postgres:// or memory://, so it names no store; mend it, or give Config.Type"},
-		{backends.Config{URL: "redis"}, "URL: does not begin with redis://, rediss://, unix://, postgres:// or memory://, so it names no store; mend it, or give Config.Type"},
-		{backends.Config{Type: backends.Redis, URL: postgresURL}, "Type and Config.URL: the first says redis, the second postgres; change one of the two"},
-		{backends.Config{Type: backends.Memory, URL: "hunter2"}, "Type and Config.URL: a memory store has no server; drop the second, or say in the first which store it is for"},
-		{backends.Config{URL: "memory://hunter2"}, "URL: nothing can follow memory://"},
-		{backends.Config{Type: backends.Redis}, "URL: a redis store needs one, such as redis://localhost:6379/0"},
+		{c{Type: "mysql"}, `backends: Config.Type: "mysql" is not a store; use memory, redis or postgres`},
+		{c{URL: "hunter2"}, noScheme},
+		{c{URL: "redis"}, noScheme},
+		{c{Type: "sqlite", URL: "hunter2"}, "backends: Config.Type: " + sqlite},
+		{c{URL: "sqlite:hunter2.db"}, "backends: Config.URL: " + sqlite},
+		{c{Type: "redis", URL: postgresURL}, "backends: Config.Type and Config.URL: the first says redis, the second postgres; change one of the two"},
+		{c{Type: "memory", URL: "hunter2"}, "memory: type and url: a memory store has no server; drop the second, or say in the first which store it is for"},
+		{c{URL: "memory://hunter2"}, "memory: url: nothing can follow memory://"},
+		{c{Type: "redis"}, "redis: url: a redis store needs one, such as redis://localhost:6379/0"},
+		{c{Type: "redis", URL: "hunter2:6379"}, "redis: url: a redis store needs one, such as redis://localhost:6379/0"},
 
-		{backends.Config{Prefix: "x"}, "Prefix: the store is memory, as neither Config.Type nor Config.URL says otherwise, and has no use for it; drop it, or give the Config.URL of a redis server"},
-		{backends.Config{Type: backends.Postgres, Prefix: "x"}, "Prefix and Config.Type: a postgres store has no use for the first; drop it, or use redis"},
-		{backends.Config{URL: "memory://", Layout: "scs"}, unused("Layout", "memory", "redis or postgres")},
-		{backends.Config{URL: postgresURL, Prefix: "x"}, unused("Prefix", "postgres", "redis")},
-		{backends.Config{URL: postgresURL, ScanCount: 1}, unused("ScanCount", "postgres", "redis")},
-		{backends.Config{URL: redisURL, SchemaName: "x"}, unused("SchemaName", "redis", "postgres")},
-		{backends.Config{URL: redisURL, TableName: "x"}, unused("TableName", "redis", "postgres")},
-		{backends.Config{URL: redisURL, SIDFieldName: "x"}, unused("SIDFieldName", "redis", "postgres")},
-		{backends.Config{URL: redisURL, CreateTable: true}, unused("CreateTable", "redis", "postgres")},
-		{backends.Config{URL: redisURL, MaxSessions: 1}, unused("MaxSessions", "redis", "memory")},
-		{backends.Config{URL: redisURL, CleanupInterval: 1}, unused("CleanupInterval", "redis", "memory or postgres")},
-		{backends.Config{URL: "memory://", MaxConns: 1}, unused("MaxConns", "memory", "redis or postgres")},
-		{backends.Config{URL: "memory://", MaxIdleConns: 1}, unused("MaxIdleConns", "memory", "redis or postgres")},
-		{backends.Config{URL: "memory://", ConnMaxIdleTime: 1}, unused("ConnMaxIdleTime", "memory", "redis or postgres")},
-		{backends.Config{URL: redisURL, ConnMaxLifetime: 1}, unused("ConnMaxLifetime", "redis", "postgres")},
-		{backends.Config{URL: "memory://", ConnectTimeout: 1}, unused("ConnectTimeout", "memory", "redis or postgres")},
-		{backends.Config{URL: "memory://", Timeout: 1}, unused("Timeout", "memory", "redis or postgres")},
-		{backends.Config{URL: redisURL, SSLMode: "require"}, unused("SSLMode", "redis", "postgres")},
-		{backends.Config{URL: "memory://", TLS: backends.TLS{CAFile: "x"}}, unused("TLS.CAFile", "memory", "redis or postgres")},
-		{backends.Config{URL: "memory://", TLS: backends.TLS{CertFile: "x"}}, unused("TLS.CertFile", "memory", "redis or postgres")},
-		{backends.Config{URL: "memory://", TLS: backends.TLS{KeyFile: "x"}}, unused("TLS.KeyFile", "memory", "redis or postgres")},
-		{backends.Config{URL: postgresURL, TLS: backends.TLS{ServerName: "x"}}, unused("TLS.ServerName", "postgres", "redis")},
-
-		{backends.Config{URL: redisURL, Layout: "connect-mongo"}, `Layout: "connect-mongo" is unknown; use connect-redis or scs`},
-		{backends.Config{URL: redisURL, Layout: "connect-pg-simple"}, "Layout and Config.URL: connect-pg-simple is for postgres and the store is redis, where it can be connect-redis or scs; change one of the two"},
-		{backends.Config{Type: backends.Postgres, Layout: "connect-redis"}, "Layout and Config.Type: connect-redis is for redis and the store is postgres, where it can be connect-pg-simple, connect-session-knex or scs; change one of the two"},
-		{backends.Config{URL: postgresURL, SIDFieldName: "id"}, "SIDFieldName and Config.Layout: only connect-session-knex lets its column be renamed; drop the first or change the second"},
-		{backends.Config{URL: redisURL, ScanCount: -1}, "ScanCount: is negative; 0 is the default"},
-		{backends.Config{URL: redisURL, MaxConns: -1}, "MaxConns: is negative; 0 is the default\nbackends: Config.MaxIdleConns and Config.MaxConns: no more connections can stay open (0) than there may be (-1); lower the first or raise the second"},
-		{backends.Config{URL: redisURL, MaxIdleConns: -1}, "MaxIdleConns: is negative; 0 is the default"},
-		{backends.Config{URL: redisURL, ConnMaxIdleTime: -1}, "ConnMaxIdleTime: is negative; 0 is the default"},
-		{backends.Config{URL: postgresURL, ConnMaxLifetime: -1}, "ConnMaxLifetime: is negative; 0 is the default"},
-		{backends.Config{URL: redisURL, ConnectTimeout: -1}, "ConnectTimeout: is negative; 0 is the default"},
-		{backends.Config{URL: redisURL, Timeout: -1}, "Timeout: is negative; 0 is the default"},
-		{backends.Config{URL: redisURL, MaxIdleConns: 1}, "MaxIdleConns and Config.MaxConns: the first needs the second; give both"},
-		{backends.Config{URL: redisURL, MaxIdleConns: 2, MaxConns: 1}, "MaxIdleConns and Config.MaxConns: no more connections can stay open (2) than there may be (1); lower the first or raise the second"},
-		{backends.Config{URL: postgresURL, TLS: backends.TLS{CertFile: "x"}}, "TLS.CertFile and Config.TLS.KeyFile: go together; give both or neither"},
-		{backends.Config{URL: redisURL, TLS: backends.TLS{CAFile: "x"}}, "TLS.CAFile and Config.URL: a connection of redis:// has no TLS; make it rediss://, or drop the first"},
-		{backends.Config{URL: redisURL, TLS: backends.TLS{ServerName: "x"}}, "TLS.ServerName and Config.URL: a connection of redis:// has no TLS; make it rediss://, or drop the first"},
+		{c{Options: redis.Options{}}, "backends: Config.Options: the store is memory, as neither Config.Type nor Config.URL says otherwise, and has no use for redis.Options; drop them, or say which store they are for"},
+		{c{Type: "postgres", Options: redis.Options{}}, "backends: Config.Options and Config.Type: a postgres store has no use for redis.Options; give postgres.Options"},
+		{c{URL: redisURL, Options: memory.Options{}}, "backends: Config.Options and Config.URL: a redis store has no use for memory.Options; give redis.Options"},
+		{c{URL: redisURL, Options: &redis.Options{}}, "backends: Config.Options: is a pointer; give the redis.Options themselves"},
 
 		// The store's own package rejects these.
-		{backends.Config{URL: postgresURL, TableName: "\xff"}, "postgres: Options.TableName: not a name that Postgres can hold; use UTF-8 without NUL bytes"},
+		{c{URL: redisURL, Options: redis.Options{Layout: "connect-mongo"}}, `redis: Options.Layout: "connect-mongo" is unknown; use scs or connect-redis`},
+		{c{URL: postgresURL, Options: postgres.Options{SIDFieldName: "id"}}, "postgres: Options.SIDFieldName and Options.Layout: only connect-session-knex lets its column be renamed; drop the first or change the second"},
+		{c{URL: redisURL, Options: redis.Options{ScanCount: -1}}, "redis: Options.ScanCount: is negative; 0 is the default"},
+		{c{URL: redisURL, Options: redis.Options{MaxIdleConns: 2, MaxConns: 1}}, "redis: Options.MaxIdleConns and Options.MaxConns: no more connections can stay open (2) than there may be (1); lower the first or raise the second"},
+		{c{URL: postgresURL, Options: postgres.Options{TLS: postgres.TLS{CertFile: "x"}}}, "postgres: Options.TLS.CertFile and Options.TLS.KeyFile: go together; give both or neither"},
+		{c{URL: redisURL, Options: redis.Options{TLS: redis.TLS{CAFile: "x"}}}, "redis: Options.TLS.CAFile and url: a connection of redis:// has no TLS; make it rediss://, or drop the first"},
+		{c{URL: redisURL, Options: redis.Options{TLS: redis.TLS{ServerName: "x"}}}, "redis: Options.TLS.ServerName and url: a connection of redis:// has no TLS; make it rediss://, or drop the first"},
+		{c{URL: postgresURL, Options: postgres.Options{TableName: "\xff"}}, "postgres: Options.TableName: not a name that Postgres can hold; use UTF-8 without NUL bytes"},
 
 		// Several errors are reported together.
-		{backends.Config{URL: redisURL, Timeout: -1, TableName: "x"}, unused("TableName", "redis", "postgres") + "\nbackends: Config.Timeout: is negative; 0 is the default"},
+		{c{URL: redisURL, Options: redis.Options{Timeout: -1, MaxConns: -1}}, "redis: Options.Timeout: is negative; 0 is the default\nredis: Options.MaxConns: is negative; 0 is the default"},
 	} {
 		got := ""
 		if err := test.config.Validate(); err != nil {
-			got = strings.TrimPrefix(err.Error(), "backends: Config.")
+			got = err.Error()
+			if !errors.As(err, new(*refusal.Error)) {
+				t.Errorf("%+v: %T is no refusal", test.config, err)
+			}
 		}
 		if got != test.want {
 			t.Errorf("%+v:\ngot  %s\nwant %s", test.config, got, test.want)
@@ -198,8 +186,88 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// diskOptions and disk are a backend of somebody else's.
+type diskOptions struct {
+	Layout string `key:"layout"`
+	Sync   bool   `key:"sync"`
+}
+
+var disk = driver.New(driver.Backend{
+	Type: "disk", Title: "Disk", Schemes: []string{"disk:"},
+	Layouts: []driver.Layout{{Name: "raw"}, {Name: "session-file-store", Express: true}},
+}, func(url string, o diskOptions) error {
+	if url == "" {
+		return errors.New("disk: a disk store needs a path")
+	}
+	return nil
+}, func(_ context.Context, url string, o diskOptions, logger *slog.Logger) (*memory.Store, error) {
+	return nil, fmt.Errorf("disk: %s, %v, %v", url, o.Sync, logger != nil)
+})
+
+// A backend that is handed in is chosen by its type or its scheme, gets its own options,
+// and is unknown without.
+func TestHandedIn(t *testing.T) {
+	for _, c := range []backends.Config{
+		{URL: "disk:a.db", Options: diskOptions{Sync: true}},
+		{Type: "disk", URL: "disk:a.db", Options: diskOptions{Sync: true}, Logger: slog.Default()},
+		{Type: "disk", URL: "a.db"},
+	} {
+		s, err := backends.Open(t.Context(), c, disk)
+		o, _ := c.Options.(diskOptions)
+		if want := fmt.Sprintf("disk: %s, %v, %v", c.URL, o.Sync, c.Logger != nil); s != nil || err == nil || err.Error() != want {
+			t.Errorf("%+v: %v, %v, want %s", c, s, err, want)
+		}
+		if c.Validate() == nil {
+			t.Errorf("%+v is valid without its backend", c)
+		}
+	}
+	if err := (backends.Config{Type: "disk"}).Validate(disk); err == nil || err.Error() != "disk: a disk store needs a path" {
+		t.Errorf("without a path: %v", err)
+	}
+	want := `backends: Config.Type: "tape" is not a store; use memory, redis, postgres or disk`
+	if err := (backends.Config{Type: "tape"}).Validate(disk); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	for layout, want := range map[string]bool{"": false, "raw": false, "session-file-store": true, "other": false} {
+		c := backends.Config{URL: "disk:a.db", Options: diskOptions{Layout: layout}}
+		if got := c.JSONRecords(disk); got != want {
+			t.Errorf("layout %q: JSONRecords is %v", layout, got)
+		}
+	}
+	if got := len(backends.All(disk, disk)); got != len(backends.All())+1 {
+		t.Errorf("a backend that is handed in twice makes %d", got)
+	}
+}
+
+// Every backend describes itself as texts and files need it, and its scheme and type are
+// its own.
+func TestDescriptions(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, b := range backends.All() {
+		for _, name := range append([]string{b.Type}, slices.Concat(b.Schemes, b.MoreSchemes)...) {
+			if name == "" || seen[name] {
+				t.Errorf("%s: the type or scheme %q is empty, or another's", b.Type, name)
+			}
+			seen[name] = true
+		}
+		if b.Title == "" || len(b.Schemes) == 0 || len(b.Settings()) == 0 {
+			t.Errorf("%s has no title, schemes or settings", b.Type)
+		}
+		for i, l := range b.Layouts {
+			if l.Name == "" || l.Doc == "" || (l.TTLUnit > 0) != l.Express || (i == 0) != (l.Name == "scs") {
+				t.Errorf("%s: the layout %+v is not well described", b.Type, l)
+			}
+		}
+		for _, s := range b.Settings() {
+			if ok := s.Key == "layout"; ok != (s.Field == "Layout") || ok && len(s.OneOf) != len(b.Layouts) {
+				t.Errorf("%s: %+v", b.Type, s)
+			}
+		}
+	}
+}
+
 func TestPrintingAConfigHidesTheURL(t *testing.T) {
-	c := backends.Config{URL: "redis://:hunter2@localhost", Prefix: "app:"}
+	c := backends.Config{URL: "redis://:hunter2@localhost", Options: redis.Options{Prefix: "app:"}}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 		if got := fmt.Sprintf(verb, c); strings.Contains(got, "hunter2") || !strings.Contains(got, "app:") {
 			t.Errorf("printed by %s: %s", verb, got)

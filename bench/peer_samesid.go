@@ -26,7 +26,7 @@ func samesidMemory(codec scs.Codec) opener {
 
 func samesidRedis(layout redis.Layout) opener {
 	return func(ctx context.Context, url string) (*app, error) {
-		store, err := redis.Open(ctx, url, redis.Options{Layout: layout, MaxActive: redisPool})
+		store, err := redis.Open(ctx, url, redis.Options{Layout: layout, MaxConns: redisPool})
 		if err != nil {
 			return nil, err
 		}
@@ -37,7 +37,7 @@ func samesidRedis(layout redis.Layout) opener {
 func samesidPostgres(touchAfter time.Duration) opener {
 	return func(ctx context.Context, url string) (*app, error) {
 		store, err := postgres.Open(ctx, url, postgres.Options{
-			Layout: postgres.LayoutConnectPgSimple, CreateTable: true, MaxOpenConns: postgresPool,
+			Layout: postgres.LayoutConnectPgSimple, CreateTable: true, MaxConns: postgresPool,
 		})
 		if err != nil {
 			return nil, err

@@ -10,7 +10,8 @@
 //	store: redis://localhost:6379/0
 //
 // docs/configuration.md lists the keys, and schema.json is a JSON Schema for
-// editors.
+// editors. The options of a store are described in its own package alone: the keys, with
+// their texts, checks and errors, come from there.
 //
 // # The environment
 //
@@ -36,9 +37,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
+	"slices"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/driver"
 )
 
 // Config holds the settings of a file and the environment. Those that only code can set
@@ -52,13 +56,17 @@ type Config struct {
 
 	production bool
 	source     *source
+	backends   []driver.Backend         // handed to Load
+	options    map[string]reflect.Value // of every type of store, as the file has them
 }
 
 // Load reads the file at path, and the environment. If path is empty, it reads only the
 // environment. It validates the settings, and does not connect to the store.
 //
 // The file must be UTF-8. It is JSON if its name ends in .json, and YAML otherwise.
-func Load(path string) (*Config, error) {
+//
+// The store is one that package backends links, or one of more, such as sqlite.Backend.
+func Load(path string, more ...driver.Backend) (*Config, error) {
 	var data []byte
 	if path != "" {
 		var err error
@@ -66,12 +74,16 @@ func Load(path string) (*Config, error) {
 			return nil, fmt.Errorf("config: %w", err)
 		}
 	}
-	return load(path, data, os.Environ())
+	return load(path, data, os.Environ(), more...)
 }
 
-func load(path string, data []byte, environ []string) (*Config, error) {
-	s := newSource(path, environ)
-	c := &Config{source: s}
+func load(path string, data []byte, environ []string, more ...driver.Backend) (*Config, error) {
+	t, err := newTable(more)
+	if err != nil {
+		return nil, err
+	}
+	s := newSource(t, path, environ)
+	c := &Config{source: s, backends: more}
 	if s.parse(data) {
 		s.override()
 		s.alternatives()
@@ -94,8 +106,8 @@ type Sessions struct {
 }
 
 // Open calls Load, and then Open of the Config.
-func Open(ctx context.Context, path string) (*Sessions, error) {
-	c, err := Load(path)
+func Open(ctx context.Context, path string, more ...driver.Backend) (*Sessions, error) {
+	c, err := Load(path, more...)
 	if err != nil {
 		return nil, err
 	}
@@ -104,9 +116,13 @@ func Open(ctx context.Context, path string) (*Sessions, error) {
 
 // Open opens the store and creates the Manager. ctx limits only the start.
 //
+// The store is one that package backends links, or one of those that Load was given, or of
+// more.
+//
 // If NODE_ENV or APP_ENV is "production", Open logs warnings about settings that are only
 // for development.
-func (c *Config) Open(ctx context.Context) (*Sessions, error) {
+func (c *Config) Open(ctx context.Context, more ...driver.Backend) (*Sessions, error) {
+	more = slices.Concat(c.backends, more)
 	opts, store := c.Options, c.Store
 	if opts.Store != nil {
 		return nil, errors.New("config: Options.Store: Open opens the store that Config.Store describes; give one of your own to adapter.New")
@@ -114,7 +130,7 @@ func (c *Config) Open(ctx context.Context) (*Sessions, error) {
 	if store.Logger == nil {
 		store.Logger = opts.Logger
 	}
-	backend, err := backends.Open(ctx, store)
+	backend, err := backends.Open(ctx, store, more...)
 	if err != nil {
 		return nil, c.explain(err)
 	}
@@ -124,7 +140,7 @@ func (c *Config) Open(ctx context.Context) (*Sessions, error) {
 		return nil, errors.Join(c.explain(err), backend.Close())
 	}
 	if c.production {
-		c.warn(backend)
+		c.warn(more)
 	}
 	return &Sessions{m, backend}, nil
 }

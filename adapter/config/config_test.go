@@ -20,6 +20,7 @@ import (
 	"github.com/alexedwards/scs/v2/memstore"
 
 	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -55,6 +56,8 @@ func dump(c *Config) string {
 			for i := range v.NumField() {
 				list(name+"."+v.Type().Field(i).Name, v.Field(i))
 			}
+		case v.Kind() == reflect.Interface && v.Elem().Kind() == reflect.Struct && v.Elem().NumField() > 0:
+			list(name, v.Elem())
 		case v.Kind() == reflect.Interface:
 			fmt.Fprintf(&b, "%s = %T\n", name, v.Interface())
 		case v.Kind() == reflect.String || v.Kind() == reflect.Slice:
@@ -82,8 +85,8 @@ func TestLoadReadsFileAndEnvironment(t *testing.T) {
 	if got := fmt.Sprint(c.Options.Name, c.Options.Secrets); got != "of-the-environment[of the file]" {
 		t.Errorf("name and secrets: %s", got)
 	}
-	if want := filepath.Join(dir, "ca.pem"); c.Store.TLS.CAFile != want {
-		t.Errorf("the path of a file is %q, want %q", c.Store.TLS.CAFile, want)
+	if got, want := c.Store.Options.(redis.Options).TLS.CAFile, filepath.Join(dir, "ca.pem"); got != want {
+		t.Errorf("the path of a file is %q, want %q", got, want)
 	}
 	if _, err := Load(filepath.Join(dir, "none.yaml")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
@@ -112,8 +115,8 @@ Options.Cookie.Secure = "auto"
 Options.Cookie.SameSite = "lax"
 Options.TTL = 1m0s
 Store.URL = "redis://:pa$$word@localhost/0"
-Store.Layout = "connect-redis"
-Store.ScanCount = 7
+Store.Options.Layout = "connect-redis"
+Store.Options.ScanCount = 7
 `,
 		},
 		{
@@ -135,7 +138,7 @@ Store.URL = "memory://"
 			file: "secret: [a, b]\nsecretFile: none\ncookie: {expires: 2001-01-01}\nstore: {cleanupInterval: 1h, pruneSessionInterval: 5}\n",
 			env:  []string{"SAMESID_SECRETFILE=testdata/valid/secret.txt", "SAMESID_COOKIE_MAXAGE=null", "SAMESID_STORE_CLEANUPINTERVAL=false"},
 			want: `Options.Secrets = ["from a file"]
-Store.CleanupInterval = -1ns
+Store.Options.CleanupInterval = -1ns
 `,
 		},
 		{
@@ -389,8 +392,8 @@ func TestOpenWithoutTable(t *testing.T) {
 
 // The errors of a Config that was not loaded from a file have no place.
 func TestOpenConfig(t *testing.T) {
-	c := Config{Store: backends.Config{Prefix: "x"}}
-	if _, err := c.Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "backends: Config.Prefix") {
+	c := Config{Store: backends.Config{Options: redis.Options{}}}
+	if _, err := c.Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "backends: Config.Options") {
 		t.Errorf("bad store: %v", err)
 	}
 	c = Config{}

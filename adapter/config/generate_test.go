@@ -6,22 +6,49 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v4"
 
-	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/driver"
+	"github.com/samesid/samesid/backends/redis"
 )
 
 func TestSchemaIsGenerated(t *testing.T) { golden(t, "schema.json", schema(t)) }
 func TestDocsAreGenerated(t *testing.T)  { golden(t, "../../docs/configuration.md", docs(t)) }
 
+// handedIn are the backends of this module that package backends does not link. The
+// schema and the docs have their keys too.
+var handedIn []driver.Backend
+
+// documented returns the keys of all backends, with the texts of the stores' options.
+func documented(t *testing.T) *table {
+	t.Helper()
+	table, err := newTable(handedIn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	comments := make(map[string]map[string]comment)
+	for _, b := range table.backends {
+		comments[b.Type] = readComments(t, b)
+	}
+	for _, k := range table.keys {
+		if k.in != nil {
+			k.doc = table.text(t, k, comments)
+		}
+	}
+	return table
+}
+
 // schema returns a JSON Schema from the table of keys.
 func schema(t *testing.T) string {
 	t.Helper()
+	table := documented(t)
 	type object = map[string]any
 	of := func(k *key) object {
 		each := k.kind.schema
@@ -43,8 +70,8 @@ func schema(t *testing.T) string {
 		properties[name] = object{}
 		root[name] = object{"description": doc, "type": "object", "additionalProperties": false, "properties": properties[name]}
 	}
-	root["store"] = anyOf(root["store"].(object), byPath["store.url"].kind.schema)
-	for path, k := range byPath {
+	root["store"] = anyOf(root["store"].(object), table.byPath["store.url"].kind.schema)
+	for path, k := range table.byPath {
 		section, name := split(path)
 		value := of(k)
 		value["description"] = k.doc
@@ -76,6 +103,7 @@ func anyOf(a, b map[string]any) map[string]any {
 // docs returns a page from the table of keys.
 func docs(t *testing.T) string {
 	t.Helper()
+	table := documented(t)
 	// Examples are samples, so they load. The first line is only for the test.
 	example := func(name string) string {
 		text, err := os.ReadFile("testdata/valid/docs-" + name + ".yaml")
@@ -85,14 +113,20 @@ func docs(t *testing.T) string {
 		_, rest, _ := strings.Cut(string(text), "\n")
 		return "```yaml\n" + rest + "```\n"
 	}
+	var express []string
+	for _, l := range table.layouts() {
+		if l.Express {
+			express = append(express, l.Name)
+		}
+	}
 	var b strings.Builder
 	b.WriteString(`# Configuration
 
-<!-- Made from the table of keys in adapter/config by "go generate ./adapter/config"; a change here is lost. -->
+<!-- Made from the table of keys in adapter/config, and from the comments on the stores' options, by "go generate ./adapter/config"; a change here is lost. -->
 
 ` + "`config.Open(ctx, \"session.yaml\")`" + ` reads this file, in YAML or, if its name ends in .json, in JSON. With "" for a path
-the environment alone is read. Keys are those of express-session, connect-redis, connect-pg-simple and connect-session-knex; an
-unknown one is an error.
+the environment alone is read. Keys are those of express-session and of
+` + list(express) + `; an unknown one is an error.
 
 - **Durations** are text: a number and ms, s, m, h, d or w, also several (` + "`1h30m`" + `). Where Express has a number it is
   taken in Express's unit.
@@ -133,7 +167,7 @@ To try such a file with the demo: ` + "`go run ./demo -config session.yaml`" + `
 			b.WriteString("\n## Top level\n")
 		}
 		b.WriteString("\n| key | value | meaning | environment |\n|---|---|---|---|\n")
-		for _, k := range keys {
+		for _, k := range table.keys {
 			s, name := split(k.path)
 			if s != section {
 				continue
@@ -145,9 +179,29 @@ To try such a file with the demo: ` + "`go run ./demo -config session.yaml`" + `
 			fmt.Fprintf(&b, "| %s | %s | %s | `%s` |\n", names, k.kind.want, k.doc, k.env())
 		}
 	}
+	b.WriteString("\n## Layouts\n\n`store.layout` selects the names and the format of the records.\n\n" +
+		"| store | layout | records | Express reads them | a bare `ttl` counts |\n|---|---|---|---|---|\n")
+	for _, backend := range table.backends {
+		for i, l := range backend.Layouts {
+			name, reads, unit := "`"+l.Name+"`", "no", "nothing"
+			if i == 0 {
+				name += ", the default"
+			}
+			if l.Express {
+				reads = "yes"
+			}
+			switch l.TTLUnit {
+			case time.Second:
+				unit = "seconds"
+			case time.Millisecond:
+				unit = "milliseconds"
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", backend.Title, name, l.Doc, reads, unit)
+		}
+	}
 	b.WriteString("\n## Not in a file\n\nThese options of Express's are errors:\n\n")
-	for _, path := range slices.Sorted(maps.Keys(unavailable)) {
-		fmt.Fprintf(&b, "- `%s` %s.\n", path, unavailable[path])
+	for _, path := range slices.Sorted(maps.Keys(table.unavailable)) {
+		fmt.Fprintf(&b, "- `%s` %s.\n", path, table.unavailable[path])
 	}
 	return b.String()
 }
@@ -194,18 +248,22 @@ func TestSchemaAgreesOnKeys(t *testing.T) {
 	write(t, "a", "secret")
 	write(t, "b", "secret")
 
-	for path := range byPath {
+	table, err := newTable(handedIn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range table.byPath {
 		for _, value := range values {
 			section, name := split(path)
 			text := fmt.Sprintf("{%q: %s}", name, value)
 			if section != "" {
 				text = fmt.Sprintf("{%q: %s}", section, text)
 			}
-			s := newSource("x.json", nil)
+			s := newSource(table, "x.json", nil)
 			if !s.parse([]byte(text)) {
 				t.Fatalf("%s: %v", text, s.err())
 			}
-			s.fill(&Config{Store: backends.Config{Layout: layoutConnectRedis}}) // for the unit of ttl
+			s.fill(&Config{options: map[string]reflect.Value{"redis": settable(redis.Options{Layout: redis.LayoutConnectRedis})}}) // for the unit of ttl
 			loads := s.err() == nil
 			doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
 			if err != nil {
@@ -216,6 +274,12 @@ func TestSchemaAgreesOnKeys(t *testing.T) {
 			}
 		}
 	}
+}
+
+func settable(v any) reflect.Value {
+	to := reflect.New(reflect.TypeOf(v)).Elem()
+	to.Set(reflect.ValueOf(v))
+	return to
 }
 
 func compile(t *testing.T) *jsonschema.Schema {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends"
-	"github.com/samesid/samesid/backends/memory"
+	"github.com/samesid/samesid/backends/driver"
 )
 
 // problem is an error with its place in the file.
@@ -24,6 +24,7 @@ type problem struct {
 	line, column int    // from 1; 0 if it has no place in the file
 	shown        string // the line of the file, and a caret below it
 	err          error
+	ofStore      bool // an unknown key, which may be one of a store that was not handed in
 }
 
 func (p problem) Error() string {
@@ -154,7 +155,7 @@ var beginning = regexp.MustCompile(`^[\s{,-]*["']?([A-Za-z]+)["']?\s*:\s*`)
 func (s *source) hidden(line int) func(column int) bool {
 	if len(s.marks) == 0 {
 		visible := 0
-		if m := beginning.FindStringSubmatch(s.lines[line-1]); m != nil && isName(m[1]) {
+		if m := beginning.FindStringSubmatch(s.lines[line-1]); m != nil && s.isName(m[1]) {
 			visible = len([]rune(m[0]))
 		}
 		return func(column int) bool { return column > visible }
@@ -171,8 +172,8 @@ func (s *source) hidden(line int) func(column int) bool {
 }
 
 // isName reports whether a key of any section has the name.
-func isName(name string) bool {
-	for path := range byPath {
+func (t *table) isName(name string) bool {
+	for path := range t.byPath {
 		if _, n := split(path); n == name {
 			return true
 		}
@@ -181,14 +182,27 @@ func isName(name string) bool {
 	return ok
 }
 
+// forget drops the unknown keys of the store if the file asks for one that was not handed
+// in: the error that says so comes first.
+func (s *source) forget() {
+	for _, path := range []string{"store.type", "store.url"} {
+		g := s.given[s.byPath[path]]
+		if len(g.scalars) == 1 && backends.Elsewhere(g.scalars[0].text) != "" {
+			s.problems = slices.DeleteFunc(s.problems, func(p problem) bool { return p.ofStore })
+		}
+	}
+}
+
 // validate reports what adapter and backends reject.
 func (s *source) validate(c *Config) {
-	if !s.bad[byPath["store.type"]] && !s.bad[byPath["store.url"]] {
-		s.place(c.Store.Validate())
+	s.forget()
+	if !s.bad[s.byPath["store.type"]] && !s.bad[s.byPath["store.url"]] {
+		s.choose(c)
+		s.place(c.Store.Validate(s.backends...))
 	}
 	opts := c.Options
 	opts.Logger = slog.New(slog.DiscardHandler)
-	opts.Store = stub{json: c.Store.JSONRecords()}
+	opts.Store = stub{json: c.Store.JSONRecords(s.backends...)}
 	s.place(opts.Validate())
 }
 
@@ -202,12 +216,12 @@ func (s stub) JSONRecords() bool { return s.json }
 
 // warn logs warnings about settings that are unsafe in production. adapter.New itself
 // warns about short secrets.
-func (c *Config) warn(store backends.Store) {
+func (c *Config) warn(more []driver.Backend) {
 	log := c.Options.Logger
 	if log == nil {
 		log = slog.Default()
 	}
-	if _, ok := store.(*memory.Store); ok {
+	if b, err := c.Store.Backend(more...); err == nil && b.Transient {
 		log.Warn("config: the sessions are in memory, in production: they end with the process, and no other process sees them; give the store a redis:// or postgres:// url")
 	}
 	if secure := c.Options.Cookie.Secure; c.Options.CookieFunc == nil && secure == adapter.SecureNever {

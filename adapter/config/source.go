@@ -18,6 +18,7 @@ import (
 // source is the file and the environment from which a Config is read: the values, their
 // places, and the problems found.
 type source struct {
+	*table
 	file     string // "" for none
 	env      map[string]string
 	lines    []string
@@ -34,8 +35,8 @@ type given struct {
 	scalars []scalar
 }
 
-func newSource(file string, environ []string) *source {
-	s := &source{file: file, env: make(map[string]string), given: make(map[*key]given), bad: make(map[*key]bool)}
+func newSource(t *table, file string, environ []string) *source {
+	s := &source{table: t, file: file, env: make(map[string]string), given: make(map[*key]given), bad: make(map[*key]bool)}
 	for _, e := range environ {
 		name, value, _ := strings.Cut(e, "=")
 		s.env[name] = value
@@ -197,28 +198,31 @@ func (s *source) walk(n *yaml.Node, section string) {
 // entry reads a key and its value.
 func (s *source) entry(section string, at, value *yaml.Node) {
 	path := join(section, at.Value)
-	k := byPath[path]
+	k := s.byPath[path]
 	_, isSection := sections[path]
 	switch {
 	case isSection && (path != "store" || value.Kind != yaml.ScalarNode || value.ShortTag() == "!!null"):
 		s.walk(value, path)
 		return
 	case isSection:
-		k = byPath["store.url"]
+		k = s.byPath["store.url"]
 	case path == schemaKey:
 		s.mark(value, false)
 		return
 	}
 	s.mark(value, k == nil || k.secret())
 	if k == nil {
-		why, known := unavailable[path]
-		meant := near(section, at.Value)
+		why, known := s.unavailable[path]
+		meant := s.near(section, at.Value)
+		if section == "store" && !known {
+			defer func() { s.problems[len(s.problems)-1].ofStore = true }()
+		}
 		switch {
 		case known:
 			s.report(at, "%s: %s", path, why)
 		case meant != "":
 			s.report(at, "unknown key %s; did you mean %s?", path, meant)
-			if k := byPath[meant]; k != nil {
+			if k := s.byPath[meant]; k != nil {
 				s.bad[k] = true
 			}
 		default:
@@ -264,7 +268,7 @@ func (s *source) entry(section string, at, value *yaml.Node) {
 	}
 	s.given[k] = g
 	if k.lastWins {
-		delete(s.given, byPath[k.or])
+		delete(s.given, s.byPath[k.or])
 	}
 }
 
@@ -284,7 +288,7 @@ var serviceLink = regexp.MustCompile(`^SAMESID_(.+_)?(PORT|SERVICE_HOST|SERVICE_
 // override reads the environment variables named after keys; they override the file.
 func (s *source) override() {
 	byEnv := make(map[string]*key)
-	for _, k := range keys {
+	for _, k := range s.keys {
 		byEnv[k.env()] = k
 	}
 	fromEnv := make(map[*key]bool)
@@ -296,7 +300,7 @@ func (s *source) override() {
 			continue
 		case k == nil:
 			text := "is not the name of a key"
-			if meant := nearEnv(name); meant != "" {
+			if meant := s.nearEnv(name); meant != "" {
 				text += "; did you mean " + meant + "?"
 			}
 			s.reportEnv("%s: %s", name, text)
@@ -317,7 +321,7 @@ func (s *source) override() {
 		fromEnv[k] = true
 	}
 	for k := range fromEnv {
-		if or := byPath[k.or]; !fromEnv[or] {
+		if or := s.byPath[k.or]; !fromEnv[or] {
 			delete(s.given, or)
 		}
 	}
@@ -325,9 +329,9 @@ func (s *source) override() {
 
 // alternatives reports keys that are given together with their alternatives.
 func (s *source) alternatives() {
-	for _, k := range keys {
+	for _, k := range s.keys {
 		a, ok := s.given[k]
-		b, both := s.given[byPath[k.or]]
+		b, both := s.given[s.byPath[k.or]]
 		switch {
 		case !ok || !both || k.path > k.or: // each pair is reported once
 			continue
@@ -336,13 +340,13 @@ func (s *source) alternatives() {
 		default:
 			s.report(b.node, "%s and %s say the same; drop one of the two", a.name, b.name)
 		}
-		s.bad[k], s.bad[byPath[k.or]] = true, true
+		s.bad[k], s.bad[s.byPath[k.or]] = true, true
 	}
 }
 
 // fill reads the values into c, and reports those that can't be read.
 func (s *source) fill(c *Config) {
-	for _, k := range keys {
+	for _, k := range s.keys {
 		g, ok := s.given[k]
 		if !ok {
 			continue

@@ -18,7 +18,7 @@ import (
 func (s *source) place(err error) {
 	for _, err := range each(err) {
 		fields, text := s.translate(err)
-		if slices.ContainsFunc(fields, func(k *key) bool { return s.bad[k] || s.bad[byPath[k.or]] }) {
+		if slices.ContainsFunc(fields, func(k *key) bool { return s.bad[k] || s.bad[s.byPath[k.or]] }) {
 			continue
 		}
 		inFile := s.file != ""
@@ -85,7 +85,7 @@ func (t translated) Unwrap() error { return t.err }
 func (s *source) translate(err error) (fields []*key, text string) {
 	var r *refusal.Error
 	if !errors.As(err, &r) {
-		url := byPath["store.url"]
+		url := s.byPath["store.url"]
 		if _, ok := s.given[url]; ok {
 			return []*key{url}, s.name(url) + ": " + err.Error()
 		}
@@ -94,7 +94,7 @@ func (s *source) translate(err error) (fields []*key, text string) {
 	words := maps.Clone(goWords)
 	var names []string
 	for _, field := range r.Fields {
-		k := keyOf(r.Package, field)
+		k := s.keyOf(r.Package, field)
 		if k == nil { // a field that only code can set
 			names = append(names, field)
 			continue
@@ -107,7 +107,7 @@ func (s *source) translate(err error) (fields []*key, text string) {
 		return nil, err.Error()
 	}
 	reason := token.ReplaceAllStringFunc(r.Reason, func(w string) string {
-		if k := keyOf(r.Package, w); k != nil {
+		if k := s.keyOf(r.Package, w); k != nil {
 			return s.name(k)
 		}
 		return cmp.Or(words[w], w)
@@ -135,30 +135,10 @@ func lastName(field string) string {
 }
 
 // keyOf returns the key of a field, named as in the package's refusals, or nil.
-func keyOf(pkg, field string) *key {
+func (t *table) keyOf(pkg, field string) *key {
 	field, _, _ = strings.Cut(field, "[") // an element of a list
-	return byField[pkg+"."+field]
+	return t.byField[pkg+"."+field]
 }
-
-// byField maps the fields of all packages to their keys.
-var byField = func() map[string]*key {
-	m := make(map[string]*key)
-	for _, k := range keys {
-		name, ofStore := strings.CutPrefix(k.field, "Config.")
-		switch {
-		case ofStore:
-			m["backends."+k.field] = k
-			m["redis.Options."+name] = k
-			m["postgres.Options."+name] = k
-		case k.field != "":
-			m["adapter."+k.field] = k
-		}
-	}
-	for field, same := range storeFields {
-		m[field] = m["backends."+same]
-	}
-	return m
-}()
 
 // name returns the key's name as given, or else its variable or its path.
 func (s *source) name(k *key) string {
@@ -176,6 +156,6 @@ func (s *source) lookup(k *key) (given, bool) {
 	if g, ok := s.given[k]; ok {
 		return g, true
 	}
-	g, ok := s.given[byPath[k.or]]
+	g, ok := s.given[s.byPath[k.or]]
 	return g, ok
 }

@@ -26,6 +26,7 @@ package memory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,9 +44,12 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/backends/contract"
+	"github.com/samesid/samesid/backends/driver"
+	"github.com/samesid/samesid/internal/refusal"
 )
 
 var (
+	_ driver.Store         = (*Store)(nil)
 	_ scs.CtxStore         = (*Store)(nil)
 	_ scs.IterableStore    = (*Store)(nil)
 	_ scs.IterableCtxStore = (*Store)(nil)
@@ -60,18 +64,44 @@ var (
 // for it with errors.Is.
 var ErrFull = errors.New("the store is full")
 
+// Backend describes this store to packages backends and adapter/config.
+var Backend = driver.New(driver.Backend{
+	Type: "memory", Title: "Memory",
+	Schemes:   []string{scheme},
+	Transient: true,
+}, validate, func(_ context.Context, _ string, o Options, logger *slog.Logger) (*Store, error) {
+	o.Logger = cmp.Or(o.Logger, logger)
+	return New(o), nil
+})
+
+const scheme = "memory://"
+
+func validate(url string, _ Options) error {
+	r := refusal.List{Package: "memory", Struct: "Options"}
+	switch {
+	case url != "" && !strings.HasPrefix(url, scheme):
+		r.Add("type url", "a memory store has no server; drop the second, or say in the first which store it is for")
+	case len(url) > len(scheme):
+		r.Add("url", "nothing can follow memory://")
+	}
+	return r.Err()
+}
+
 // Options are the limits of a store. The zero value is usable.
 type Options struct {
-	// MaxSessions is the maximum number of records; with 200 bytes of data each,
-	// a million take about 350 MB. Zero value: 1,000,000. Negative: no bound, so
-	// that any client that can start sessions can exhaust the process's memory.
-	MaxSessions int
+	// MaxSessions is the maximum number of sessions. Zero value: 1000000.
+	//
+	// With 200 bytes of data each, a million take about 350 MB. Negative: no bound,
+	// so that any client that can start sessions can exhaust the process's memory.
+	MaxSessions int `key:"maxSessions"`
 
-	// CleanupInterval is the time between two removals of expired records, and
-	// from the first record to the first removal. No method returns an expired
-	// record, removed or not. Zero value: 1 minute. Negative: never; expired
-	// records stay until they are overwritten or the store is full.
-	CleanupInterval time.Duration
+	// CleanupInterval is the time between two deletions of expired sessions. Zero
+	// value: 1m.
+	//
+	// It is also the time from the first record to the first deletion. No method
+	// returns an expired record, deleted or not. Negative: never; expired records
+	// stay until they are overwritten or the store is full.
+	CleanupInterval time.Duration `key:"cleanupInterval also=clearInterval unit=ms never=0|false"`
 
 	// Logger receives a warning when a new record is rejected, at most once a
 	// minute. Zero value: slog.Default().
@@ -187,6 +217,17 @@ func (s *Store) Close() error {
 	// crash the test of an app that uses the store.
 	s.cleaning.Lock()
 	defer s.cleaning.Unlock()
+	return nil
+}
+
+// Ping returns an error if Close has been called.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("memory: ping: %w", err)
+	}
+	if s.closed.Load() {
+		return errors.New("memory: ping: the store is closed")
+	}
 	return nil
 }
 

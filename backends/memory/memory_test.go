@@ -75,9 +75,17 @@ func TestContractAfterClose(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		return s
-	}})
+		if err := s.Ping(t.Context()); err == nil {
+			t.Error("Ping succeeds after Close")
+		}
+		return unpinged{s}
+	}, Without: []string{"Ping"}})
 }
+
+// unpinged hides Ping, which alone says that a store is closed.
+type unpinged struct{ *memory.Store }
+
+func (unpinged) Ping() {}
 
 func TestCloseEndsCleanup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 func BenchmarkStore(b *testing.B) {
 	server := testserver.StartPostgres(b, "fsync=on", "full_page_writes=on")
 	ctx, late := context.Background(), inAnHour()
-	s, err := Open(ctx, server.URL, Options{CreateTable: true, CleanupInterval: -1, MaxOpenConns: 32})
+	s, err := Open(ctx, server.URL, Options{CreateTable: true, CleanupInterval: -1, MaxConns: 32})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -2,11 +2,14 @@ package postgres
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/samesid/samesid/backends/driver"
 	"github.com/samesid/samesid/internal/refusal"
 )
 
@@ -14,8 +17,8 @@ import (
 type Layout string
 
 // The layouts. The zero value is LayoutSCS. The connect-* tables hold Express's
-// JSON records, and Express may read and write them concurrently. Their sess column
-// may also be jsonb, and their timestamps may be with or without time zone.
+// JSON records, and Express may read and write them concurrently. A column of type json
+// may also be jsonb, and the timestamps may be with or without time zone.
 const (
 	// LayoutSCS is the table of scs's postgresstore:
 	// sessions(token text, data bytea, expiry timestamptz).
@@ -32,41 +35,72 @@ const (
 	LayoutConnectSessionKnex Layout = "connect-session-knex"
 )
 
+// Backend describes this store to packages backends and adapter/config.
+var Backend = driver.New(driver.Backend{
+	Type: "postgres", Title: "Postgres",
+	Schemes: []string{"postgres://"}, MoreSchemes: []string{"postgresql://"},
+	URLDoc:  "With type postgres it may also be key=value pairs, or be left out for the PG* variables.",
+	Layouts: described(),
+	Unavailable: map[string]string{
+		"pool":                           connectsItself,
+		"pgPromise":                      connectsItself,
+		"conObject":                      connectsItself,
+		"knex":                           connectsItself,
+		"errorLog":                       "is a function; set Options.Logger in code",
+		"onDbCleanupError":               "is a function; set Options.Logger in code",
+		"pruneSessionRandomizedInterval": "is not needed: the pauses are never the same; drop it",
+	},
+}, func(_ string, o Options) error { return o.Validate() },
+	func(ctx context.Context, url string, o Options, logger *slog.Logger) (*Store, error) {
+		o.Logger = cmp.Or(o.Logger, logger)
+		return Open(ctx, url, o)
+	})
+
+const connectsItself = "is an object of Express's program; give the server as store.url"
+
 // Options configure a store. The zero value uses scs's table, which is resolved through
 // the search_path and must exist.
 type Options struct {
-	// Layout is the format of table and records. Zero value: LayoutSCS.
-	Layout Layout
+	// Layout is the names and the format of the records. Zero value: LayoutSCS.
+	Layout Layout `key:"layout"`
 
-	// SchemaName is the table's schema. Zero value: the table is resolved through
-	// the connection's search_path. connect-pg-simple: schemaName.
-	SchemaName string
+	// SchemaName is the table's schema. Zero value: the table is resolved through the
+	// search_path.
+	//
+	// connect-pg-simple: schemaName.
+	SchemaName string `key:"schemaName"`
 
-	// TableName is the table's name. It is case-sensitive and may contain any
-	// character. Zero value: the layout's own. connect-pg-simple and
+	// TableName is the table. Zero value: the layout's own.
+	//
+	// It is case-sensitive and may contain any character. connect-pg-simple and
 	// connect-session-knex: tableName.
-	TableName string
+	TableName string `key:"tableName also=tablename"`
 
-	// SIDFieldName is the column of the session's id; only for
-	// LayoutConnectSessionKnex. Zero value: "sid".
+	// SIDFieldName is the column of the session id, with the layout
+	// connect-session-knex. Zero value: sid.
+	//
 	// connect-session-knex: sidFieldName.
-	SIDFieldName string
+	SIDFieldName string `key:"sidFieldName also=sidfieldname"`
 
-	// CreateTable creates the table, and its index on the expiry, if they are
-	// missing. Zero value: false; a missing table is an error. connect-pg-simple:
-	// createTableIfMissing, connect-session-knex: createTable.
-	CreateTable bool
+	// CreateTable creates the table and its index if they are missing. Zero value:
+	// false; the error then has the SQL to run.
+	//
+	// connect-pg-simple: createTableIfMissing, connect-session-knex: createTable.
+	CreateTable bool `key:"createTable also=createtable|createTableIfMissing"`
 
-	// CleanupInterval is the mean time between two deletions of expired sessions.
-	// Each pause is random, from 0.5 to 1.5 times the interval, so that instances
-	// don't run at once. Zero value: 15 minutes. Negative: never. connect-pg-simple:
+	// CleanupInterval is the time between two deletions of expired sessions. Zero
+	// value: 15m.
+	//
+	// It is the mean: each pause is random, from 0.5 to 1.5 times the interval, so
+	// that instances don't run at once. Negative: never. connect-pg-simple:
 	// pruneSessionInterval, connect-session-knex: cleanupInterval.
-	CleanupInterval time.Duration
+	CleanupInterval time.Duration `key:"cleanupInterval also=clearInterval unit=ms never=0|false" or:"pruneSessionInterval unit=s never=false of=connect-pg-simple"`
 
-	// Timeout limits each call to the store, and each page of a call that reads
-	// pages. The wait for a free connection counts. Zero value: 5 seconds.
-	// Negative: only the context limits a call.
-	Timeout time.Duration
+	// Timeout limits the wait for an answer. Zero value: 5s.
+	//
+	// It counts for each call, and for each page of a call that reads pages, from the
+	// wait for a free connection on. Negative: only the context limits a call.
+	Timeout time.Duration `key:"timeout"`
 
 	// Logger receives the errors of the clean-up, and warnings about the table. Zero
 	// value: slog.Default().
@@ -74,36 +108,55 @@ type Options struct {
 
 	// The fields below are for Open; New rejects them.
 
-	// MaxOpenConns is the maximum number of open connections. Zero value: 20.
-	MaxOpenConns int
+	// MaxConns is the maximum number of open connections. Zero value: 20.
+	MaxConns int `key:"maxConnections" for:"Open"`
 
-	// MaxIdleConns is the maximum number of idle connections. Zero value:
-	// MaxOpenConns, because opening a connection costs more than keeping it.
-	MaxIdleConns int
+	// MaxIdleConns is the maximum number of idle connections. Zero value: MaxConns.
+	//
+	// Opening a connection costs more than keeping it.
+	MaxIdleConns int `key:"maxIdleConnections" for:"Open"`
 
 	// ConnMaxIdleTime is the time after which an idle connection is closed. Zero
-	// value: 5 minutes.
-	ConnMaxIdleTime time.Duration
+	// value: 5m.
+	ConnMaxIdleTime time.Duration `key:"connectionMaxIdleTime" for:"Open"`
 
-	// ConnMaxLifetime is the age at which a connection is closed, so that the pool
-	// follows a server that has moved. Zero value: 1 hour.
-	ConnMaxLifetime time.Duration
+	// ConnMaxLifetime is the age at which a connection is closed. Zero value: 1h.
+	//
+	// It makes the pool follow a server that has moved.
+	ConnMaxLifetime time.Duration `key:"connectionMaxLifetime" for:"Open"`
 
-	// ConnectTimeout limits the opening of a connection. Zero value: the DSN's
-	// connect_timeout, or else 5 seconds.
-	ConnectTimeout time.Duration
+	// ConnectTimeout limits the wait for a connection. Zero value: the url's
+	// connect_timeout or 5s.
+	ConnectTimeout time.Duration `key:"connectTimeout" for:"Open"`
 
-	// SSLMode, SSLRootCert, SSLCert and SSLKey override the DSN's sslmode
-	// ("disable", "prefer", "require", "verify-ca" or "verify-full"), sslrootcert,
-	// sslcert and sslkey; the last three are paths of PEM files. Zero value: the
-	// DSN's; without an sslmode it is "require".
-	SSLMode, SSLRootCert, SSLCert, SSLKey string
+	// SSLMode overrides the url's sslmode. Zero value: the url's, or require.
+	SSLMode string `key:"sslMode oneof=disable|allow|prefer|require|verify-ca|verify-full" for:"Open"`
+
+	// TLS sets the CA for the server and the client certificate. Zero value: the
+	// DSN's.
+	TLS TLS `for:"Open"`
+}
+
+// TLS sets the CA for the server and the client certificate, in place of the DSN's
+// sslrootcert, sslcert and sslkey. The files are PEM.
+type TLS struct {
+	// CAFile is a PEM file with the CA certificates that the server's certificate is
+	// verified against. Zero value: the url's sslrootcert or the system's CAs.
+	CAFile string `key:"caFile path"`
+
+	// CertFile is a PEM file with the client certificate. Zero value: the url's
+	// sslcert or none.
+	CertFile string `key:"certFile path"`
+
+	// KeyFile is a PEM file with the private key of the client certificate. Zero
+	// value: the url's sslkey or none.
+	KeyFile string `key:"keyFile path"`
 }
 
 const (
 	defaultCleanupInterval = 15 * time.Minute
 	defaultTimeout         = 5 * time.Second
-	defaultMaxOpenConns    = 20
+	defaultMaxConns        = 20
 	defaultConnMaxIdleTime = 5 * time.Minute
 	defaultConnMaxLifetime = time.Hour
 	defaultConnectTimeout  = 5 * time.Second
@@ -115,28 +168,13 @@ const (
 // Validate returns an error that names every field that Open would reject, and the fix.
 // It neither connects to the server nor reads a file.
 func (o Options) Validate() error {
-	_, err := o.withDefaults()
-	return err
-}
-
-// refusals returns an empty list of errors about Options.
-func refusals() refusal.List { return refusal.List{Package: "postgres", Struct: "Options"} }
-
-// withDefaults returns a copy with the defaults filled in, or Validate's error. Open
-// itself sets the defaults of its own fields, since some of them depend on the DSN.
-func (o Options) withDefaults() (Options, error) {
 	r := refusals()
-
-	o.Layout = cmp.Or(o.Layout, LayoutSCS)
-	l, ok := layouts[o.Layout]
-	if !ok {
-		r.Add("Layout", "%q is unknown; use %q, %q or %q", o.Layout, LayoutSCS, LayoutConnectPgSimple, LayoutConnectSessionKnex)
-	}
-	if o.SIDFieldName != "" {
+	r.OneOf("Layout", string(cmp.Or(o.Layout, LayoutSCS)), driver.Names(described()))
+	if l := o.layout(); o.SIDFieldName != "" {
 		switch {
-		case o.Layout != LayoutConnectSessionKnex:
-			r.Add("SIDFieldName", "only Options.Layout %q has it; leave it empty", LayoutConnectSessionKnex)
-		case o.SIDFieldName == l.data, o.SIDFieldName == l.expiry:
+		case !l.anyID:
+			r.Add("SIDFieldName Layout", "only %s lets its column be renamed; drop the first or change the second", renamable())
+		case slices.ContainsFunc(l.columns()[1:], func(c columnOf) bool { return c.name == o.SIDFieldName }):
 			r.Add("SIDFieldName", "%q is another column of the table; use another name", o.SIDFieldName)
 		}
 	}
@@ -150,27 +188,23 @@ func (o Options) withDefaults() (Options, error) {
 			r.Add(n.field, "longer than %d bytes, and Postgres would cut it; use a shorter name", maxName)
 		}
 	}
-	for _, n := range []struct {
-		field string
-		n     int64
-	}{
-		{"MaxOpenConns", int64(o.MaxOpenConns)},
-		{"MaxIdleConns", int64(o.MaxIdleConns)},
-		{"ConnMaxIdleTime", int64(o.ConnMaxIdleTime)},
-		{"ConnMaxLifetime", int64(o.ConnMaxLifetime)},
-		{"ConnectTimeout", int64(o.ConnectTimeout)},
-	} {
-		if n.n < 0 {
-			r.Add(n.field, "negative; leave it 0 for the default")
-		}
-	}
-	if open := cmp.Or(o.MaxOpenConns, defaultMaxOpenConns); open > 0 && o.MaxIdleConns > open {
-		r.Add("MaxIdleConns", "%d is more than Options.MaxOpenConns, %d; lower it or raise that", o.MaxIdleConns, open)
-	}
-	if err := r.Err(); err != nil {
+	r.Negative(o, "CleanupInterval", "Timeout")
+	r.Pool(o.MaxIdleConns, o.MaxConns, defaultMaxConns)
+	r.Pair(o.TLS.CertFile, o.TLS.KeyFile)
+	return r.Err()
+}
+
+// refusals returns an empty list of errors about Options.
+func refusals() refusal.List { return refusal.List{Package: "postgres", Struct: "Options"} }
+
+// withDefaults returns a copy with the defaults filled in, or Validate's error. Open
+// itself sets the defaults of its own fields, since some of them depend on the DSN.
+func (o Options) withDefaults() (Options, error) {
+	if err := o.Validate(); err != nil {
 		return Options{}, err
 	}
-
+	l := o.layout()
+	o.Layout = Layout(l.Name)
 	o.TableName = cmp.Or(o.TableName, l.table)
 	o.CleanupInterval = cmp.Or(o.CleanupInterval, defaultCleanupInterval)
 	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
@@ -183,24 +217,7 @@ func (o Options) withDefaults() (Options, error) {
 // openOnly returns an error that names each field that is set and is only for Open.
 func (o Options) openOnly() error {
 	r := refusals()
-	for _, f := range []struct {
-		field string
-		set   bool
-	}{
-		{"MaxOpenConns", o.MaxOpenConns != 0},
-		{"MaxIdleConns", o.MaxIdleConns != 0},
-		{"ConnMaxIdleTime", o.ConnMaxIdleTime != 0},
-		{"ConnMaxLifetime", o.ConnMaxLifetime != 0},
-		{"ConnectTimeout", o.ConnectTimeout != 0},
-		{"SSLMode", o.SSLMode != ""},
-		{"SSLRootCert", o.SSLRootCert != ""},
-		{"SSLCert", o.SSLCert != ""},
-		{"SSLKey", o.SSLKey != ""},
-	} {
-		if f.set {
-			r.Add(f.field, "is for Open; set it up on the *sql.DB given to New")
-		}
-	}
+	r.OnlyOpen(o, "set it up on the *sql.DB given to New")
 	return r.Err()
 }
 

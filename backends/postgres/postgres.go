@@ -44,7 +44,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"database/sql/driver"
+	sqldriver "database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,9 +59,11 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/samesid/samesid/backends/contract"
+	"github.com/samesid/samesid/backends/driver"
 )
 
 var (
+	_ driver.Store          = (*Store)(nil)
 	_ scs.CtxStore          = (*Store)(nil)
 	_ scs.IterableStore     = (*Store)(nil)
 	_ scs.IterableCtxStore  = (*Store)(nil)
@@ -81,9 +83,9 @@ var (
 type Store struct {
 	db     *sql.DB
 	ownsDB bool
-	layout Layout
 	table  table
-	jsonb  bool
+	// dataType is the type of the record's column.
+	dataType string
 	// expiryType is the type of the table's column.
 	expiryType string
 	timeout    time.Duration
@@ -103,7 +105,7 @@ type statements struct {
 	find, findExpiry, findTouch, commit, delete    *sql.Stmt
 	swapCreate, swapReplace, swapTouch, swapDelete *sql.Stmt
 	move, makeRoom, lock, findAll                  *sql.Stmt
-	page, count, clear, deleteExpired              *sql.Stmt
+	page, count, clear, deleteExpired, ping        *sql.Stmt
 }
 
 // New returns a store on the caller's db, which Close leaves open. Options that are
@@ -137,9 +139,9 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	}
 	cfg.ConnectTimeout = cmp.Or(opts.ConnectTimeout, cfg.ConnectTimeout, defaultConnectTimeout)
 	cfg.SSLMode = cmp.Or(pq.SSLMode(opts.SSLMode), cfg.SSLMode)
-	cfg.SSLRootCert = cmp.Or(opts.SSLRootCert, cfg.SSLRootCert)
-	cfg.SSLCert = cmp.Or(opts.SSLCert, cfg.SSLCert)
-	cfg.SSLKey = cmp.Or(opts.SSLKey, cfg.SSLKey)
+	cfg.SSLRootCert = cmp.Or(opts.TLS.CAFile, cfg.SSLRootCert)
+	cfg.SSLCert = cmp.Or(opts.TLS.CertFile, cfg.SSLCert)
+	cfg.SSLKey = cmp.Or(opts.TLS.KeyFile, cfg.SSLKey)
 	connector, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, dsnError(err)
@@ -148,7 +150,7 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	connector.Dialer(d)
 
 	db := sql.OpenDB(connector)
-	open := cmp.Or(opts.MaxOpenConns, defaultMaxOpenConns)
+	open := cmp.Or(opts.MaxConns, defaultMaxConns)
 	db.SetMaxOpenConns(open)
 	db.SetMaxIdleConns(cmp.Or(opts.MaxIdleConns, open))
 	db.SetConnMaxIdleTime(cmp.Or(opts.ConnMaxIdleTime, defaultConnMaxIdleTime))
@@ -170,7 +172,6 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 	s := &Store{
 		db:      db,
-		layout:  opts.Layout,
 		table:   newTable(opts),
 		timeout: opts.Timeout,
 		logger:  opts.Logger,
@@ -211,7 +212,7 @@ func (s *Store) prepareTable(ctx context.Context, opts Options) error {
 	if err := s.table.validate(columns); err != nil {
 		return err
 	}
-	s.jsonb = columns[s.table.data].typ == typeJSONB
+	s.dataType = columns[s.table.data].typ
 
 	expiry := columns[s.table.expiry]
 	s.expiryType = expiry.typ
@@ -242,14 +243,12 @@ func (s *Store) warnTimeZone(ctx context.Context) error {
 
 func (s *Store) prepareStatements(ctx context.Context) error {
 	t := s.table
-	var isOld, newData string
-	switch {
-	case !s.JSONRecords():
-		isOld, newData = t.qData+" = $2", "$3"
-	case s.jsonb:
+	isOld, newData := t.qData+" = $2", "$3"
+	switch s.dataType {
+	case typeJSONB:
 		// The parameter has type json, which the driver sends as text in every setting.
 		isOld, newData = t.qData+" = $2::json::jsonb", "$3::json"
-	default:
+	case typeJSON:
 		// json has no equality, but keeps the text that was written.
 		isOld, newData = t.qData+"::text = $2", "$3::json"
 	}
@@ -293,6 +292,7 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 		{&s.stmts.findAll, `SELECT {id}, {data} FROM {table} WHERE {id} = ANY ($1) AND {expiry} > now()`},
 
 		{&s.stmts.page, `SELECT {id}, {data} FROM {table} WHERE {id} >= $1 AND {expiry} > now() ORDER BY {id} LIMIT $2`},
+		{&s.stmts.ping, `SELECT 1`},
 		{&s.stmts.count, `SELECT count(*) FROM {table} WHERE {expiry} > now()`},
 		{&s.stmts.clear, `WITH gone AS (SELECT {id} FROM {table} WHERE {id} >= $1 ORDER BY {id} LIMIT $2),
 			deleted AS (DELETE FROM {table} t USING gone WHERE t.{id} = gone.{id})
@@ -461,8 +461,8 @@ type sent struct {
 	times int
 }
 
-// Value implements driver.Valuer.
-func (s *sent) Value() (driver.Value, error) {
+// Value implements database/sql/driver.Valuer.
+func (s *sent) Value() (sqldriver.Value, error) {
 	s.times++
 	return s.token, nil
 }
@@ -696,7 +696,7 @@ func toAndFro(op string) error {
 // server would reject the comparison.
 func (s *Store) comparable(old []byte) bool {
 	switch {
-	case s.jsonb:
+	case s.dataType == typeJSONB:
 		return json.Valid(old)
 	case s.JSONRecords():
 		return utf8.Valid(old) && bytes.IndexByte(old, 0) < 0
@@ -785,9 +785,11 @@ func (s *Store) Clear(ctx context.Context) error {
 	}
 }
 
-// Ping returns an error if the server does not answer.
+// Ping returns an error if the server does not answer, or Close has been called.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.do(ctx, "ping", s.db.PingContext)
+	var one int
+	_, err := s.row(ctx, "ping", s.stmts.ping, nil, &one)
+	return err
 }
 
 // String returns the store's name in log lines, with its table.
@@ -795,7 +797,7 @@ func (s *Store) String() string { return "postgres store, table " + s.table.q }
 
 // JSONRecords reports whether the layout is a connect-* one, whose records Express
 // reads.
-func (s *Store) JSONRecords() bool { return s.layout != LayoutSCS }
+func (s *Store) JSONRecords() bool { return s.table.Express }
 
 // Find is FindCtx without a context.
 func (s *Store) Find(token string) (data []byte, found bool, err error) {
@@ -819,10 +821,8 @@ func (s *Store) All() (map[string][]byte, error) {
 
 // expiry returns t rounded up to the layout's precision.
 func (s *Store) expiry(t time.Time) time.Time {
-	if s.table.wholeSeconds {
-		if whole := t.Truncate(time.Second); whole.Before(t) {
-			return whole.Add(time.Second)
-		}
+	if whole := t.Truncate(s.table.Step); whole.Before(t) {
+		return whole.Add(s.table.Step)
 	}
 	return t
 }

@@ -19,21 +19,22 @@ func TestBadOptions(t *testing.T) {
 		opts Options
 		want string
 	}{
-		{Options{Layout: "knex"}, `postgres: Options.Layout: "knex" is unknown; use "scs", "connect-pg-simple" or "connect-session-knex"`},
-		{Options{SIDFieldName: "id"}, `postgres: Options.SIDFieldName: only Options.Layout "connect-session-knex" has it; leave it empty`},
+		{Options{Layout: "knex"}, `postgres: Options.Layout: "knex" is unknown; use scs, connect-pg-simple or connect-session-knex`},
+		{Options{SIDFieldName: "id"}, `postgres: Options.SIDFieldName and Options.Layout: only connect-session-knex lets its column be renamed; drop the first or change the second`},
 		{Options{Layout: LayoutConnectSessionKnex, SIDFieldName: "sess"}, `postgres: Options.SIDFieldName: "sess" is another column of the table; use another name`},
 		{Options{Layout: LayoutConnectSessionKnex, SIDFieldName: "expired"}, `postgres: Options.SIDFieldName: "expired" is another column of the table; use another name`},
 		{Options{SchemaName: "a\x00"}, `postgres: Options.SchemaName: not a name that Postgres can hold; use UTF-8 without NUL bytes`},
 		{Options{TableName: "\xff"}, `postgres: Options.TableName: not a name that Postgres can hold; use UTF-8 without NUL bytes`},
 		{Options{TableName: strings.Repeat("ä", 32)}, `postgres: Options.TableName: longer than 63 bytes, and Postgres would cut it; use a shorter name`},
-		{Options{MaxOpenConns: -1}, `postgres: Options.MaxOpenConns: negative; leave it 0 for the default`},
-		{Options{MaxIdleConns: -1}, `postgres: Options.MaxIdleConns: negative; leave it 0 for the default`},
-		{Options{ConnMaxIdleTime: -1}, `postgres: Options.ConnMaxIdleTime: negative; leave it 0 for the default`},
-		{Options{ConnMaxLifetime: -1}, `postgres: Options.ConnMaxLifetime: negative; leave it 0 for the default`},
-		{Options{ConnectTimeout: -1}, `postgres: Options.ConnectTimeout: negative; leave it 0 for the default`},
-		{Options{MaxIdleConns: 21}, `postgres: Options.MaxIdleConns: 21 is more than Options.MaxOpenConns, 20; lower it or raise that`},
-		{Options{MaxOpenConns: -1, TableName: "\x00"}, "postgres: Options.TableName: not a name that Postgres can hold; use UTF-8 without NUL bytes\n" +
-			"postgres: Options.MaxOpenConns: negative; leave it 0 for the default"},
+		{Options{MaxConns: -1}, `postgres: Options.MaxConns: is negative; 0 is the default`},
+		{Options{MaxIdleConns: -1}, `postgres: Options.MaxIdleConns: is negative; 0 is the default`},
+		{Options{ConnMaxIdleTime: -1}, `postgres: Options.ConnMaxIdleTime: is negative; 0 is the default`},
+		{Options{ConnMaxLifetime: -1}, `postgres: Options.ConnMaxLifetime: is negative; 0 is the default`},
+		{Options{ConnectTimeout: -1}, `postgres: Options.ConnectTimeout: is negative; 0 is the default`},
+		{Options{MaxIdleConns: 21}, `postgres: Options.MaxIdleConns and Options.MaxConns: no more connections can stay open (21) than there may be (by default 20); lower the first or give the second`},
+		{Options{TLS: TLS{KeyFile: "f"}}, `postgres: Options.TLS.CertFile and Options.TLS.KeyFile: go together; give both or neither`},
+		{Options{MaxConns: -1, TableName: "\x00"}, "postgres: Options.TableName: not a name that Postgres can hold; use UTF-8 without NUL bytes\n" +
+			"postgres: Options.MaxConns: is negative; 0 is the default"},
 	} {
 		if _, err := Open(t.Context(), "", c.opts); err == nil || err.Error() != c.want {
 			t.Errorf("Open gave %v\nwant %s", err, c.want)
@@ -42,7 +43,7 @@ func TestBadOptions(t *testing.T) {
 			t.Errorf("Validate gave %v\nwant %s", err, c.want)
 		}
 	}
-	for _, o := range []Options{{}, {MaxOpenConns: 2, MaxIdleConns: 2, Timeout: -1, CleanupInterval: -1, SSLRootCert: "none.pem"}} {
+	for _, o := range []Options{{}, {MaxConns: 2, MaxIdleConns: 2, Timeout: -1, CleanupInterval: -1, TLS: TLS{CAFile: "none.pem"}}} {
 		if err := o.Validate(); err != nil {
 			t.Errorf("Validate gave %v", err)
 		}
@@ -51,16 +52,15 @@ func TestBadOptions(t *testing.T) {
 		opts Options
 		want string
 	}{
-		{Options{Layout: "knex"}, `postgres: Options.Layout: "knex" is unknown; use "scs", "connect-pg-simple" or "connect-session-knex"`},
-		{Options{MaxOpenConns: 1}, `postgres: Options.MaxOpenConns: is for Open; set it up on the *sql.DB given to New`},
+		{Options{Layout: "knex"}, `postgres: Options.Layout: "knex" is unknown; use scs, connect-pg-simple or connect-session-knex`},
+		{Options{MaxConns: 1}, `postgres: Options.MaxConns: is for Open; set it up on the *sql.DB given to New`},
 		{Options{MaxIdleConns: 1}, `postgres: Options.MaxIdleConns: is for Open; set it up on the *sql.DB given to New`},
 		{Options{ConnMaxIdleTime: 1}, `postgres: Options.ConnMaxIdleTime: is for Open; set it up on the *sql.DB given to New`},
 		{Options{ConnMaxLifetime: 1}, `postgres: Options.ConnMaxLifetime: is for Open; set it up on the *sql.DB given to New`},
 		{Options{ConnectTimeout: 1}, `postgres: Options.ConnectTimeout: is for Open; set it up on the *sql.DB given to New`},
 		{Options{SSLMode: "require"}, `postgres: Options.SSLMode: is for Open; set it up on the *sql.DB given to New`},
-		{Options{SSLRootCert: "f"}, `postgres: Options.SSLRootCert: is for Open; set it up on the *sql.DB given to New`},
-		{Options{SSLCert: "f"}, `postgres: Options.SSLCert: is for Open; set it up on the *sql.DB given to New`},
-		{Options{SSLKey: "f"}, `postgres: Options.SSLKey: is for Open; set it up on the *sql.DB given to New`},
+		{Options{TLS: TLS{CAFile: "f"}}, `postgres: Options.TLS: is for Open; set it up on the *sql.DB given to New`},
+		{Options{TLS: TLS{CertFile: "f", KeyFile: "f"}}, `postgres: Options.TLS: is for Open; set it up on the *sql.DB given to New`},
 	} {
 		if _, err := New(t.Context(), &sql.DB{}, c.opts); err == nil || err.Error() != c.want {
 			t.Errorf("New gave %v\nwant %s", err, c.want)
@@ -112,9 +112,9 @@ func TestServerWithoutTLS(t *testing.T) {
 	if _, err := Open(t.Context(), dsn, opts); err == nil || err.Error() != want {
 		t.Errorf("Open gave %v\nwant %s", err, want)
 	}
-	opts.SSLMode, opts.SSLRootCert = "verify-ca", "/nonexistent.pem"
+	opts.SSLMode, opts.TLS.CAFile = "verify-ca", "/nonexistent.pem"
 	if _, err := Open(t.Context(), dsn, opts); err == nil {
-		t.Error("Open took no notice of Options.SSLRootCert")
+		t.Error("Open took no notice of Options.TLS.CAFile")
 	}
 }
 
@@ -481,16 +481,16 @@ func zones(t *testing.T, s *Store, node *sql.DB) {
 	} {
 		commit(t, s, "ours", body, expiry)
 		wantExpiry(t, s, "ours", expiry)
-		if s.layout == LayoutSCS {
+		if !s.table.Express {
 			continue
 		}
 		for seconds, want := range map[int]bool{-1: true, 1: false} {
 			now := expiry.Add(time.Duration(seconds) * time.Second)
-			if data, found := expressFinds(t, node, s.layout, "ours", now); found != want {
-				t.Errorf("%s: Express finds %q, %t, %d s after %v", s.layout, data, found, seconds, expiry)
+			if data, found := expressFinds(t, node, Layout(s.table.Name), "ours", now); found != want {
+				t.Errorf("%s: Express finds %q, %t, %d s after %v", s.table.Name, data, found, seconds, expiry)
 			}
 		}
-		exec(t, node, express[s.layout].set, body, at(s.layout, expiry), "theirs")
+		exec(t, node, express[Layout(s.table.Name)].set, body, at(Layout(s.table.Name), expiry), "theirs")
 		wantExpiry(t, s, "theirs", expiry)
 	}
 }
@@ -499,7 +499,7 @@ func wantExpiry(t *testing.T, s *Store, token string, want time.Time) {
 	t.Helper()
 	_, got, found, err := s.FindExpiry(t.Context(), token)
 	if err != nil || !found || !got.Equal(want) {
-		t.Errorf("%s: FindExpiry gave %v, %t, %v, want %v", s.layout, got.UTC(), found, err, want.UTC())
+		t.Errorf("%s: FindExpiry gave %v, %t, %v, want %v", s.table.Name, got.UTC(), found, err, want.UTC())
 	}
 }
 

@@ -9,47 +9,114 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/lib/pq"
+
+	"github.com/samesid/samesid/backends/driver"
+	"github.com/samesid/samesid/internal/refusal"
 )
 
 // layout describes the table of a Layout.
 type layout struct {
+	driver.Layout
 	table, id, data, expiry      string
 	idType, dataType, expiryType string   // as created
 	dataTypes, expiryTypes       []string // as accepted
+	anyID                        bool     // Options.SIDFieldName renames the column id
 	indexPrefix, indexSuffix     string
-	wholeSeconds                 bool
 }
 
 const (
+	typeJSON        = "json"
 	typeJSONB       = "jsonb"
 	typeTimestamp   = "timestamp without time zone"
 	typeTimestamptz = "timestamp with time zone"
 )
 
-var idTypes = []string{"character varying", "text"}
+var (
+	idTypes   = []string{"character varying", "text"}
+	jsonTypes = []string{typeJSON, typeJSONB}
+	timeTypes = []string{typeTimestamp, typeTimestamptz}
+)
 
-var layouts = map[Layout]layout{
-	LayoutSCS: {
-		table: "sessions", id: "token", data: "data", expiry: "expiry",
+// layouts are all of them. The first one is the default.
+var layouts = []layout{
+	{
+		Layout: driver.Layout{Name: string(LayoutSCS), Doc: "table `sessions(token, data bytea, expiry)`, of scs's postgresstore"},
+		table:  "sessions", id: "token", data: "data", expiry: "expiry",
 		idType: "text", dataType: "bytea", expiryType: "timestamptz",
 		dataTypes: []string{"bytea"}, expiryTypes: []string{typeTimestamptz},
 		indexSuffix: "_expiry_idx",
 	},
-	LayoutConnectPgSimple: {
+	{
+		Layout: driver.Layout{
+			Name: string(LayoutConnectPgSimple), Express: true, TTLUnit: time.Second, Step: time.Second,
+			Doc: "table `session(sid, sess json, expire)`, with Express's JSON",
+		},
 		table: "session", id: "sid", data: "sess", expiry: "expire",
 		idType: "varchar", dataType: "json", expiryType: "timestamp(6)",
-		dataTypes: []string{"json", typeJSONB}, expiryTypes: []string{typeTimestamp, typeTimestamptz},
-		indexPrefix: "IDX_", indexSuffix: "_expire", wholeSeconds: true,
+		dataTypes: jsonTypes, expiryTypes: timeTypes,
+		indexPrefix: "IDX_", indexSuffix: "_expire",
 	},
-	LayoutConnectSessionKnex: {
-		table: "sessions", id: "sid", data: "sess", expiry: "expired",
+	{
+		Layout: driver.Layout{
+			Name: string(LayoutConnectSessionKnex), Express: true, TTLUnit: time.Millisecond, MaxID: 255,
+			Doc: "table `sessions(sid, sess json, expired)`, with Express's JSON",
+		},
+		table: "sessions", id: "sid", data: "sess", expiry: "expired", anyID: true,
 		idType: "varchar(255)", dataType: "json", expiryType: "timestamptz",
-		dataTypes: []string{"json", typeJSONB}, expiryTypes: []string{typeTimestamptz, typeTimestamp},
+		dataTypes: jsonTypes, expiryTypes: timeTypes,
 		indexSuffix: "_expired_index",
 	},
+}
+
+func described() (all []driver.Layout) {
+	for _, l := range layouts {
+		all = append(all, l.Layout)
+	}
+	return all
+}
+
+// layout returns the row of Options.Layout, or the first one.
+func (o Options) layout() layout {
+	for _, l := range layouts {
+		if l.Name == string(o.Layout) {
+			return l
+		}
+	}
+	return layouts[0]
+}
+
+// renamable names the layouts whose column of the id can have another name.
+func renamable() string {
+	var names []string
+	for _, l := range layouts {
+		if l.anyID {
+			names = append(names, l.Name)
+		}
+	}
+	return refusal.Either(names)
+}
+
+// columnOf is a column of a layout.
+type columnOf struct {
+	name, quoted, typ string
+	accepted          []string // the server's names of types
+}
+
+// columns returns the columns, with that of the id first.
+func (l layout) columns() []columnOf {
+	all := []columnOf{
+		{name: l.id, typ: l.idType, accepted: idTypes},
+		{name: l.data, typ: l.dataType, accepted: l.dataTypes},
+		{name: l.expiry, typ: l.expiryType, accepted: l.expiryTypes},
+	}
+	for i := range all {
+		all[i].quoted = pq.QuoteIdentifier(all[i].name)
+	}
+	return all
 }
 
 // table is a layout with the names from the options, and with quoted names for SQL.
@@ -61,7 +128,7 @@ type table struct {
 }
 
 func newTable(o Options) table {
-	t := table{layout: layouts[o.Layout], schemaName: o.SchemaName}
+	t := table{layout: o.layout(), schemaName: o.SchemaName}
 	t.table = o.TableName
 	t.id = cmp.Or(o.SIDFieldName, t.id)
 
@@ -71,12 +138,20 @@ func newTable(o Options) table {
 	}
 	t.qID, t.qData, t.qExpiry = pq.QuoteIdentifier(t.id), pq.QuoteIdentifier(t.data), pq.QuoteIdentifier(t.expiry)
 
-	t.createTable = fmt.Sprintf("CREATE TABLE %s (\n  %s %s NOT NULL,\n  %s %s NOT NULL,\n  %s %s NOT NULL,\n  CONSTRAINT %s PRIMARY KEY (%s)\n)",
-		t.q, t.qID, t.idType, t.qData, t.dataType, t.qExpiry, t.expiryType,
-		pq.QuoteIdentifier(derivedName("", t.table, "_pkey")), t.qID)
+	var lines []string
+	for _, c := range t.columns() {
+		lines = append(lines, "  "+c.definition())
+	}
+	t.createTable = fmt.Sprintf("CREATE TABLE %s (\n%s,\n  CONSTRAINT %s PRIMARY KEY (%s)\n)",
+		t.q, strings.Join(lines, ",\n"), pq.QuoteIdentifier(derivedName("", t.table, "_pkey")), t.qID)
 	t.createIndex = fmt.Sprintf("CREATE INDEX %s ON %s (%s)",
 		pq.QuoteIdentifier(derivedName(t.indexPrefix, t.table, t.indexSuffix)), t.q, t.qExpiry)
 	return t
+}
+
+// definition returns the column in SQL.
+func (c columnOf) definition() string {
+	return c.quoted + " " + c.typ + " NOT NULL"
 }
 
 // derivedName returns the name of a constraint or index of a table. Postgres would
@@ -193,29 +268,22 @@ func (t table) validate(columns map[string]column) error {
 	if len(columns) == 0 {
 		return fmt.Errorf("postgres: table %s does not exist; set CreateTable, or run:\n\n%s;\n%s;", t.q, t.createTable, t.createIndex)
 	}
-	for name, other := range layouts {
+	for _, other := range layouts {
 		_, id := columns[other.id]
 		_, data := columns[other.data]
 		_, expiry := columns[other.expiry]
 		if _, ours := columns[t.expiry]; !ours && id && data && expiry {
-			return fmt.Errorf("postgres: table %s is one of layout %q; set Layout to it, or TableName to another table", t.q, name)
+			return fmt.Errorf("postgres: table %s is one of layout %q; set Layout to it, or TableName to another table", t.q, other.Name)
 		}
 	}
 
 	var problems, fixes []string
-	for _, want := range []struct {
-		name, quoted, typ string
-		accepted          []string
-	}{
-		{t.id, t.qID, t.idType, idTypes},
-		{t.data, t.qData, t.dataType, t.dataTypes},
-		{t.expiry, t.qExpiry, t.expiryType, t.expiryTypes},
-	} {
+	for _, want := range t.columns() {
 		have, ok := columns[want.name]
 		switch {
 		case !ok:
 			problems = append(problems, fmt.Sprintf("column %s is missing", want.quoted))
-			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s NOT NULL;", t.q, want.quoted, want.typ))
+			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s;", t.q, want.definition()))
 		case !slices.Contains(want.accepted, have.typ):
 			problems = append(problems, fmt.Sprintf("column %s is of type %s, not %s", want.quoted, have.typ, want.typ))
 			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s;", t.q, want.quoted, want.typ, cast(want.quoted, have.typ, want.typ)))

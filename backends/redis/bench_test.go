@@ -21,7 +21,7 @@ import (
 func BenchmarkStore(b *testing.B) {
 	server := testserver.StartRedis(b)
 	ctx, late := context.Background(), time.Now().Add(time.Hour)
-	s, err := redis.Open(ctx, server.URL, redis.Options{MaxActive: 32, MaxIdle: 32})
+	s, err := redis.Open(ctx, server.URL, redis.Options{MaxConns: 32, MaxIdleConns: 32})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -84,26 +84,29 @@ func dialer(rawURL string, o Options) (func(context.Context) (redigo.Conn, error
 	if err != nil {
 		return nil, err
 	}
-	dial := (&net.Dialer{Timeout: o.DialTimeout}).DialContext
+	dial := (&net.Dialer{Timeout: o.ConnectTimeout}).DialContext
 	if s.tls {
 		config, err := o.TLS.config()
 		if err != nil {
 			return nil, err
 		}
 		// redigo's own TLS handshake ignores the context.
-		dial = (&tls.Dialer{NetDialer: &net.Dialer{Timeout: o.DialTimeout}, Config: config}).DialContext
-	} else if o.TLS != (TLS{}) {
+		dial = (&tls.Dialer{NetDialer: &net.Dialer{Timeout: o.ConnectTimeout}, Config: config}).DialContext
+	} else {
+		scheme, _, _ := strings.Cut(rawURL, "://")
 		r := refusals()
-		r.Add("TLS", "the URL is not one for TLS; make it rediss://, or leave it empty")
-		return nil, r.Err()
+		o.TLS.refuse(&r, scheme)
+		if err := r.Err(); err != nil {
+			return nil, err
+		}
 	}
 	options := []redigo.DialOption{
 		redigo.DialContextFunc(dial),
 		redigo.DialUsername(s.username),
 		redigo.DialPassword(s.password),
 		redigo.DialDatabase(s.database),
-		redigo.DialReadTimeout(o.ReadTimeout),
-		redigo.DialWriteTimeout(o.WriteTimeout),
+		redigo.DialReadTimeout(o.Timeout),
+		redigo.DialWriteTimeout(o.Timeout),
 	}
 	return func(ctx context.Context) (redigo.Conn, error) {
 		c, err := redigo.DialContext(ctx, s.network, s.addr, options...)

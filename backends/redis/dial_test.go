@@ -92,7 +92,7 @@ func TestURLs(t *testing.T) {
 		"redis://app:hunter2@" + server.Addr + "/0?password=hunt": "parameters",
 	} {
 		// A server without TLS waits for the end of a command when it gets a handshake.
-		_, err := redis.Open(t.Context(), rawURL, redis.Options{DialTimeout: 500 * time.Millisecond})
+		_, err := redis.Open(t.Context(), rawURL, redis.Options{ConnectTimeout: 500 * time.Millisecond})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %s", rawURL, err, want)
 		} else if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), password) {

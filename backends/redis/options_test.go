@@ -13,8 +13,8 @@ import (
 // the fields that are only for Open.
 func TestValidate(t *testing.T) {
 	good := redis.Options{
-		Layout: redis.LayoutConnectRedis, Prefix: "p", ScanCount: 1, ReadTimeout: 1, DialTimeout: 1, WriteTimeout: 1,
-		MaxActive: 2, MaxIdle: 1, IdleTimeout: 1, TLS: redis.TLS{CAFile: "none.pem", CertFile: "none.pem", KeyFile: "none.pem", ServerName: "n"},
+		Layout: redis.LayoutConnectRedis, Prefix: "p", ScanCount: 1, Timeout: 1, ConnectTimeout: 1,
+		MaxConns: 2, MaxIdleConns: 1, ConnMaxIdleTime: 1, TLS: redis.TLS{CAFile: "none.pem", CertFile: "none.pem", KeyFile: "none.pem", ServerName: "n"},
 	}
 	for _, o := range []redis.Options{{}, good} {
 		if err := o.Validate(); err != nil {
@@ -26,10 +26,10 @@ func TestValidate(t *testing.T) {
 	if err := bad.Validate(); !errors.As(err, &r) || !slices.Equal(r.Fields, []string{"Options.TLS.CertFile", "Options.TLS.KeyFile"}) {
 		t.Errorf("a key without a certificate: %v", err)
 	}
-	bad.Layout, bad.MaxIdle = "x", 65
-	want := `redis: Options.Layout: "x" is unknown; use "scs" or "connect-redis"
-redis: Options.MaxIdle: 65 is more than Options.MaxActive, 64; lower it or raise that
-redis: Options.TLS.CertFile and Options.TLS.KeyFile: go together; set both or neither`
+	bad.Layout, bad.MaxIdleConns = "x", 65
+	want := `redis: Options.Layout: "x" is unknown; use scs or connect-redis
+redis: Options.MaxIdleConns and Options.MaxConns: no more connections can stay open (65) than there may be (by default 64); lower the first or give the second
+redis: Options.TLS.CertFile and Options.TLS.KeyFile: go together; give both or neither`
 	if err := bad.Validate(); err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

@@ -21,9 +21,11 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/samesid/samesid/backends/contract"
+	"github.com/samesid/samesid/backends/driver"
 )
 
 var (
+	_ driver.Store          = (*Store)(nil)
 	_ scs.CtxStore          = (*Store)(nil)
 	_ scs.IterableStore     = (*Store)(nil)
 	_ scs.IterableCtxStore  = (*Store)(nil)
@@ -41,7 +43,7 @@ var (
 //
 // A method with a context returns at its deadline, whether it waits for a connection,
 // dials or waits for a reply. Cancelling does not interrupt a command that has been
-// sent; its reply is awaited for at most Options.ReadTimeout. An interrupted command
+// sent; its reply is awaited for at most Options.Timeout. An interrupted command
 // would cost its connection, and clients that hang up could exhaust the pool.
 //
 // A read, a touch or a deletion is retried once when the server has closed its
@@ -71,7 +73,7 @@ type Store struct {
 // New returns a store on the caller's own pool, which Close leaves open. It does
 // not connect. The Options that are only for Open must be zero.
 //
-// Options.DialTimeout and Options.ReadTimeout apply to the pool's connections too.
+// Options.ConnectTimeout and Options.Timeout apply to the pool's connections too.
 // After a restart of the server, each idle connection of the pool may cause one
 // error, unless the pool has a TestOnBorrow.
 func New(pool *redigo.Pool, opts Options) (*Store, error) {
@@ -112,9 +114,9 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	}
 	pool := &redigo.Pool{
 		DialContext: dial,
-		MaxActive:   opts.MaxActive,
-		MaxIdle:     opts.MaxIdle,
-		IdleTimeout: opts.IdleTimeout,
+		MaxActive:   opts.MaxConns,
+		MaxIdle:     opts.MaxIdleConns,
+		IdleTimeout: opts.ConnMaxIdleTime,
 		Wait:        true,
 	}
 	s := newStore(pool, opts)
@@ -144,20 +146,18 @@ func (s *Store) probe(ctx context.Context) error {
 }
 
 func newStore(pool *redigo.Pool, opts Options) *Store {
-	s := &Store{
+	l := opts.layout()
+	return &Store{
 		pool:      pool,
 		scs:       redisstore.NewWithPrefix(pool, opts.Prefix),
 		prefix:    opts.Prefix,
 		match:     glob.Replace(opts.Prefix) + "*",
-		step:      time.Millisecond,
+		step:      l.Step,
+		json:      l.Express,
 		scanCount: opts.ScanCount,
-		connect:   opts.DialTimeout,
-		read:      opts.ReadTimeout,
+		connect:   opts.ConnectTimeout,
+		read:      opts.Timeout,
 	}
-	if opts.Layout == LayoutConnectRedis {
-		s.step, s.json = time.Second, true
-	}
-	return s
 }
 
 // glob escapes the characters that have a meaning in SCAN's MATCH.
@@ -172,7 +172,8 @@ func (s *Store) Close() error {
 	return s.pool.Close()
 }
 
-// Ping returns an error if the server does not answer.
+// Ping returns an error if the server does not answer, or Close has closed the
+// connections.
 func (s *Store) Ping(ctx context.Context) error {
 	_, err := s.do(ctx, twice, "PING")
 	return failed("ping", err)

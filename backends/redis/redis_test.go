@@ -27,26 +27,18 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestStore(t *testing.T) {
-	for name, h := range map[string]struct {
-		opts        redis.Options
-		granularity time.Duration
-	}{
-		"scs":           {redis.Options{Layout: redis.LayoutSCS}, time.Millisecond},
-		"connect-redis": {redis.Options{Layout: redis.LayoutConnectRedis}, time.Second},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, l := range redis.Backend.Layouts {
+		t.Run(l.Name, func(t *testing.T) {
 			prefixes := make(map[scs.CtxStore]string)
 			storetest.Run(t, storetest.Harness{
 				New: func(t *testing.T) scs.CtxStore {
-					opts := h.opts
-					opts.Prefix = testserver.Prefix(t)
+					opts := redis.Options{Layout: redis.Layout(l.Name), Prefix: testserver.Prefix(t)}
 					s := open(t, testserver.Redis(t), opts)
 					prefixes[s] = opts.Prefix
 					return s
 				},
 				Reopen: func(t *testing.T, s scs.CtxStore) scs.CtxStore {
-					opts := h.opts
-					opts.Prefix = prefixes[s]
+					opts := redis.Options{Layout: redis.Layout(l.Name), Prefix: prefixes[s]}
 					again, err := redis.New(newPool(t, testserver.Redis(t)), opts)
 					if err != nil {
 						t.Fatal(err)
@@ -60,7 +52,7 @@ func TestStore(t *testing.T) {
 						t.Fatal(err)
 					}
 				},
-				Granularity: h.granularity,
+				Granularity: l.Step,
 			})
 		})
 	}
@@ -690,12 +682,12 @@ func TestDeadlines(t *testing.T) {
 		ctx   time.Duration // 0 for a context without a deadline
 		want  string
 	}{
-		{"reply, the context's", mute(redis.Options{ReadTimeout: long}), short, "context deadline exceeded"},
-		{"reply, ReadTimeout", mute(redis.Options{ReadTimeout: short}), 0, "i/o timeout"},
-		{"reply, ReadTimeout before the context's", mute(redis.Options{ReadTimeout: short}), long, "i/o timeout"},
-		{"pool, the context's", waiting(redis.Options{DialTimeout: long}), short, "no connection in time: context deadline exceeded"},
-		{"pool, DialTimeout", waiting(redis.Options{DialTimeout: short}), 0, "no connection in time: context deadline exceeded"},
-		{"pool, DialTimeout before the context's", waiting(redis.Options{DialTimeout: short}), long, "no connection in time: context deadline exceeded"},
+		{"reply, the context's", mute(redis.Options{Timeout: long}), short, "context deadline exceeded"},
+		{"reply, Timeout", mute(redis.Options{Timeout: short}), 0, "i/o timeout"},
+		{"reply, Timeout before the context's", mute(redis.Options{Timeout: short}), long, "i/o timeout"},
+		{"pool, the context's", waiting(redis.Options{ConnectTimeout: long}), short, "no connection in time: context deadline exceeded"},
+		{"pool, ConnectTimeout", waiting(redis.Options{ConnectTimeout: short}), 0, "no connection in time: context deadline exceeded"},
+		{"pool, ConnectTimeout before the context's", waiting(redis.Options{ConnectTimeout: short}), long, "no connection in time: context deadline exceeded"},
 	} {
 		for name, call := range map[string]func(ctx context.Context) error{
 			"FindCtx":    func(ctx context.Context) error { _, _, err := c.store.FindCtx(ctx, "id"); return err },
@@ -727,10 +719,10 @@ func TestDeadlines(t *testing.T) {
 	if n := dialled.Load(); n != 3*4 {
 		t.Errorf("%d connections for 12 calls: waiting was done twice", n)
 	}
-	if _, err := redis.Open(t.Context(), "redis://"+silent.Addr().String(), redis.Options{ReadTimeout: short}); err == nil {
+	if _, err := redis.Open(t.Context(), "redis://"+silent.Addr().String(), redis.Options{Timeout: short}); err == nil {
 		t.Error("Open: a server that says nothing is no error")
 	}
-	if _, err := redis.Open(t.Context(), "rediss://"+silent.Addr().String(), redis.Options{DialTimeout: short}); err == nil {
+	if _, err := redis.Open(t.Context(), "rediss://"+silent.Addr().String(), redis.Options{ConnectTimeout: short}); err == nil {
 		t.Error("Open, TLS: a server that says nothing is no error")
 	}
 }
@@ -738,7 +730,7 @@ func TestDeadlines(t *testing.T) {
 // A method without a context obeys the timeouts of Open.
 func TestTimeoutWithoutContext(t *testing.T) {
 	server := testserver.StartRedis(t)
-	s := open(t, server.URL, redis.Options{ReadTimeout: 50 * time.Millisecond})
+	s := open(t, server.URL, redis.Options{Timeout: 50 * time.Millisecond})
 	if _, err := dial(t, server.URL).Do("CLIENT", "PAUSE", 4000, "ALL"); err != nil {
 		t.Fatal(err)
 	}
@@ -813,17 +805,17 @@ func TestOptionErrors(t *testing.T) {
 		url  string
 		want []string
 	}{
-		{redis.Options{Layout: "conect-redis"}, url, []string{`Options.Layout: "conect-redis" is unknown; use "scs" or "connect-redis"`}},
-		{redis.Options{ScanCount: -1}, url, []string{"Options.ScanCount: negative; leave it 0"}},
+		{redis.Options{Layout: "conect-redis"}, url, []string{`Options.Layout: "conect-redis" is unknown; use scs or connect-redis`}},
+		{redis.Options{ScanCount: -1}, url, []string{"Options.ScanCount: is negative; 0 is the default"}},
 		{
-			redis.Options{ReadTimeout: -1, DialTimeout: -1, WriteTimeout: -1, IdleTimeout: -1, MaxIdle: -1, MaxActive: -1},
+			redis.Options{Timeout: -1, ConnectTimeout: -1, ConnMaxIdleTime: -1, MaxIdleConns: -1, MaxConns: -1},
 			url,
-			[]string{"ReadTimeout", "DialTimeout", "WriteTimeout", "IdleTimeout", "MaxIdle: negative", "MaxActive: negative"},
+			[]string{"Timeout: is negative", "ConnectTimeout: is negative", "ConnMaxIdleTime: is negative", "MaxIdleConns: is negative", "MaxConns: is negative"},
 		},
-		{redis.Options{MaxActive: 2, MaxIdle: 3}, url, []string{"Options.MaxIdle: 3 is more than Options.MaxActive, 2"}},
-		{redis.Options{MaxIdle: 65}, url, []string{"Options.MaxIdle: 65 is more than Options.MaxActive, 64"}},
+		{redis.Options{MaxConns: 2, MaxIdleConns: 3}, url, []string{"Options.MaxIdleConns and Options.MaxConns: no more connections can stay open (3) than there may be (2)"}},
+		{redis.Options{MaxIdleConns: 65}, url, []string{"Options.MaxIdleConns and Options.MaxConns: no more connections can stay open (65) than there may be (by default 64)"}},
 		{redis.Options{TLS: redis.TLS{CertFile: "c"}}, "rediss://h", []string{"Options.TLS.CertFile and Options.TLS.KeyFile: go together"}},
-		{redis.Options{TLS: redis.TLS{ServerName: "n"}}, url, []string{"Options.TLS: the URL is not one for TLS; make it rediss://"}},
+		{redis.Options{TLS: redis.TLS{ServerName: "n"}}, url, []string{"Options.TLS.ServerName and url: a connection of redis:// has no TLS; make it rediss://, or drop the first"}},
 		{redis.Options{TLS: redis.TLS{CAFile: "none.pem"}}, "rediss://h", []string{"Options.TLS.CAFile: open none.pem"}},
 		{redis.Options{TLS: redis.TLS{CAFile: "redis.go"}}, "rediss://h", []string{"Options.TLS.CAFile: no certificate in redis.go"}},
 		{redis.Options{TLS: redis.TLS{CertFile: "none.pem", KeyFile: "none.pem"}}, "rediss://h", []string{"Options.TLS.CertFile and Options.TLS.KeyFile: open none.pem"}},
@@ -842,10 +834,9 @@ func TestOptionErrors(t *testing.T) {
 		want string
 	}{
 		{redis.Options{Layout: "x"}, "Options.Layout"},
-		{redis.Options{WriteTimeout: 1}, "Options.WriteTimeout: is for Open; set it up on the pool"},
-		{redis.Options{MaxActive: 1}, "Options.MaxActive: is for Open"},
-		{redis.Options{MaxIdle: 1}, "Options.MaxIdle: is for Open"},
-		{redis.Options{IdleTimeout: 1}, "Options.IdleTimeout: is for Open"},
+		{redis.Options{MaxConns: 1}, "Options.MaxConns: is for Open; set it up on the pool given to New"},
+		{redis.Options{MaxIdleConns: 1}, "Options.MaxIdleConns: is for Open"},
+		{redis.Options{ConnMaxIdleTime: 1}, "Options.ConnMaxIdleTime: is for Open"},
 		{redis.Options{TLS: redis.TLS{ServerName: "n"}}, "Options.TLS: is for Open"},
 	} {
 		if _, err := redis.New(pool, c.opts); err == nil || !strings.Contains(err.Error(), c.want) {

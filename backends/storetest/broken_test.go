@@ -524,6 +524,14 @@ var broken = map[string]struct {
 		with(func(s *good) scs.CtxStore { return &neverClears{good: s} }),
 		[]string{"iterate/clear"},
 	},
+	"ping succeeds after close": {
+		with(func(s *good) scs.CtxStore { return &alwaysPings{good: s} }),
+		[]string{"ping/after_Close"},
+	},
+	"ping fails": {
+		with(func(s *good) scs.CtxStore { return &neverPings{good: s} }),
+		[]string{"cancellation/live", "ping/while_it_works"},
+	},
 	"stores share their data": {
 		storetest.Harness{New: func() func(*testing.T) scs.CtxStore {
 			shared := make(map[string]entry)
@@ -1767,6 +1775,14 @@ func (s *lenOfAll) Len(ctx context.Context) (int, error) {
 	defer s.mu.hold()()
 	return len(s.records), ctx.Err()
 }
+
+type alwaysPings struct{ *good }
+
+func (s *alwaysPings) Ping(ctx context.Context) error { return ctx.Err() }
+
+type neverPings struct{ *good }
+
+func (s *neverPings) Ping(context.Context) error { return context.Canceled }
 
 type neverClears struct{ *good }
 

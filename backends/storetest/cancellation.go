@@ -78,6 +78,9 @@ func (e *env) calls(token string) []call {
 	add("Clear", func(ctx context.Context) error {
 		return e.store.(clearer).Clear(ctx)
 	})
+	add("Ping", func(ctx context.Context) error {
+		return e.store.(pinger).Ping(ctx)
+	})
 	return calls
 }
 

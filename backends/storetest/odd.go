@@ -23,9 +23,13 @@ var oddIDs = []string{
 	strings.Repeat("k", 1024), strings.Repeat("k", 1023) + "l", strings.Repeat("\xff", 1024),
 }
 
-// mustStore reports whether the contract requires a store to accept an id.
-func mustStore(token string) bool {
-	return len(token) >= 1 && len(token) <= 128 && strings.IndexFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+// mustStore reports whether the contract requires the store to accept an id.
+func (e *env) mustStore(token string) bool {
+	most := 128
+	if e.MaxID > 0 {
+		most = min(most, e.MaxID)
+	}
+	return len(token) >= 1 && len(token) <= most && strings.IndexFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
 var oddTests = []test{
@@ -127,7 +131,7 @@ func (e *env) oddIDs(write func(token string, data []byte) bool) {
 	for i, token := range oddIDs {
 		if write(token, body(i)) {
 			stored[token] = body(i)
-		} else if mustStore(token) {
+		} else if e.mustStore(token) {
 			e.Errorf("the id %s was refused", show([]byte(token)))
 		}
 	}

@@ -34,16 +34,17 @@
 //     known record, and a Move from any token to one of them or to an id that can be
 //     stored, accept any string without an error. Ids are compared exactly: an id is
 //     neither a pattern nor a prefix, and is neither trimmed nor case-folded.
-//   - An id of 1 to 128 bytes of printable ASCII can be stored. For any other id,
-//     Commit may return an error, and a Swap that creates it or a Move to it may
-//     return an error or report that it has not swapped or moved. Then there is no
-//     such record: a failed write never looks like a successful one.
+//   - An id of 1 to 128 bytes of printable ASCII, or 1 to Harness.MaxID, can be stored.
+//     For any other id, Commit may return an error, and a Swap that creates it or a
+//     Move to it may return an error or report that it has not swapped or moved. Then
+//     there is no such record: a failed write never looks like a successful one.
 //   - Range and All see every record that exists from start to end. While the store
 //     changes, Range may see a record twice, and a record that is moved meanwhile
 //     under either token, both or neither. It reads pages of at most 1,000 records,
 //     and checks its context at least between two pages.
 //   - With a context that is done, a method does nothing and returns an error that
 //     wraps the context's.
+//   - Ping succeeds while the store works, and not after Close.
 //   - Every method is safe for concurrent use.
 package storetest
 
@@ -87,13 +88,17 @@ type Harness struct {
 	// be stored.
 	JSON bool
 
+	// MaxID is the length of the longest id that the store can hold, if that is less
+	// than 128 bytes. Zero value: 128.
+	MaxID int
+
 	// Without names the optional methods that the store does not have:
-	// "FindTouch", "FindExpiry", "Swap", "Move", "Range", "All", "AllCtx", "Len"
-	// or "Clear". Their tests do not run. Zero value: it has them all.
+	// "FindTouch", "FindExpiry", "Swap", "Move", "Range", "All", "AllCtx", "Len",
+	// "Clear" or "Ping". Their tests do not run. Zero value: it has them all.
 	Without []string
 }
 
-// lener and clearer are methods that the stores of this module have beyond package
+// lener, clearer, pinger and closer are methods that the stores of this module have beyond package
 // contract.
 type (
 	lener interface {
@@ -101,6 +106,12 @@ type (
 	}
 	clearer interface {
 		Clear(ctx context.Context) error
+	}
+	pinger interface {
+		Ping(ctx context.Context) error
+	}
+	closer interface {
+		Close() error
 	}
 )
 
@@ -114,6 +125,7 @@ var optional = map[string]func(scs.CtxStore) bool{
 	"AllCtx":     is[scs.IterableCtxStore],
 	"Len":        is[lener],
 	"Clear":      is[clearer],
+	"Ping":       is[pinger],
 }
 
 func is[T any](s scs.CtxStore) bool {
@@ -158,6 +170,7 @@ var topics = []struct {
 	{"concurrency", concurrencyTests},
 	{"cancellation", cancellationTests},
 	{"odd", oddTests},
+	{"ping", pingTests},
 }
 
 // Run tests a store against the contract. Each test is a subtest under its topic's

@@ -21,6 +21,7 @@ type good struct {
 	mu      lock
 	records map[string]entry
 	ahead   time.Duration // how far its own clock is ahead of time.Now
+	closed  bool
 }
 
 type entry struct {
@@ -43,6 +44,18 @@ func clone(b []byte) []byte { return append([]byte{}, b...) }
 func (s *good) live(token string) (entry, bool) {
 	e, ok := s.records[token]
 	return e, ok && e.expiry.After(time.Now().Add(s.ahead))
+}
+
+func (s *good) Close() error {
+	s.closed = true
+	return nil
+}
+
+func (s *good) Ping(ctx context.Context) error {
+	if s.closed {
+		return errors.New("closed")
+	}
+	return ctx.Err()
 }
 
 func (s *good) Find(token string) ([]byte, bool, error) {
@@ -308,6 +321,6 @@ func TestMemStore(t *testing.T) {
 		New: func(*testing.T) scs.CtxStore {
 			return memStore{memstore.NewWithCleanupInterval(0)}
 		},
-		Without: []string{"FindTouch", "FindExpiry", "Swap", "Move", "Range", "AllCtx", "Len", "Clear"},
+		Without: []string{"FindTouch", "FindExpiry", "Swap", "Move", "Range", "AllCtx", "Len", "Clear", "Ping"},
 	})
 }

@@ -24,11 +24,7 @@ import (
 const (
 	module = "github.com/samesid/samesid"
 
-	scs           = "github.com/alexedwards/scs/v2"
-	redisStore    = "github.com/alexedwards/scs/redisstore"
-	redigo        = "github.com/gomodule/redigo"
-	postgresStore = "github.com/alexedwards/scs/postgresstore"
-	pq            = "github.com/lib/pq"
+	scs = "github.com/alexedwards/scs/v2"
 
 	adapter    = module + "/adapter"
 	config     = module + "/adapter/config"
@@ -39,6 +35,7 @@ const (
 	postgres   = module + "/backends/postgres"
 	storetest  = module + "/backends/storetest"
 	contract   = module + "/backends/contract"
+	driver     = module + "/backends/driver"
 	demo       = module + "/demo"
 	parity     = module + "/parity"
 	wire       = module + "/internal/wire"
@@ -63,18 +60,17 @@ type room struct {
 // yaml stands for every YAML library.
 const yaml = "yaml"
 
+// rooms does not have the stores, the other folders of backends: see storeRoom.
 var rooms = map[string]room{
 	wire:      {only: []string{}},
 	refusal:   {only: []string{}},
 	contract:  {only: []string{scs}},
-	adapter:   {only: []string{scs, wire, refusal, contract, memory}, needs: []string{scs}},
-	memory:    {not: []string{adapter, auth, redigo, redisStore, pq, postgresStore, yaml}},
-	redis:     {not: []string{adapter, auth, pq, postgresStore, yaml}, needs: []string{redigo}},
-	postgres:  {not: []string{adapter, auth, redigo, redisStore, yaml}, needs: []string{pq}},
+	driver:    {only: []string{scs}},
+	adapter:   {only: []string{scs, wire, refusal, contract, driver, memory}, needs: []string{scs}},
 	storetest: {only: []string{scs, contract}},
 	backends:  {not: []string{adapter, auth, yaml}},
 	config:    {not: []string{auth, demo, parity}, needs: []string{adapter}},
-	auth:      {not: []string{redis, postgres, config, demo, parity, redigo, redisStore, pq, postgresStore, yaml}, needs: []string{adapter}},
+	auth:      {not: append(clients(), redis, postgres, config, demo, parity, yaml), needs: []string{adapter}},
 	demo:      {not: []string{parity}},
 	parity:    {},
 
@@ -86,19 +82,56 @@ var rooms = map[string]room{
 	module + "/internal/proof":       {},
 }
 
+// isStore reports whether a package is a store: a folder of backends that is not in rooms.
+func isStore(path string) bool {
+	name, below := strings.CutPrefix(path, backends+"/")
+	_, other := rooms[path]
+	return below && !other && !strings.Contains(name, "/")
+}
+
+// storeRoom returns the rule for a store: it links its own client, but no other store's,
+// no other store, and nothing above it.
+func storeRoom(path string, packages map[string]listed) room {
+	r := room{not: []string{adapter, auth, yaml}}
+	for other := range packages {
+		if isStore(other) && other != path {
+			r.not = append(r.not, other)
+		}
+	}
+	for client, user := range requirements {
+		if user == strings.TrimPrefix(path, module+"/") {
+			r.needs = append(r.needs, client)
+		} else if strings.HasPrefix(user, "backends/") {
+			r.not = append(r.not, client)
+		}
+	}
+	return r
+}
+
+// clients returns the modules that stores alone need.
+func clients() (all []string) {
+	for client, user := range requirements {
+		if strings.HasPrefix(user, "backends/") {
+			all = append(all, client)
+		}
+	}
+	return all
+}
+
 // requirements maps the modules that go.mod may name without "// indirect" to the
 // package that needs them. Importers depend on all of them, so adding one is a
 // deliberate decision, made here.
 var requirements = map[string]string{
 	scs:                   "adapter",
-	redisStore:            "backends/redis",
-	redigo:                "backends/redis",
-	postgresStore:         "backends/postgres",
-	pq:                    "backends/postgres",
 	"go.yaml.in/yaml/v4":  "adapter/config",
 	"golang.org/x/crypto": "auth",
 	"golang.org/x/time":   "auth",
 	"go.uber.org/goleak":  "tests",
+
+	"github.com/alexedwards/scs/redisstore":    "backends/redis",
+	"github.com/gomodule/redigo":               "backends/redis",
+	"github.com/alexedwards/scs/postgresstore": "tests of backends/postgres",
+	"github.com/lib/pq":                        "backends/postgres",
 	"github.com/santhosh-tekuri/jsonschema/v6": "tests of adapter/config",
 }
 
@@ -114,6 +147,9 @@ func TestRooms(t *testing.T) {
 				t.Fatalf("%s is in no room: add it to rooms, with its rule", path)
 			}
 			r := rooms[name]
+			if isStore(path) {
+				name, r = path, storeRoom(path, packages)
+			}
 			linked := linkedBy(packages, path)
 			for _, dep := range linked {
 				if within(dep, name) {

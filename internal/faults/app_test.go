@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -18,6 +19,8 @@ import (
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
 	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/postgres"
+	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/internal/leaktest"
 )
 
@@ -52,9 +55,15 @@ type system struct {
 	running, gone, leave, over chan struct{}
 }
 
-// newSystem starts an app on the server at config's URL. addr is the server's
-// host and port.
-func newSystem(t *testing.T, addr string, config backends.Config) *system {
+// limits are options that both stores have. Zero value of wait: timeout.
+type limits struct {
+	conns int
+	wait  time.Duration // for a connection, and for an answer
+}
+
+// newSystem starts an app on the server at url, in a layout of a backend. addr is the
+// server's host and port.
+func newSystem(t *testing.T, addr, url string, options any, l limits) *system {
 	t.Helper()
 	leaktest.Note(secret, password)
 	logger := slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil))
@@ -63,19 +72,18 @@ func newSystem(t *testing.T, addr string, config backends.Config) *system {
 		t: t, proxy: newProxy(t, addr),
 		running: make(chan struct{}), gone: make(chan struct{}, 1), leave: make(chan struct{}), over: make(chan struct{}),
 	}
-	config.URL = s.proxy.url(config.URL)
-	config.CleanupInterval = -1
-	config.Logger = logger
-	if config.Timeout == 0 {
-		config.Timeout, config.ConnectTimeout = timeout, timeout
-	}
-	if config.Type == backends.Redis {
-		config.CleanupInterval = 0
-	} else {
-		config.CreateTable = true
+	wait := cmp.Or(l.wait, timeout)
+	switch o := options.(type) {
+	case redis.Options:
+		o.MaxConns, o.Timeout, o.ConnectTimeout = l.conns, wait, wait
+		options = o
+	case postgres.Options:
+		o.MaxConns, o.Timeout, o.ConnectTimeout = l.conns, wait, wait
+		o.CreateTable, o.CleanupInterval = true, -1
+		options = o
 	}
 	var err error
-	if s.store, err = backends.Open(t.Context(), config); err != nil {
+	if s.store, err = backends.Open(t.Context(), backends.Config{URL: s.proxy.url(url), Options: options, Logger: logger}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.store.Close() })

@@ -9,32 +9,31 @@ import (
 	"net/url"
 	"testing"
 
-	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/driver"
+	"github.com/samesid/samesid/backends/postgres"
+	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
 var (
-	redisLayouts    = []string{"scs", "connect-redis"}
-	postgresLayouts = []string{"scs", "connect-pg-simple", "connect-session-knex"}
+	redisLayouts    = driver.Names(redis.Backend.Layouts)
+	postgresLayouts = driver.Names(postgres.Backend.Layouts)
 )
 
 // onEach runs a test on each layout of both servers, in parallel.
-func onEach(t *testing.T, config backends.Config, test func(t *testing.T, s *system)) {
+func onEach(t *testing.T, l limits, test func(t *testing.T, s *system)) {
 	for _, layout := range redisLayouts {
 		t.Run("redis "+layout, func(t *testing.T) {
 			t.Parallel()
-			c := config
-			c.Type, c.URL, c.Layout, c.Prefix = backends.Redis, testserver.Redis(t), layout, testserver.Prefix(t)
-			test(t, newSystem(t, host(t, c.URL), c))
+			url := testserver.Redis(t)
+			test(t, newSystem(t, host(t, url), url, redis.Options{Layout: redis.Layout(layout), Prefix: testserver.Prefix(t)}, l))
 		})
 	}
 	for _, layout := range postgresLayouts {
 		t.Run("postgres "+layout, func(t *testing.T) {
 			t.Parallel()
-			c := config
-			c.Type, c.Layout = backends.Postgres, layout
-			c.URL, _ = testserver.Schema(t)
-			test(t, newSystem(t, host(t, c.URL), c))
+			url, _ := testserver.Schema(t)
+			test(t, newSystem(t, host(t, url), url, postgres.Options{Layout: postgres.Layout(layout)}, l))
 		})
 	}
 }
@@ -49,7 +48,7 @@ func host(t *testing.T, rawURL string) string {
 }
 
 func TestConnectionRefused(t *testing.T) {
-	onEach(t, backends.Config{}, func(t *testing.T, s *system) {
+	onEach(t, limits{}, func(t *testing.T, s *system) {
 		l := s.run(t)
 		s.proxy.Stop()
 		l.next(true)
@@ -79,7 +78,7 @@ func TestLatency(t *testing.T) {
 // requests would take half a minute.
 func TestLateAnswers(t *testing.T) {
 	t.Parallel() // with TestUnknownOutcome, which takes as long
-	onEach(t, backends.Config{}, func(t *testing.T, s *system) {
+	onEach(t, limits{}, func(t *testing.T, s *system) {
 		l := s.run(t, 1, 1, 1, 13)
 		l.allow(utmost)
 		s.proxy.add("latency", "downstream", `"latency":1000`)
@@ -104,7 +103,7 @@ func TestBlackHole(t *testing.T) {
 
 // during runs the load during a fault with which nothing can succeed.
 func during(t *testing.T, enough func([]*group) bool, begin func(*proxy)) {
-	onEach(t, backends.Config{}, func(t *testing.T, s *system) {
+	onEach(t, limits{}, func(t *testing.T, s *system) {
 		l := s.run(t)
 		begin(s.proxy)
 		l.next(true)
@@ -117,7 +116,7 @@ func during(t *testing.T, enough func([]*group) bool, begin func(*proxy)) {
 
 // Data arrives in tiny pieces, and closing a connection takes a while.
 func TestSlowNetwork(t *testing.T) {
-	onEach(t, backends.Config{}, func(t *testing.T, s *system) {
+	onEach(t, limits{}, func(t *testing.T, s *system) {
 		l := s.run(t)
 		s.proxy.add("slow_close", "downstream", `"delay":1000`)
 		s.proxy.add("slicer", "downstream", `"average_size":2,"delay":20000`) // microseconds
@@ -131,7 +130,7 @@ func TestSlowNetwork(t *testing.T) {
 // With a slow server and fewer connections than requests, requests wait for a connection
 // until they time out.
 func TestPoolExhausted(t *testing.T) {
-	onEach(t, backends.Config{MaxConns: 2}, func(t *testing.T, s *system) {
+	onEach(t, limits{conns: 2}, func(t *testing.T, s *system) {
 		l := s.run(t)
 		s.proxy.add("latency", "downstream", `"latency":150`)
 		l.next(false)
@@ -150,7 +149,7 @@ func TestUnknownOutcome(t *testing.T) {
 	for name, hold := range map[string]string{"closed": `"hold":false`, "silent": `"hold":true`} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			onEach(t, backends.Config{}, func(t *testing.T, s *system) {
+			onEach(t, limits{}, func(t *testing.T, s *system) {
 				l := s.run(t)
 				acks := s.proxy.add("lose_acks", "downstream", hold).(*loseAcks)
 				l.next(false)
@@ -168,7 +167,7 @@ func TestUnknownOutcome(t *testing.T) {
 func TestClientDisconnects(t *testing.T) {
 	for name, slow := range map[string]bool{"in the handler": false, "in the save": true} {
 		t.Run(name, func(t *testing.T) {
-			onEach(t, backends.Config{}, func(t *testing.T, s *system) {
+			onEach(t, limits{}, func(t *testing.T, s *system) {
 				l := &load{system: s, client: http.DefaultClient, changed: make(chan struct{}), limit: slowest}
 				l.system.t = t
 				g := &group{user: "user-0", size: 1}

@@ -9,21 +9,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/postgres"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
 // onPostgres runs a test on each layout in turn, on one server. admin is a superuser's
 // connection that bypasses the proxy, with the layout's tables in its search_path.
-func onPostgres(t *testing.T, config backends.Config, test func(t *testing.T, server *testserver.Server, admin *database, s *system)) {
+func onPostgres(t *testing.T, l limits, test func(t *testing.T, server *testserver.Server, admin *database, s *system)) {
 	server := testserver.StartPostgres(t)
 	for _, layout := range postgresLayouts {
 		t.Run(layout, func(t *testing.T) {
-			c := config
-			c.Type, c.Layout = backends.Postgres, layout
-			c.URL = schema(t, server, "on-"+layout)
-			admin := &database{t, openDB(t, c.URL)}
-			test(t, server, admin, newSystem(t, server.Addr, c))
+			url := schema(t, server, "on-"+layout)
+			admin := &database{t, openDB(t, url)}
+			test(t, server, admin, newSystem(t, server.Addr, url, postgres.Options{Layout: postgres.Layout(layout)}, l))
 		})
 	}
 }
@@ -67,7 +65,7 @@ func table(layout string) string {
 
 // The server terminates the connections, whatever they are doing.
 func TestPostgresTerminated(t *testing.T) {
-	onPostgres(t, backends.Config{}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
+	onPostgres(t, limits{}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
 		l := s.run(t)
 		for range 10 {
 			admin.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
@@ -80,7 +78,7 @@ func TestPostgresTerminated(t *testing.T) {
 
 // The server crashes under load, whatever its connections are doing.
 func TestPostgresCrash(t *testing.T) {
-	onPostgres(t, backends.Config{}, func(t *testing.T, server *testserver.Server, _ *database, s *system) {
+	onPostgres(t, limits{}, func(t *testing.T, server *testserver.Server, _ *database, s *system) {
 		l := s.run(t)
 		server.Kill()
 		l.next(true)
@@ -93,7 +91,7 @@ func TestPostgresCrash(t *testing.T) {
 
 // The server rejects writes, as a standby does.
 func TestPostgresReadOnly(t *testing.T) {
-	onPostgres(t, backends.Config{}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
+	onPostgres(t, limits{}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
 		l := s.run(t)
 		set := func(to string) {
 			admin.exec("ALTER SYSTEM SET default_transaction_read_only = " + to)
@@ -114,7 +112,7 @@ func TestPostgresReadOnly(t *testing.T) {
 // The disk is full: the server reports SQLSTATE 53100 for every write that needs room.
 // Here a trigger raises it, since mounting a small disk would require root.
 func TestPostgresDiskFull(t *testing.T) {
-	onPostgres(t, backends.Config{}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
+	onPostgres(t, limits{}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
 		l := s.run(t)
 		name := table(layoutOf(t))
 		admin.exec(`CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
@@ -135,7 +133,7 @@ func layoutOf(t *testing.T) string {
 // Another transaction locks one session's row. That session's requests time out, and all
 // others go on.
 func TestPostgresRowLocked(t *testing.T) {
-	onPostgres(t, backends.Config{Timeout: time.Second, ConnectTimeout: time.Second}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
+	onPostgres(t, limits{wait: time.Second}, func(t *testing.T, _ *testserver.Server, admin *database, s *system) {
 		t.Parallel() // the lock affects only this test's table
 		l := s.run(t)
 		g := l.groups[0]
@@ -181,13 +179,13 @@ func TestPostgresFailover(t *testing.T) {
 	var systems []*system
 	var tables []string
 	for _, layout := range postgresLayouts {
-		c := backends.Config{Type: backends.Postgres, Layout: layout, URL: schema(t, server, layout)}
-		systems = append(systems, newSystem(t, server.Addr, c))
+		o := postgres.Options{Layout: postgres.Layout(layout)}
+		systems = append(systems, newSystem(t, server.Addr, schema(t, server, layout), o, limits{}))
 		tables = append(tables, `"`+layout+`".`+table(layout))
 
 		// The standby gets the tables, and replicates what is written to them.
-		c.URL, c.CreateTable = schema(t, standby, layout), true
-		store, err := backends.Open(t.Context(), c)
+		o.CreateTable = true
+		store, err := postgres.Open(t.Context(), schema(t, standby, layout), o)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
+	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/testserver"
 )
@@ -24,7 +24,7 @@ func onRedis(t *testing.T, test func(t *testing.T, server *testserver.Server, s 
 		t.Run(layout, func(t *testing.T) {
 			t.Parallel()
 			server := testserver.StartRedis(t)
-			test(t, server, newSystem(t, server.Addr, backends.Config{Type: backends.Redis, URL: server.URL, Layout: layout}))
+			test(t, server, newSystem(t, server.Addr, server.URL, redis.Options{Layout: redis.Layout(layout)}, limits{}))
 		})
 	}
 }
@@ -32,7 +32,7 @@ func onRedis(t *testing.T, test func(t *testing.T, server *testserver.Server, s 
 // command sends a command directly to the server, bypassing the proxy.
 func command(t *testing.T, server *testserver.Server, name string, args ...any) any {
 	t.Helper()
-	c, err := redis.DialURL(server.URL)
+	c, err := redigo.DialURL(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestRedisCrash(t *testing.T) {
 		t.Run(layout, func(t *testing.T) {
 			t.Parallel()
 			server := testserver.StartRedis(t, "--appendonly", "yes", "--appendfsync", "always")
-			l := newSystem(t, server.Addr, backends.Config{Type: backends.Redis, URL: server.URL, Layout: layout}).run(t)
+			l := newSystem(t, server.Addr, server.URL, redis.Options{Layout: redis.Layout(layout)}, limits{}).run(t)
 			for _, end := range []func(){server.Stop, server.Kill} {
 				l.next(false)
 				l.await("answers", each(func(c tally) bool { return c.pages >= 1 && c.writes >= 2 }))
@@ -194,9 +194,7 @@ func TestRedisScriptsFlushed(t *testing.T) {
 		t.Run(layout, func(t *testing.T) {
 			t.Parallel()
 			server := testserver.StartRedis(t)
-			s := newSystem(t, server.Addr, backends.Config{
-				Type: backends.Redis, URL: server.URL, Layout: layout, Timeout: patience, ConnectTimeout: patience,
-			})
+			s := newSystem(t, server.Addr, server.URL, redis.Options{Layout: redis.Layout(layout)}, limits{wait: patience})
 			l := s.run(t)
 			for range 10 {
 				command(t, server, "SCRIPT", "FLUSH")

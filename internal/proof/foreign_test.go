@@ -4,6 +4,7 @@ package proof
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/gob"
@@ -18,10 +19,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
+	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/postgres"
+	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/testserver"
 	"github.com/samesid/samesid/internal/wire"
@@ -37,7 +40,7 @@ type foreignPlace struct {
 	put    func(t *testing.T, id string, data []byte)
 	get    func(t *testing.T, id string) []byte // nil: the record is gone
 	json   bool                                 // the records are Express's
-	column bool                                 // the server accepts only JSON
+	column string                               // the type of the record's column; "" if there is none
 }
 
 // inEachLayout runs a test on every layout of every store.
@@ -78,7 +81,7 @@ func inEachLayout(t *testing.T, change func(*backends.Config), test func(*testin
 	for _, layout := range redisLayouts {
 		t.Run("redis "+layout, func(t *testing.T) {
 			prefix := testserver.Prefix(t)
-			p := &foreignPlace{layout: layout, json: layout == "connect-redis"}
+			p := &foreignPlace{layout: layout, json: redis.Backend.Layout(redis.Options{Layout: redis.Layout(layout)}).Express}
 			p.put = func(t *testing.T, id string, data []byte) {
 				t.Helper()
 				foreignRedis(t, "SET", prefix+id, data, "EX", 3600)
@@ -88,7 +91,7 @@ func inEachLayout(t *testing.T, change func(*backends.Config), test func(*testin
 				data, _ := foreignRedis(t, "GET", prefix+id).([]byte)
 				return data
 			}
-			run(t, backends.Config{URL: testserver.Redis(t), Layout: layout, Prefix: prefix}, p)
+			run(t, backends.Config{URL: testserver.Redis(t), Options: redis.Options{Layout: redis.Layout(layout), Prefix: prefix}}, p)
 		})
 	}
 	for _, layout := range postgresLayouts {
@@ -100,12 +103,11 @@ func inEachLayout(t *testing.T, change func(*backends.Config), test func(*testin
 			}
 			t.Cleanup(func() { db.Close() })
 			at := tables[layout]
-			isJSON := layout != "scs"
-			p := &foreignPlace{layout: layout, json: isJSON, column: isJSON}
+			o := postgres.Options{Layout: postgres.Layout(layout), CreateTable: true}
+			p := &foreignPlace{layout: layout, json: postgres.Backend.Layout(o).Express, column: at.typ}
 			p.put = func(t *testing.T, id string, data []byte) {
 				t.Helper()
-				_, err := db.ExecContext(t.Context(), fmt.Sprintf("INSERT INTO %s (%s, %s, %s) VALUES ($2, %s, now() + interval '1 hour')",
-					at.name, at.id, at.data, at.expiry, at.value), data, id)
+				_, err := db.ExecContext(t.Context(), at.insert()+fmt.Sprintf(" VALUES ($2, %s, now() + interval '1 hour')", at.value()), data, id)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -118,14 +120,14 @@ func inEachLayout(t *testing.T, change func(*backends.Config), test func(*testin
 				}
 				return data
 			}
-			run(t, backends.Config{URL: dsn, Layout: layout, CreateTable: true}, p)
+			run(t, backends.Config{URL: dsn, Options: o}, p)
 		})
 	}
 }
 
 func foreignRedis(t *testing.T, command string, args ...any) any {
 	t.Helper()
-	conn, err := redis.DialURL(testserver.Redis(t))
+	conn, err := redigo.DialURL(testserver.Redis(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +257,7 @@ func TestForeignRecords(t *testing.T) {
 		a := newForeignApp(t, p)
 		var held []string
 		for name, data := range unreadable(t) {
-			if p.column && !json.Valid(data) {
+			if p.column == "json" && !json.Valid(data) {
 				continue
 			}
 			id := "foreign-" + strings.ReplaceAll(name, " ", "-")
@@ -408,7 +410,7 @@ func TestForeignTypes(t *testing.T) {
 	for _, layout := range redisLayouts {
 		t.Run(layout, func(t *testing.T) {
 			prefix := testserver.Prefix(t)
-			store, err := backends.Open(t.Context(), backends.Config{URL: testserver.Redis(t), Layout: layout, Prefix: prefix})
+			store, err := redis.Open(t.Context(), testserver.Redis(t), redis.Options{Layout: redis.Layout(layout), Prefix: prefix})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -435,7 +437,7 @@ func TestForeignTypes(t *testing.T) {
 			if !slices.Equal(listed, []string{own}) || own == "" || err != nil || len(a.lines()) != 0 {
 				t.Errorf("a listing has %d sessions, %v; want the one, and nothing logged", len(listed), err)
 			}
-			if n, err := redis.Int(foreignRedis(t, "LLEN", prefix+id), nil); n != 2 || err != nil {
+			if n, err := redigo.Int(foreignRedis(t, "LLEN", prefix+id), nil); n != 2 || err != nil {
 				t.Errorf("the list has %d elements, %v", n, err)
 			}
 		})
@@ -460,7 +462,7 @@ func TestForeignNeighbours(t *testing.T) {
 		for _, layout := range redisLayouts {
 			t.Run(name+" "+layout, func(t *testing.T) {
 				space := testserver.Prefix(t)
-				store, err := backends.Open(t.Context(), backends.Config{URL: testserver.Redis(t), Layout: layout, Prefix: space + tt.own})
+				store, err := redis.Open(t.Context(), testserver.Redis(t), redis.Options{Layout: redis.Layout(layout), Prefix: space + tt.own})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -511,8 +513,8 @@ func TestForeignRows(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer db.Close()
-			cfg := backends.Config{URL: dsn, Layout: layout, CreateTable: true, CleanupInterval: time.Millisecond}
-			store, err := backends.Open(t.Context(), cfg)
+			o := postgres.Options{Layout: postgres.Layout(layout), CreateTable: true, CleanupInterval: time.Millisecond}
+			store, err := postgres.Open(t.Context(), dsn, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -523,13 +525,12 @@ func TestForeignRows(t *testing.T) {
 			at := tables[layout]
 			put := func(id, expiry string) {
 				t.Helper()
-				_, err := db.Exec(fmt.Sprintf("INSERT INTO %s (%s, %s, %s) VALUES ($2, %s, $3)", at.name, at.id, at.data, at.expiry, at.value),
-					[]byte(`[null]`), id, expiry)
+				_, err := db.Exec(at.insert()+fmt.Sprintf(" VALUES ($2, %s, $3)", at.value()), []byte(`[null]`), id, expiry)
 				if err != nil {
 					t.Fatal(err)
 				}
 			}
-			live := []string{"", " ", "a'b\"c", "\n\t", "ключ", "~", strings.Repeat("z", 255)}
+			live := []string{"", " ", "a'b\"c", "\n\t", "ключ", "~", strings.Repeat("z", cmp.Or(postgres.Backend.Layout(o).MaxID, 255))}
 			for i, id := range live {
 				put(id, []string{"infinity", "9999-12-31", "40000-01-01"}[i%3])
 			}

@@ -21,6 +21,8 @@ import (
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends"
 	"github.com/samesid/samesid/backends/contract"
+	"github.com/samesid/samesid/backends/postgres"
+	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/internal/leaktest"
 )
 
@@ -140,8 +142,13 @@ func (a *hotApp) values(t *testing.T) map[string]any {
 // scs.Store.
 func hotStores(t *testing.T, test func(t *testing.T, store scs.Store)) {
 	inEachLayout(t, func(c *backends.Config) {
-		if c.URL != "" {
-			c.MaxConns = 16
+		switch o := c.Options.(type) {
+		case redis.Options:
+			o.MaxConns = 16
+			c.Options = o
+		case postgres.Options:
+			o.MaxConns = 16
+			c.Options = o
 		}
 	}, func(t *testing.T, p *foreignPlace) { test(t, p.store) })
 	t.Run("memstore", func(t *testing.T) { test(t, memstore.NewWithCleanupInterval(0)) })

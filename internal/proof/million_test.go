@@ -23,9 +23,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
+	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/samesid/samesid/adapter/config"
+	"github.com/samesid/samesid/backends/postgres"
 	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/testserver"
 )
@@ -59,7 +60,7 @@ func TestManySessions(t *testing.T) {
 			t.Run(layout, func(t *testing.T) {
 				server := testserver.StartRedis(t)
 				t.Setenv("PROOF_URL", server.URL)
-				conn, err := redis.DialURL(server.URL)
+				conn, err := redigo.DialURL(server.URL)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -84,12 +85,12 @@ func TestManySessions(t *testing.T) {
 	})
 }
 
-func manyInRedis(c *crowd, conn redis.Conn) {
+func manyInRedis(c *crowd, conn redigo.Conn) {
 	// Each script handles a thousand keys, so that the server can do other work between
 	// two scripts.
 	each := func(script string) {
 		c.t.Helper()
-		s := redis.NewScript(0, "for i = ARGV[1], ARGV[2] do local key = 'p:filled-' .. redis.sha1hex(i) "+script+" end")
+		s := redigo.NewScript(0, "for i = ARGV[1], ARGV[2] do local key = 'p:filled-' .. redis.sha1hex(i) "+script+" end")
 		for i := 0; i < c.n; i += 1000 {
 			if _, err := s.Do(conn, i, min(i+1000, c.n)-1, c.record); err != nil {
 				c.t.Fatal(err)
@@ -106,7 +107,7 @@ func manyInRedis(c *crowd, conn redis.Conn) {
 	c.amid("expiry", fill, func() {
 		each("redis.call('PEXPIRE', key, 1)")
 		await(c.t, func() bool {
-			keys, err := redis.Int(conn.Do("DBSIZE"))
+			keys, err := redigo.Int(conn.Do("DBSIZE"))
 			if err != nil {
 				c.t.Error(err)
 			}
@@ -115,13 +116,28 @@ func manyInRedis(c *crowd, conn redis.Conn) {
 	})
 }
 
-// table is a layout's table and columns, and the SQL that converts a record to a value.
-type table struct{ name, id, data, expiry, value string }
+// table is a layout's table and columns, with the type of the records' column.
+type table struct {
+	name, id, data, expiry, typ string
+}
 
 var tables = map[string]table{
-	"scs":                  {"sessions", "token", "data", "expiry", "$1::bytea"},
-	"connect-pg-simple":    {"session", "sid", "sess", "expire", "convert_from($1, 'UTF8')::json"},
-	"connect-session-knex": {"sessions", "sid", "sess", "expired", "convert_from($1, 'UTF8')::json"},
+	"scs":                  {name: "sessions", id: "token", data: "data", expiry: "expiry", typ: "bytea"},
+	"connect-pg-simple":    {name: "session", id: "sid", data: "sess", expiry: "expire", typ: "json"},
+	"connect-session-knex": {name: "sessions", id: "sid", data: "sess", expiry: "expired", typ: "json"},
+}
+
+// insert is the beginning of an INSERT: the values are the id, the record and the expiry.
+func (t table) insert() string {
+	return fmt.Sprintf("INSERT INTO %s (%s, %s, %s)", t.name, t.id, t.data, t.expiry)
+}
+
+// value is the SQL that makes a value of the bytes $1.
+func (t table) value() string {
+	if t.typ == "bytea" {
+		return "$1::bytea"
+	}
+	return "convert_from($1, 'UTF8')::" + t.typ
 }
 
 func manyInPostgres(c *crowd, db *sql.DB, table table) {
@@ -132,8 +148,8 @@ func manyInPostgres(c *crowd, db *sql.DB, table table) {
 		}
 	}
 	fill := func(expiresIn string) {
-		exec(fmt.Sprintf("INSERT INTO %s (%s, %s, %s) SELECT 'filled-' || md5(i::text), %s, now() + $2::interval FROM generate_series(1, $3) i",
-			table.name, table.id, table.data, table.expiry, table.value), c.record, expiresIn, c.n)
+		exec(table.insert()+fmt.Sprintf(" SELECT 'filled-' || md5(i::text), %s, now() + $2::interval FROM generate_series(1, $3) i",
+			table.value()), c.record, expiresIn, c.n)
 	}
 	fill("1 hour")
 	c.list()
@@ -182,8 +198,10 @@ func manyInPostgres(c *crowd, db *sql.DB, table table) {
 	}
 	log := deletions{make(chan int64), c.t.Context().Done()}
 	c.reopen(func(cfg *config.Config) {
-		cfg.Store.CleanupInterval = time.Millisecond
-		cfg.Store.Timeout = time.Minute // so that the batch does not time out at the gate
+		o := cfg.Store.Options.(postgres.Options)
+		o.CleanupInterval = time.Millisecond
+		o.Timeout = time.Minute // so that the batch does not time out at the gate
+		cfg.Store.Options = o
 		cfg.Options.Logger = slog.New(log)
 	})
 	c.amid("clean-up", func() {

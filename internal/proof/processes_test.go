@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/samesid/samesid/adapter/config"
+	"github.com/samesid/samesid/backends/driver"
+	"github.com/samesid/samesid/backends/postgres"
+	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -32,8 +35,8 @@ func TestTwoProcesses(t *testing.T) {
 }
 
 var (
-	redisLayouts    = []string{"scs", "connect-redis"}
-	postgresLayouts = []string{"scs", "connect-pg-simple", "connect-session-knex"}
+	redisLayouts    = driver.Names(redis.Backend.Layouts)
+	postgresLayouts = driver.Names(postgres.Backend.Layouts)
 )
 
 func twoProcesses(t *testing.T, server *testserver.Server, store string) {

@@ -22,12 +22,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
+	redigo "github.com/gomodule/redigo/redis"
 	"go.uber.org/goleak"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
 	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/memory"
+	"github.com/samesid/samesid/backends/postgres"
+	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/testserver"
 )
@@ -492,17 +495,17 @@ func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func()
 	redisURL := testserver.StartRedis(t).URL
 	dsn, schema := testserver.Schema(t)
 
-	memory := newSoakSite(t, log, "memory", backends.Config{CleanupInterval: 100 * time.Millisecond}, func(o *adapter.Options) { o.Rolling = true })
-	memory.records = func() int {
-		n, err := memory.store.Len(t.Context())
+	inMemory := newSoakSite(t, log, "memory", backends.Config{Options: memory.Options{CleanupInterval: 100 * time.Millisecond}}, func(o *adapter.Options) { o.Rolling = true })
+	inMemory.records = func() int {
+		n, err := inMemory.store.Len(t.Context())
 		if err != nil {
 			t.Error(err)
 		}
 		return n
 	}
-	sites = append(sites, memory)
+	sites = append(sites, inMemory)
 
-	conn, err := redis.DialURL(redisURL)
+	conn, err := redigo.DialURL(redisURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -518,14 +521,16 @@ func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func()
 		return reply
 	}
 	for _, layout := range redisLayouts {
-		s := newSoakSite(t, log, "redis "+layout, backends.Config{URL: redisURL, Layout: layout, MaxConns: soakConns, ConnMaxIdleTime: time.Second},
+		s := newSoakSite(t, log, "redis "+layout, backends.Config{URL: redisURL, Options: redis.Options{
+			Layout: redis.Layout(layout), MaxConns: soakConns, ConnMaxIdleTime: time.Second,
+		}},
 			func(o *adapter.Options) {
 				if layout == "scs" {
 					o.StoreKey, o.AbsoluteLifetime = adapter.StoreKeyHash, time.Hour
 				}
 			})
 		s.records = func() int {
-			n, err := redis.Int(ask("DBSIZE"), nil) // counts the keys of both layouts
+			n, err := redigo.Int(ask("DBSIZE"), nil) // counts the keys of both layouts
 			if err != nil {
 				t.Error(err)
 			}
@@ -549,8 +554,11 @@ func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func()
 	for i, layout := range postgresLayouts {
 		table := "soak" + layout
 		s := newSoakSite(t, log, "postgres "+layout, backends.Config{
-			URL: dsn + "&application_name=" + schema, Layout: layout, TableName: table, CreateTable: true,
-			MaxConns: soakConns, ConnMaxLifetime: time.Second, CleanupInterval: 200 * time.Millisecond,
+			URL: dsn + "&application_name=" + schema,
+			Options: postgres.Options{
+				Layout: postgres.Layout(layout), TableName: table, CreateTable: true,
+				MaxConns: soakConns, ConnMaxLifetime: time.Second, CleanupInterval: 200 * time.Millisecond,
+			},
 		}, func(o *adapter.Options) {
 			o.Resave, o.Rolling = i == 0, i == 1
 			if i == 2 {
@@ -562,7 +570,7 @@ func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func()
 	}
 
 	return sites, func() soakUse {
-		clients, err := redis.String(ask("CLIENT", "LIST"), nil)
+		clients, err := redigo.String(ask("CLIENT", "LIST"), nil)
 		if err != nil {
 			t.Error(err)
 		}

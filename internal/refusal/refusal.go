@@ -12,7 +12,7 @@ import (
 // Error rejects a field, or fields that contradict each other.
 type Error struct {
 	Package string   // "adapter"
-	Fields  []string // such as "Options.Cookie.MaxAge"; the most likely culprit is the first
+	Fields  []string // such as "Options.Cookie.MaxAge"; the most likely culprit is the first. A small letter begins an argument, such as "url"
 	Reason  string   // what is wrong, and the fix; it holds no secret
 	Cause   error    // the error that Reason quotes, or nil
 }
@@ -33,12 +33,15 @@ type List struct {
 }
 
 // Add rejects the fields, which are separated by spaces and named without the type:
-// "Cookie.MaxAge TTL". The format and args give the reason, as for fmt.Errorf. The
-// operand of %w is the cause, which errors.Is and errors.As find.
+// "Cookie.MaxAge TTL". A name that begins with a small letter is that of an argument.
+// The format and args give the reason, as for fmt.Errorf. The operand of %w is the
+// cause, which errors.Is and errors.As find.
 func (l *List) Add(fields, format string, args ...any) {
 	names := strings.Fields(fields)
 	for i := range names {
-		names[i] = l.Struct + "." + names[i]
+		if first := names[i][0]; first < 'a' || first > 'z' {
+			names[i] = l.Struct + "." + names[i]
+		}
 	}
 	reason := fmt.Errorf(format, args...)
 	cause := errors.Unwrap(reason)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/samesid/samesid/internal/refusal"
 )
@@ -36,5 +37,43 @@ func TestSeveralCauses(t *testing.T) {
 		if !errors.Is(l.Err(), cause) {
 			t.Errorf("%v is lost", cause)
 		}
+	}
+}
+
+func TestChecks(t *testing.T) {
+	type options struct {
+		Layout   string
+		Interval time.Duration
+		Max      int
+		Pool     struct{ Idle int }
+		Conns    int                     `for:"Open"`
+		TLS      struct{ CAFile string } `for:"Open"`
+	}
+	o := options{Layout: "x", Interval: -1, Max: -1, Conns: -2}
+	o.Pool.Idle, o.TLS.CAFile = -3, "f"
+	l := refusal.List{Package: "p", Struct: "O"}
+	l.Negative(o, "Max")
+	l.OnlyOpen(o, "set it up elsewhere")
+	l.OneOf("Layout", "x", []string{"a", "b", "c"})
+	l.OneOf("Layout", "b", []string{"a", "b", "c"})
+	for _, p := range [][2]int{{0, 0}, {3, 3}, {5, 0}, {6, 0}, {4, 3}} {
+		l.Pool(p[0], p[1], 5)
+	}
+	l.Pair("c", "")
+	l.Pair("", "")
+	l.Pair("c", "k")
+	l.Add("Layout url", "do not go together")
+	const want = `p: O.Interval: is negative; 0 is the default
+p: O.Pool.Idle: is negative; 0 is the default
+p: O.Conns: is negative; 0 is the default
+p: O.Conns: is for Open; set it up elsewhere
+p: O.TLS: is for Open; set it up elsewhere
+p: O.Layout: "x" is unknown; use a, b or c
+p: O.MaxIdleConns and O.MaxConns: no more connections can stay open (6) than there may be (by default 5); lower the first or give the second
+p: O.MaxIdleConns and O.MaxConns: no more connections can stay open (4) than there may be (3); lower the first or raise the second
+p: O.TLS.CertFile and O.TLS.KeyFile: go together; give both or neither
+p: O.Layout and url: do not go together`
+	if got := l.Err().Error(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

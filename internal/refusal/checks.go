@@ -1,0 +1,76 @@
+package refusal
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Negative rejects each number of a struct of options that is below zero, except those
+// of the fields to which a negative value means something.
+func (l *List) Negative(options any, except ...string) {
+	each(reflect.ValueOf(options), "", func(name string, _ reflect.StructField, v reflect.Value) {
+		if v.CanInt() && v.Int() < 0 && !slices.Contains(except, name) {
+			l.Add(name, "is negative; 0 is the default")
+		}
+	})
+}
+
+// OnlyOpen rejects the fields that are set and have the tag for:"Open": they are about
+// connections, and New has been given those.
+func (l *List) OnlyOpen(options any, fix string) {
+	each(reflect.ValueOf(options), "", func(name string, f reflect.StructField, v reflect.Value) {
+		if f.Tag.Get("for") == "Open" && !v.IsZero() {
+			l.Add(name, "is for Open; %s", fix)
+		}
+	})
+}
+
+// each calls fn with the fields of a struct, and of the structs in it that have no tag.
+func each(v reflect.Value, prefix string, fn func(name string, f reflect.StructField, v reflect.Value)) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if f.Type.Kind() == reflect.Struct && f.Tag == "" {
+			each(v.Field(i), prefix+f.Name+".", fn)
+			continue
+		}
+		fn(prefix+f.Name, f, v.Field(i))
+	}
+}
+
+// Pool rejects more idle connections than there may be connections, of which byDefault
+// is the number that most being 0 stands for.
+func (l *List) Pool(idle, most, byDefault int) {
+	switch {
+	case most == 0 && idle > byDefault:
+		l.Add("MaxIdleConns MaxConns", "no more connections can stay open (%d) than there may be (by default %d); "+
+			"lower the first or give the second", idle, byDefault)
+	case most > 0 && idle > most:
+		l.Add("MaxIdleConns MaxConns", "no more connections can stay open (%d) than there may be (%d); "+
+			"lower the first or raise the second", idle, most)
+	}
+}
+
+// Pair rejects half of a client certificate: a certificate without its private key, or
+// the other way around.
+func (l *List) Pair(certFile, keyFile string) {
+	if (certFile == "") != (keyFile == "") {
+		l.Add("TLS.CertFile TLS.KeyFile", "go together; give both or neither")
+	}
+}
+
+// OneOf rejects a value that is not one of those listed.
+func (l *List) OneOf(field, value string, of []string) {
+	if !slices.Contains(of, value) {
+		l.Add(field, "%q is unknown; use %s", value, Either(of))
+	}
+}
+
+// Either joins alternatives: "a, b or c".
+func Either(of []string) string {
+	last := len(of) - 1
+	if last < 1 {
+		return strings.Join(of, "")
+	}
+	return strings.Join(of[:last], ", ") + " or " + of[last]
+}
