@@ -33,6 +33,12 @@ const (
 	// LayoutConnectSessionKnex is the table of connect-session-knex:
 	// sessions(sid varchar(255), sess json, expired timestamptz).
 	LayoutConnectSessionKnex Layout = "connect-session-knex"
+
+	// LayoutConnectSessionSequelize is the table of connect-session-sequelize:
+	// Sessions(sid varchar(36), expires timestamptz, data text, createdAt, updatedAt).
+	// An id has at most 36 characters. Express reads an expired session until a
+	// clean-up deletes it; this package does not.
+	LayoutConnectSessionSequelize Layout = "connect-session-sequelize"
 )
 
 // Backend describes this store to packages backends and adapter/config.
@@ -46,9 +52,11 @@ var Backend = driver.New(driver.Backend{
 		"pgPromise":                      connectsItself,
 		"conObject":                      connectsItself,
 		"knex":                           connectsItself,
+		"db":                             connectsItself,
 		"errorLog":                       "is a function; set Options.Logger in code",
 		"onDbCleanupError":               "is a function; set Options.Logger in code",
 		"pruneSessionRandomizedInterval": "is not needed: the pauses are never the same; drop it",
+		"expiration":                     "is called ttl; give it as store.ttl, in the same milliseconds",
 	},
 }, func(_ string, o Options) error { return o.Validate() },
 	func(ctx context.Context, url string, o Options, logger *slog.Logger) (*Store, error) {
@@ -72,8 +80,8 @@ type Options struct {
 
 	// TableName is the table. Zero value: the layout's own.
 	//
-	// It is case-sensitive and may contain any character. connect-pg-simple and
-	// connect-session-knex: tableName.
+	// It is case-sensitive and may contain any character. connect-pg-simple,
+	// connect-session-knex and connect-session-sequelize: tableName.
 	TableName string `key:"tableName also=tablename"`
 
 	// SIDFieldName is the column of the session id, with the layout
@@ -85,7 +93,8 @@ type Options struct {
 	// CreateTable creates the table and its index if they are missing. Zero value:
 	// false; the error then has the SQL to run.
 	//
-	// connect-pg-simple: createTableIfMissing, connect-session-knex: createTable.
+	// connect-pg-simple: createTableIfMissing, connect-session-knex: createTable,
+	// connect-session-sequelize: sync.
 	CreateTable bool `key:"createTable also=createtable|createTableIfMissing"`
 
 	// CleanupInterval is the time between two deletions of expired sessions. Zero
@@ -93,8 +102,9 @@ type Options struct {
 	//
 	// It is the mean: each pause is random, from 0.5 to 1.5 times the interval, so
 	// that instances don't run at once. Negative: never. connect-pg-simple:
-	// pruneSessionInterval, connect-session-knex: cleanupInterval.
-	CleanupInterval time.Duration `key:"cleanupInterval also=clearInterval unit=ms never=0|false" or:"pruneSessionInterval unit=s never=false of=connect-pg-simple"`
+	// pruneSessionInterval, connect-session-knex: cleanupInterval,
+	// connect-session-sequelize: checkExpirationInterval.
+	CleanupInterval time.Duration `key:"cleanupInterval also=clearInterval|checkExpirationInterval unit=ms never=0|false" or:"pruneSessionInterval unit=s never=false of=connect-pg-simple"`
 
 	// Timeout limits the wait for an answer. Zero value: 5s.
 	//

@@ -1,6 +1,7 @@
 // Package postgres keeps sessions in PostgreSQL, in the table of scs's
-// postgresstore, of connect-pg-simple or of connect-session-knex, so that the
-// program that created the table can still read it.
+// postgresstore, of connect-pg-simple, connect-session-knex or
+// connect-session-sequelize, so that the program that created the table can still read
+// it.
 //
 // The SQL is this package's own. postgresstore defines the default layout, and the
 // tests verify that each reads the other's rows. Its statements are not used because
@@ -243,7 +244,7 @@ func (s *Store) warnTimeZone(ctx context.Context) error {
 
 func (s *Store) prepareStatements(ctx context.Context) error {
 	t := s.table
-	isOld, newData := t.qData+" = $2", "$3"
+	read, isOld, newData := t.qData, t.qData+" = $2", "$3"
 	switch s.dataType {
 	case typeJSONB:
 		// The parameter has type json, which the driver sends as text in every setting.
@@ -251,12 +252,18 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 	case typeJSON:
 		// json has no equality, but keeps the text that was written.
 		isOld, newData = t.qData+"::text = $2", "$3::json"
+	case typeText, typeVarchar:
+		read = "coalesce(" + t.qData + ", '')" // NULL counts as an empty record
+		// The server rejects what is not JSON, and keeps the text that was written.
+		isOld, newData = read+" = $2", "$3::json::text"
 	}
+	stamps, now, stamp := t.stamps()
 	// This condition is always true, and its setting holds for one transaction. A
 	// touch need not wait for the disk: if a crash undoes it, no data is lost.
 	const unsynced = "set_config('synchronous_commit', 'off', true) = 'off'"
 	names := strings.NewReplacer("{table}", t.q, "{id}", t.qID, "{data}", t.qData, "{expiry}", t.qExpiry,
-		"{old}", isOld, "{new}", newData, "{unsynced}", unsynced, "{expiryType}", s.expiryType)
+		"{read}", read, "{old}", isOld, "{new}", newData, "{unsynced}", unsynced, "{expiryType}", s.expiryType,
+		"{, stamps}", stamps, "{, now}", now, "{, stamp}", stamp)
 
 	// The casts to timestamptz make a parameter an instant, whatever the column's
 	// type. For a parameter of type timestamp, Postgres would ignore the zone.
@@ -264,34 +271,34 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 		stmt  **sql.Stmt
 		query string
 	}{
-		{&s.stmts.find, `SELECT {data} FROM {table} WHERE {id} = $1 AND {expiry} > now()`},
-		{&s.stmts.findExpiry, `SELECT {data}, least({expiry}::timestamptz, '9999-12-31 00:00:00Z')
+		{&s.stmts.find, `SELECT {read} FROM {table} WHERE {id} = $1 AND {expiry} > now()`},
+		{&s.stmts.findExpiry, `SELECT {read}, least({expiry}::timestamptz, '9999-12-31 00:00:00Z')
 			FROM {table} WHERE {id} = $1 AND {expiry} > now()`},
-		{&s.stmts.findTouch, `UPDATE {table} SET {expiry} = $2::timestamptz
-			WHERE {id} = $1 AND {expiry} > now() AND {unsynced} RETURNING {data}`},
-		{&s.stmts.commit, `INSERT INTO {table} ({id}, {expiry}, {data}) VALUES ($1, $2::timestamptz, {new})
-			ON CONFLICT ({id}) DO UPDATE SET {data} = excluded.{data}, {expiry} = excluded.{expiry}`},
+		{&s.stmts.findTouch, `UPDATE {table} SET {expiry} = $2::timestamptz{, stamp}
+			WHERE {id} = $1 AND {expiry} > now() AND {unsynced} RETURNING {read}`},
+		{&s.stmts.commit, `INSERT INTO {table} ({id}, {expiry}, {data}{, stamps}) VALUES ($1, $2::timestamptz, {new}{, now})
+			ON CONFLICT ({id}) DO UPDATE SET {data} = excluded.{data}, {expiry} = excluded.{expiry}{, stamp}`},
 		{&s.stmts.delete, `DELETE FROM {table} WHERE {id} = $1`},
 
 		// An update or delete that has waited for another one evaluates its
 		// condition again on the new row, so none of these acts on stale data.
-		{&s.stmts.swapCreate, `INSERT INTO {table} AS t ({id}, {expiry}, {data}) VALUES ($1, $2::timestamptz, {new})
-			ON CONFLICT ({id}) DO UPDATE SET {data} = excluded.{data}, {expiry} = excluded.{expiry}
+		{&s.stmts.swapCreate, `INSERT INTO {table} AS t ({id}, {expiry}, {data}{, stamps}) VALUES ($1, $2::timestamptz, {new}{, now})
+			ON CONFLICT ({id}) DO UPDATE SET {data} = excluded.{data}, {expiry} = excluded.{expiry}{, stamp}
 			WHERE t.{expiry} <= now()`},
-		{&s.stmts.swapReplace, `UPDATE {table} SET {data} = {new}, {expiry} = $4::timestamptz
+		{&s.stmts.swapReplace, `UPDATE {table} SET {data} = {new}, {expiry} = $4::timestamptz{, stamp}
 			WHERE {id} = $1 AND {old} AND {expiry} > now()`},
-		{&s.stmts.swapTouch, `UPDATE {table} SET {expiry} = $3::timestamptz
+		{&s.stmts.swapTouch, `UPDATE {table} SET {expiry} = $3::timestamptz{, stamp}
 			WHERE {id} = $1 AND {old} AND {expiry} > now() AND {unsynced}`},
 		{&s.stmts.swapDelete, `DELETE FROM {table} WHERE {id} = $1 AND {old} AND {expiry} > now()`},
 
-		{&s.stmts.move, `UPDATE {table} SET {id} = $5, {data} = {new}, {expiry} = $4::timestamptz
+		{&s.stmts.move, `UPDATE {table} SET {id} = $5, {data} = {new}, {expiry} = $4::timestamptz{, stamp}
 			WHERE {id} = $1 AND {old} AND {expiry} > now()
 			AND NOT EXISTS (SELECT FROM {table} WHERE {id} = $5 AND {expiry} > now())`},
 		{&s.stmts.makeRoom, `DELETE FROM {table} WHERE {id} = $1 AND {expiry} <= now()`},
 		{&s.stmts.lock, `SELECT FROM {table} WHERE {id} = $1 AND {old} AND {expiry} > now() FOR UPDATE`},
-		{&s.stmts.findAll, `SELECT {id}, {data} FROM {table} WHERE {id} = ANY ($1) AND {expiry} > now()`},
+		{&s.stmts.findAll, `SELECT {id}, {read} FROM {table} WHERE {id} = ANY ($1) AND {expiry} > now()`},
 
-		{&s.stmts.page, `SELECT {id}, {data} FROM {table} WHERE {id} >= $1 AND {expiry} > now() ORDER BY {id} LIMIT $2`},
+		{&s.stmts.page, `SELECT {id}, {read} FROM {table} WHERE {id} >= $1 AND {expiry} > now() ORDER BY {id} LIMIT $2`},
 		{&s.stmts.ping, `SELECT 1`},
 		{&s.stmts.count, `SELECT count(*) FROM {table} WHERE {expiry} > now()`},
 		{&s.stmts.clear, `WITH gone AS (SELECT {id} FROM {table} WHERE {id} >= $1 ORDER BY {id} LIMIT $2),

@@ -19,7 +19,7 @@ func TestBadOptions(t *testing.T) {
 		opts Options
 		want string
 	}{
-		{Options{Layout: "knex"}, `postgres: Options.Layout: "knex" is unknown; use scs, connect-pg-simple or connect-session-knex`},
+		{Options{Layout: "knex"}, `postgres: Options.Layout: "knex" is unknown; use scs, connect-pg-simple, connect-session-knex or connect-session-sequelize`},
 		{Options{SIDFieldName: "id"}, `postgres: Options.SIDFieldName and Options.Layout: only connect-session-knex lets its column be renamed; drop the first or change the second`},
 		{Options{Layout: LayoutConnectSessionKnex, SIDFieldName: "sess"}, `postgres: Options.SIDFieldName: "sess" is another column of the table; use another name`},
 		{Options{Layout: LayoutConnectSessionKnex, SIDFieldName: "expired"}, `postgres: Options.SIDFieldName: "expired" is another column of the table; use another name`},
@@ -52,7 +52,7 @@ func TestBadOptions(t *testing.T) {
 		opts Options
 		want string
 	}{
-		{Options{Layout: "knex"}, `postgres: Options.Layout: "knex" is unknown; use scs, connect-pg-simple or connect-session-knex`},
+		{Options{Layout: "knex"}, `postgres: Options.Layout: "knex" is unknown; use scs, connect-pg-simple, connect-session-knex or connect-session-sequelize`},
 		{Options{MaxConns: 1}, `postgres: Options.MaxConns: is for Open; set it up on the *sql.DB given to New`},
 		{Options{MaxIdleConns: 1}, `postgres: Options.MaxIdleConns: is for Open; set it up on the *sql.DB given to New`},
 		{Options{ConnMaxIdleTime: 1}, `postgres: Options.ConnMaxIdleTime: is for Open; set it up on the *sql.DB given to New`},
@@ -276,9 +276,10 @@ func TestConcurrentCreation(t *testing.T) {
 			close(start)
 			wg.Wait()
 			want := map[Layout][]string{
-				LayoutSCS:                {"sessions", "sessions_expiry_idx", "sessions_pkey"},
-				LayoutConnectPgSimple:    {"IDX_session_expire", "session", "session_pkey"},
-				LayoutConnectSessionKnex: {"sessions", "sessions_expired_index", "sessions_pkey"},
+				LayoutSCS:                     {"sessions", "sessions_expiry_idx", "sessions_pkey"},
+				LayoutConnectPgSimple:         {"IDX_session_expire", "session", "session_pkey"},
+				LayoutConnectSessionKnex:      {"sessions", "sessions_expired_index", "sessions_pkey"},
+				LayoutConnectSessionSequelize: {"Sessions", "Sessions_expires", "Sessions_pkey"},
 			}[layout]
 			if got := relations(t, db, schema); !slices.Equal(got, want) {
 				t.Errorf("the schema has %q, want %q", got, want)

@@ -211,8 +211,9 @@ func TestUpstream(t *testing.T) {
 	}
 }
 
-// express holds the statements of the Express stores, as connect-pg-simple 10.0.0 and
-// connect-session-knex 5.0.0 send them.
+// express holds the statements of the Express stores, as connect-pg-simple 10.0.0,
+// connect-session-knex 5.0.0 and connect-session-sequelize 7.1.7 (with Sequelize 6.37.8)
+// send them.
 var express = map[Layout]struct{ create, set, get, touch string }{
 	LayoutConnectPgSimple: {
 		create: `CREATE TABLE "session" (
@@ -239,6 +240,19 @@ var express = map[Layout]struct{ create, set, get, touch string }{
 			where not exists (select 1 from upsert up where up.sid = new_values.sid)`,
 		get:   `select "sess" from "sessions" where "sid" = $1 and CAST($2 as timestamp with time zone) <= expired`,
 		touch: `update "sessions" set "expired" = $1 where "sid" = $2 and CAST(now() as timestamp with time zone) <= expired`,
+	},
+	LayoutConnectSessionSequelize: {
+		// The index is not Sequelize's: without it a clean-up reads the whole table.
+		create: `CREATE TABLE IF NOT EXISTS "Sessions" ("sid" VARCHAR(36) , "expires" TIMESTAMP WITH TIME ZONE, "data" TEXT,
+			"createdAt" TIMESTAMP WITH TIME ZONE NOT NULL, "updatedAt" TIMESTAMP WITH TIME ZONE NOT NULL, PRIMARY KEY ("sid"));
+		CREATE INDEX "Sessions_expires" ON "Sessions" ("expires")`,
+		// It finds the row first, and inserts or updates it in a second statement.
+		set: `INSERT INTO "Sessions" ("data","expires","sid","createdAt","updatedAt") VALUES ($1,$2,$3,now(),now())
+			ON CONFLICT ("sid") DO UPDATE SET "data"=$1,"expires"=$2,"updatedAt"=now()`,
+		// It has no condition on the expiry; the one here is that of its clean-up.
+		get: `SELECT "data" FROM (SELECT "sid", "expires", "data", "createdAt", "updatedAt" FROM "Sessions" AS "Session"
+			WHERE "Session"."sid" = $1) AS found WHERE NOT "expires" < $2`,
+		touch: `UPDATE "Sessions" SET "expires"=$1,"updatedAt"=now() WHERE "sid" = $2`,
 	},
 }
 
@@ -1506,8 +1520,9 @@ func TestCleanupBatches(t *testing.T) {
 			dsn, _ := testserver.Schema(t)
 			stores := []*Store{open(t, dsn, quiet(layout)), open(t, dsn, quiet(layout))}
 			table := stores[0].table
-			fill := fmt.Sprintf(`INSERT INTO %s (%s, %s, %s) SELECT $1 || i, $2, now() + $3::interval FROM generate_series(1, $4) i`,
-				table.q, table.qID, table.qData, table.qExpiry)
+			stamps, now, _ := table.stamps()
+			fill := fmt.Sprintf(`INSERT INTO %s (%s, %s, %s%s) SELECT $1 || i, $2, now() + $3::interval%s FROM generate_series(1, $4) i`,
+				table.q, table.qID, table.qData, table.qExpiry, stamps, now)
 			const expired = 1000
 			exec(t, stores[0].db, fill, "expired", body, "-1 minute", expired)
 			exec(t, stores[0].db, fill, "live", body, "1 minute", 100)

@@ -24,19 +24,25 @@ type layout struct {
 	table, id, data, expiry      string
 	idType, dataType, expiryType string   // as created
 	dataTypes, expiryTypes       []string // as accepted
+	nullable                     bool     // data and expiry may be NULL, as created
 	anyID                        bool     // Options.SIDFieldName renames the column id
-	indexPrefix, indexSuffix     string
+	// created and updated are columns with the time of a record's first and last
+	// write, which have no default; "" if there are none.
+	created, updated         string
+	indexPrefix, indexSuffix string
 }
 
 const (
 	typeJSON        = "json"
 	typeJSONB       = "jsonb"
+	typeText        = "text"
+	typeVarchar     = "character varying"
 	typeTimestamp   = "timestamp without time zone"
 	typeTimestamptz = "timestamp with time zone"
 )
 
 var (
-	idTypes   = []string{"character varying", "text"}
+	idTypes   = []string{typeVarchar, typeText}
 	jsonTypes = []string{typeJSON, typeJSONB}
 	timeTypes = []string{typeTimestamp, typeTimestamptz}
 )
@@ -69,6 +75,17 @@ var layouts = []layout{
 		idType: "varchar(255)", dataType: "json", expiryType: "timestamptz",
 		dataTypes: jsonTypes, expiryTypes: timeTypes,
 		indexSuffix: "_expired_index",
+	},
+	{
+		Layout: driver.Layout{
+			Name: string(LayoutConnectSessionSequelize), Express: true, TTLUnit: time.Millisecond, MaxID: 36,
+			Doc: "table `Sessions(sid, expires, data text, createdAt, updatedAt)`, with Express's JSON",
+		},
+		table: "Sessions", id: "sid", data: "data", expiry: "expires",
+		idType: "varchar(36)", dataType: "text", expiryType: "timestamptz",
+		dataTypes: []string{typeText, typeVarchar}, expiryTypes: timeTypes, nullable: true,
+		created: "createdAt", updated: "updatedAt",
+		indexSuffix: "_expires", // the package creates none; the name is Sequelize's
 	},
 }
 
@@ -104,14 +121,20 @@ func renamable() string {
 type columnOf struct {
 	name, quoted, typ string
 	accepted          []string // the server's names of types
+	nullable          bool     // as created
 }
 
 // columns returns the columns, with that of the id first.
 func (l layout) columns() []columnOf {
 	all := []columnOf{
 		{name: l.id, typ: l.idType, accepted: idTypes},
-		{name: l.data, typ: l.dataType, accepted: l.dataTypes},
-		{name: l.expiry, typ: l.expiryType, accepted: l.expiryTypes},
+		{name: l.data, typ: l.dataType, accepted: l.dataTypes, nullable: l.nullable},
+		{name: l.expiry, typ: l.expiryType, accepted: l.expiryTypes, nullable: l.nullable},
+	}
+	for _, stamp := range []string{l.created, l.updated} {
+		if stamp != "" {
+			all = append(all, columnOf{name: stamp, typ: "timestamptz", accepted: timeTypes})
+		}
 	}
 	for i := range all {
 		all[i].quoted = pq.QuoteIdentifier(all[i].name)
@@ -151,7 +174,26 @@ func newTable(o Options) table {
 
 // definition returns the column in SQL.
 func (c columnOf) definition() string {
+	if c.nullable {
+		return c.quoted + " " + c.typ
+	}
 	return c.quoted + " " + c.typ + " NOT NULL"
+}
+
+// stamps returns the SQL for the columns of the times of writes: their names and values
+// in an INSERT, and the assignment in an UPDATE, each after a comma.
+func (t table) stamps() (names, values, update string) {
+	if t.created != "" {
+		names += ", " + pq.QuoteIdentifier(t.created)
+		values += ", now()"
+	}
+	if t.updated != "" {
+		updated := pq.QuoteIdentifier(t.updated)
+		names += ", " + updated
+		values += ", now()"
+		update = ", " + updated + " = now()"
+	}
+	return names, values, update
 }
 
 // derivedName returns the name of a constraint or index of a table. Postgres would

@@ -57,8 +57,11 @@ func (db *database) exec(query string, args ...any) {
 
 // table returns the name of the layout's table.
 func table(layout string) string {
-	if layout == "connect-pg-simple" {
+	switch layout {
+	case "connect-pg-simple":
 		return "session"
+	case "connect-session-sequelize":
+		return `"Sessions"`
 	}
 	return "sessions"
 }

@@ -90,7 +90,7 @@ func manyInRedis(c *crowd, conn redigo.Conn) {
 	// two scripts.
 	each := func(script string) {
 		c.t.Helper()
-		s := redigo.NewScript(0, "for i = ARGV[1], ARGV[2] do local key = 'p:filled-' .. redis.sha1hex(i) "+script+" end")
+		s := redigo.NewScript(0, "for i = ARGV[1], ARGV[2] do local key = 'p:fil-' .. redis.sha1hex(i) "+script+" end")
 		for i := 0; i < c.n; i += 1000 {
 			if _, err := s.Do(conn, i, min(i+1000, c.n)-1, c.record); err != nil {
 				c.t.Fatal(err)
@@ -119,17 +119,25 @@ func manyInRedis(c *crowd, conn redigo.Conn) {
 // table is a layout's table and columns, with the type of the records' column.
 type table struct {
 	name, id, data, expiry, typ string
+	// stamps are further columns that a row must have, and now their values, each after
+	// a comma.
+	stamps, now string
 }
 
 var tables = map[string]table{
 	"scs":                  {name: "sessions", id: "token", data: "data", expiry: "expiry", typ: "bytea"},
 	"connect-pg-simple":    {name: "session", id: "sid", data: "sess", expiry: "expire", typ: "json"},
 	"connect-session-knex": {name: "sessions", id: "sid", data: "sess", expiry: "expired", typ: "json"},
+	"connect-session-sequelize": {
+		name: `"Sessions"`, id: "sid", data: "data", expiry: "expires", typ: "text",
+		stamps: `, "createdAt", "updatedAt"`, now: ", now(), now()",
+	},
 }
 
-// insert is the beginning of an INSERT: the values are the id, the record and the expiry.
+// insert is the beginning of an INSERT: the values are the id, the record, the expiry, and
+// those of now.
 func (t table) insert() string {
-	return fmt.Sprintf("INSERT INTO %s (%s, %s, %s)", t.name, t.id, t.data, t.expiry)
+	return fmt.Sprintf("INSERT INTO %s (%s, %s, %s%s)", t.name, t.id, t.data, t.expiry, t.stamps)
 }
 
 // value is the SQL that makes a value of the bytes $1.
@@ -148,8 +156,9 @@ func manyInPostgres(c *crowd, db *sql.DB, table table) {
 		}
 	}
 	fill := func(expiresIn string) {
-		exec(table.insert()+fmt.Sprintf(" SELECT 'filled-' || md5(i::text), %s, now() + $2::interval FROM generate_series(1, $3) i",
-			table.value()), c.record, expiresIn, c.n)
+		// 36 characters at most: a layout has no room for more.
+		exec(table.insert()+fmt.Sprintf(" SELECT 'fil-' || md5(i::text), %s, now() + $2::interval%s FROM generate_series(1, $3) i",
+			table.value(), table.now), c.record, expiresIn, c.n)
 	}
 	fill("1 hour")
 	c.list()
@@ -329,7 +338,7 @@ func (c *crowd) list() {
 	c.amid("listing", nil, func() {
 		seen := 0
 		err := c.sessions.Backend.Range(c.t.Context(), func(token string, data []byte) error {
-			if !strings.HasPrefix(token, "filled-") {
+			if !strings.HasPrefix(token, "fil-") {
 				return nil
 			}
 			if len(data) != len(c.record) {
