@@ -128,9 +128,9 @@ func TestValidate(t *testing.T) {
 	const (
 		redisURL    = "redis://u:hunter2@localhost"
 		postgresURL = "postgres://u:hunter2@localhost"
-		noScheme    = "backends: Config.URL: does not begin with redis://, rediss://, unix://, postgres:// or memory://, so it names no store; mend it, or give Config.Type"
 		sqlite      = `a sqlite store is linked only by a program that asks for it; import "github.com/samesid/samesid/backends/sqlite" and give sqlite.Backend to Open`
 	)
+	noScheme := "backends: Config.URL: does not begin with " + refusal.Either(backends.Schemes()) + ", so it names no store; mend it, or give Config.Type"
 	type c = backends.Config
 	for _, test := range []struct {
 		config backends.Config
@@ -144,7 +144,7 @@ func TestValidate(t *testing.T) {
 		{c{Type: "postgres"}, ""},
 		{c{Type: "postgres", URL: "host=localhost password=x://y"}, ""},
 
-		{c{Type: "mysql"}, `backends: Config.Type: "mysql" is not a store; use memory, redis or postgres`},
+		{c{Type: "mysql"}, `backends: Config.Type: "mysql" is not a store; use ` + types()},
 		{c{URL: "hunter2"}, noScheme},
 		{c{URL: "redis"}, noScheme},
 		{c{Type: "sqlite", URL: "hunter2"}, "backends: Config.Type: " + sqlite},
@@ -186,6 +186,15 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// types lists those of all backends.
+func types(more ...driver.Backend) string {
+	var types []string
+	for _, b := range backends.All(more...) {
+		types = append(types, b.Type)
+	}
+	return refusal.Either(types)
+}
+
 // diskOptions and disk are a backend of somebody else's.
 type diskOptions struct {
 	Layout string `key:"layout"`
@@ -224,7 +233,7 @@ func TestHandedIn(t *testing.T) {
 	if err := (backends.Config{Type: "disk"}).Validate(disk); err == nil || err.Error() != "disk: a disk store needs a path" {
 		t.Errorf("without a path: %v", err)
 	}
-	want := `backends: Config.Type: "tape" is not a store; use memory, redis, postgres or disk`
+	want := `backends: Config.Type: "tape" is not a store; use ` + types(disk)
 	if err := (backends.Config{Type: "tape"}).Validate(disk); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -20,7 +20,15 @@ import (
 // and is refused for the others.
 func TestStoreOptions(t *testing.T) {
 	table := builtin(t)
-	urls := map[string]string{"memory": "memory://", "redis": "rediss://localhost", "postgres": "postgres://localhost"}
+	url := func(b driver.Backend) string {
+		switch {
+		case b.Transient:
+			return b.Schemes[0]
+		case b.Type == "redis":
+			return "rediss://localhost" // its other schemes have no TLS
+		}
+		return b.Schemes[0] + "localhost"
+	}
 	for _, k := range table.keys {
 		if k.in == nil {
 			continue
@@ -31,7 +39,7 @@ func TestStoreOptions(t *testing.T) {
 			if first := k.in[0]; first.OneOf != nil {
 				value = first.OneOf[0]
 			}
-			file := fmt.Sprintf("secret: s\nstore:\n  url: %s\n  %s: %s\n", urls[b.Type], nameOf(k), value)
+			file := fmt.Sprintf("secret: s\nstore:\n  url: %s\n  %s: %s\n", url(b), nameOf(k), value)
 			switch k.path {
 			case "store.certFile":
 				file += "  keyFile: text\n"
