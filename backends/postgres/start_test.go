@@ -195,6 +195,25 @@ ALTER TABLE "sessions" ADD PRIMARY KEY ("token");
 `, false,
 		},
 		{
+			"a column of somebody else's",
+			`CREATE TABLE "Sessions" (sid varchar PRIMARY KEY, data text, expires timestamptz, "createdAt" timestamptz NOT NULL, "updatedAt" timestamptz NOT NULL,
+				"userId" int NOT NULL, seen int NOT NULL DEFAULT 0, n int GENERATED ALWAYS AS IDENTITY, note text)`,
+			Options{Layout: LayoutConnectSessionSequelize},
+			`postgres: table "Sessions": column "userId" needs a value that is not the session's, and has no default; run:
+
+ALTER TABLE "Sessions" ALTER COLUMN "userId" DROP NOT NULL;
+`, false,
+		},
+		{
+			"no times of writes", `CREATE TABLE "Sessions" (sid varchar PRIMARY KEY, data text, expires timestamptz)`,
+			Options{Layout: LayoutConnectSessionSequelize},
+			`postgres: table "Sessions": column "createdAt" is missing; column "updatedAt" is missing; run:
+
+ALTER TABLE "Sessions" ADD COLUMN "createdAt" timestamptz NOT NULL;
+ALTER TABLE "Sessions" ADD COLUMN "updatedAt" timestamptz NOT NULL;
+`, false,
+		},
+		{
 			"bytes for JSON", `CREATE TABLE session (sid varchar PRIMARY KEY, sess bytea, expire timestamptz)`,
 			Options{Layout: LayoutConnectPgSimple},
 			`postgres: table "session": column "sess" is of type bytea, not json; run:

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -213,9 +214,10 @@ func derivedName(prefix, table, suffix string) string {
 
 // column holds the server's catalogue entry of a column.
 type column struct {
-	typ     string
-	unique  bool // ON CONFLICT can use an index whose only key is this column
-	indexed bool // an index begins with it
+	typ      string
+	required bool // an INSERT must give it a value
+	unique   bool // ON CONFLICT can use an index whose only key is this column
+	indexed  bool // an index begins with it
 }
 
 type querier interface {
@@ -226,6 +228,7 @@ type querier interface {
 func (t table) inspect(ctx context.Context, db querier) (map[string]column, error) {
 	rows, err := db.QueryContext(ctx, `
 		SELECT a.attname, format_type(a.atttypid, NULL),
+			a.attnotnull AND NOT a.atthasdef AND a.attidentity = '',
 			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum
 				AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL),
 			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum
@@ -240,7 +243,7 @@ func (t table) inspect(ctx context.Context, db querier) (map[string]column, erro
 	for rows.Next() {
 		var name string
 		var c column
-		if err := rows.Scan(&name, &c.typ, &c.unique, &c.indexed); err != nil {
+		if err := rows.Scan(&name, &c.typ, &c.required, &c.unique, &c.indexed); err != nil {
 			return nil, err
 		}
 		columns[name] = c
@@ -329,6 +332,13 @@ func (t table) validate(columns map[string]column) error {
 		case !slices.Contains(want.accepted, have.typ):
 			problems = append(problems, fmt.Sprintf("column %s is of type %s, not %s", want.quoted, have.typ, want.typ))
 			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s;", t.q, want.quoted, want.typ, cast(want.quoted, have.typ, want.typ)))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(columns)) {
+		ours := slices.ContainsFunc(t.columns(), func(c columnOf) bool { return c.name == name })
+		if quoted := pq.QuoteIdentifier(name); !ours && columns[name].required {
+			problems = append(problems, fmt.Sprintf("column %s needs a value that is not the session's, and has no default", quoted))
+			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL;", t.q, quoted))
 		}
 	}
 	if !columns[t.id].unique {
