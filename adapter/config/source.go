@@ -304,6 +304,7 @@ func (s *source) override() {
 				text += "; did you mean " + meant + "?"
 			}
 			s.reportEnv("%s: %s", name, text)
+			s.problems[len(s.problems)-1].ofStore = strings.HasPrefix(name, envPrefix+"STORE_")
 			continue
 		}
 		g := given{name: name}

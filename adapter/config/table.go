@@ -57,7 +57,7 @@ func newTable(more []driver.Backend) (*table, error) {
 				errs = append(errs, fmt.Errorf("config: %s describes the key %s differently from %s", f.backend.Type, k.path, first.backend.Type))
 			}
 		}
-		t.name(k)
+		t.addFields(k)
 	}
 	for _, b := range t.backends {
 		for name, why := range b.Unavailable {
@@ -67,8 +67,8 @@ func newTable(more []driver.Backend) (*table, error) {
 	return t, errors.Join(errs...)
 }
 
-// name adds the names of the key's field in refusals.
-func (t *table) name(k *key) {
+// addFields adds the names of the key's field in refusals.
+func (t *table) addFields(k *key) {
 	t.byField["config."+k.path] = k
 	switch {
 	case strings.HasPrefix(k.field, "Config."):

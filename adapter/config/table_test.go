@@ -212,7 +212,11 @@ func TestBackendsThatDisagree(t *testing.T) {
 // The unknown keys of a store that was not handed in are not what is wrong, but others
 // are.
 func TestElsewhere(t *testing.T) {
-	_, err := load("session.yaml", []byte("secret: s\ncolour: red\nstore:\n  url: sqlite:a.db\n  busyTimeout: 5s\n  knex: x\n"), nil)
+	_, err := load("", nil, []string{"SAMESID_SECRET=s", "SAMESID_STORE_TYPE=sqlite", "SAMESID_STORE_BUSYTIMEOUT=5s", "SAMESID_COLOUR=red"})
+	wantError(t, err, `environment: SAMESID_COLOUR: is not the name of a key
+environment: SAMESID_STORE_TYPE: a sqlite store is linked only by a program that asks for it; import "github.com/samesid/samesid/backends/sqlite" and give sqlite.Backend to Open`)
+
+	_, err = load("session.yaml", []byte("secret: s\ncolour: red\nstore:\n  url: sqlite:a.db\n  busyTimeout: 5s\n  knex: x\n"), nil)
 	var r *refusal.Error
 	if !errors.As(err, &r) || r.Package != "backends" {
 		t.Errorf("%v holds no refusal of backends", err)
