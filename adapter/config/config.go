@@ -51,7 +51,8 @@ type Config struct {
 	// Options are those for adapter.New. Store must be nil: Open sets it.
 	Options adapter.Options
 
-	// Store describes the store. If its Logger is nil, Open uses that of Options.
+	// Store describes the store. Its Options are nil if none of them is given. If its
+	// Logger is nil, Open uses that of Options.
 	Store backends.Config
 
 	production bool

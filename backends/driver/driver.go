@@ -87,7 +87,9 @@ type Backend struct {
 
 	// Validate returns an error that names every option that Open would reject, and
 	// the fix, without connecting to a server or reading a file. options has the type
-	// of Options. The error contains no part of the URL. New sets it.
+	// of Options. The error contains no part of the URL. Those of this module's stores
+	// name the fields, so that a loader can show their place in a file; another error
+	// counts as one about the URL. New sets it.
 	Validate func(url string, options any) error
 
 	// Open opens a store. ctx limits only the start. logger, if not nil, is for
