@@ -390,8 +390,9 @@ func TestSoak(t *testing.T) {
 		go func() { most <- soakWatch(ctx, use) }()
 		soakLoad(ctx, t, sites, visits)
 		stop()
-		if peak := <-most; peak.redis > 2*soakConns || peak.postgres > 3*soakConns {
-			t.Errorf("up to %d connections to Redis and %d to Postgres, want at most %d and %d", peak.redis, peak.postgres, 2*soakConns, 3*soakConns)
+		inRedis, inPostgres := len(redisLayouts)*soakConns, len(postgresLayouts)*soakConns
+		if peak := <-most; peak.redis > inRedis || peak.postgres > inPostgres {
+			t.Errorf("up to %d connections to Redis and %d to Postgres, want at most %d and %d", peak.redis, peak.postgres, inRedis, inPostgres)
 		}
 		if t.Failed() {
 			break
