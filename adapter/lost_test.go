@@ -896,3 +896,35 @@ func (w *tellingWriter) WriteHeader(status int) {
 	w.written = true
 	w.ResponseRecorder.WriteHeader(status)
 }
+
+// A user who ends all other sessions keeps the own one, also if another tab moves it to the
+// hash of its id meanwhile.
+func TestEndAllOthersWhileIDsMove(t *testing.T) {
+	for name, meanwhile := range map[string]bool{"before the sweep": false, "in the sweep": true} {
+		t.Run(name, func(t *testing.T) {
+			store := newMapStore()
+			before := newManager(t, adapter.Options{Store: fullStore{store}})
+			own := begin(t, before, map[string]any{"user": "u"})
+			begin(t, before, map[string]any{"user": "u"})
+			m := newManager(t, adapter.Options{Store: fullStore{store}, StoreKey: adapter.StoreKeyMigrating})
+			w := within(t, m, own, func(ctx context.Context) {
+				otherTab := func() { within(t, m, own, func(context.Context) {}) }
+				if !meanwhile {
+					otherTab()
+				}
+				if _, err := m.DestroyWhere(ctx, func(c context.Context) bool {
+					if meanwhile {
+						meanwhile = false
+						otherTab()
+					}
+					return m.ID(c) != m.ID(ctx)
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+			if got := userOf(m, cookieFor(own)); got != "u" {
+				t.Errorf("signed in as %q; Set-Cookie %q", got, w.Header().Get("Set-Cookie"))
+			}
+		})
+	}
+}

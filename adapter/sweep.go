@@ -63,7 +63,8 @@ func (m *Manager) visited(ctx context.Context, key string, data []byte) context.
 func (s *session) storedAs(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.exists() && s.at == key
+	// Another request may have moved it to the hash of its id.
+	return s.exists() && (s.at == key || s.m.cfg.migrate && hashID(s.at) == key)
 }
 
 // sweep is a call of DestroyWhere.
@@ -185,5 +186,8 @@ func (s *session) swept(key string, data []byte) bool {
 	s.mu.Unlock()
 	defer s.mu.Lock()
 	visited := m.visited(context.Background(), key, data)
+	if visited != nil {
+		m.sessionOf(visited).id = s.id // as the request that sweeps may know it
+	}
 	return visited != nil && slices.ContainsFunc(*all, func(sw *sweep) bool { return sw.match(visited) })
 }
