@@ -204,3 +204,32 @@ func TestLoadIDTellsACookie(t *testing.T) {
 		}
 	}
 }
+
+// A session whose end a request has noticed does not come back by Regenerate.
+func TestRegenerateAfterANoticedEnd(t *testing.T) {
+	for name, notice := range map[string]func(m *adapter.Manager, ctx context.Context) error{
+		"touch":  func(m *adapter.Manager, ctx context.Context) error { return m.Touch(ctx) },
+		"reload": func(m *adapter.Manager, ctx context.Context) error { return m.Reload(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+				id := begin(t, m, map[string]any{"user": "u"})
+				var next string
+				within(t, m, id, func(ctx context.Context) {
+					within(t, m, id, func(ctx context.Context) { _ = m.Destroy(ctx) })
+					if err := notice(m, ctx); !errors.Is(err, adapter.ErrGone) {
+						t.Errorf("%s: %v", name, err)
+					}
+					if err := m.Regenerate(ctx); err != nil {
+						t.Error(err)
+					}
+					m.Put(ctx, "lang", "en")
+					next = m.ID(ctx)
+				})
+				if got := read(t, m, next); !reflect.DeepEqual(got, map[string]any{"lang": "en"}) {
+					t.Errorf("the new session has %v", got)
+				}
+			})
+		})
+	}
+}

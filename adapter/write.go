@@ -292,7 +292,7 @@ const endedMeanwhile = "the session was ended while this request ran: "
 
 // markEnded notes that the session was ended while this request ran.
 func (s *session) markEnded(level slog.Level, consequence string) {
-	s.phase, s.at = ended, ""
+	s.phase, s.at, s.stored = ended, "", nil
 	s.log(level, endedMeanwhile+consequence, s.route()...)
 }
 
