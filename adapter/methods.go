@@ -276,7 +276,7 @@ func (m *Manager) Touch(ctx context.Context) error {
 	if s.phase == ended {
 		return ErrGone
 	}
-	if !s.exists() {
+	if !s.exists() || s.fresh {
 		return nil
 	}
 	s.noteDeadline(s.data.until())

@@ -233,3 +233,23 @@ func TestRegenerateAfterANoticedEnd(t *testing.T) {
 		})
 	}
 }
+
+// A session that Regenerate has begun is saved, although the old one has ended before Touch.
+func TestTouchAfterRegenerate(t *testing.T) {
+	everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		id := begin(t, m, map[string]any{"lang": "en"})
+		w := within(t, m, id, func(ctx context.Context) {
+			if err := m.Regenerate(ctx); err != nil {
+				t.Error(err)
+			}
+			within(t, m, id, func(ctx context.Context) { _ = m.Destroy(ctx) })
+			if err := m.Touch(ctx); err != nil {
+				t.Errorf("Touch: %v", err)
+			}
+			m.Put(ctx, "user", "u")
+		})
+		if w.Header().Get("Set-Cookie") == "" {
+			t.Error("the login is lost")
+		}
+	})
+}
