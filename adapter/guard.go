@@ -234,32 +234,28 @@ func (g *guardedStore) move(ctx context.Context, from []contract.Record, to stri
 		defer unlock()
 		swap = g.swapLocked
 	}
-	current := known(from)
-	if g.swapper == nil { // nothing comes between this look and what follows
-		same := true
+	look := func() (current [][]byte, same bool, err error) {
+		current, same = make([][]byte, len(from)), true
 		for i, r := range from {
-			there, err := g.findLocked(ctx, r.Token)
-			if err != nil {
+			if current[i], err = g.findLocked(ctx, r.Token); err != nil {
 				return nil, false, err
 			}
-			same = same && there != nil && bytes.Equal(there, r.Data)
-			current[i] = there
+			same = same && current[i] != nil && bytes.Equal(current[i], r.Data)
 		}
-		if !same {
-			return current, false, nil
-		}
+		return current, same, nil
 	}
-	there, done, err := swap(ctx, to, over, data, expiry)
+	// A session that has ended is not to be there again, not even for a moment.
+	current, same, err := look()
+	if err != nil || !same {
+		return current, false, err
+	}
+	_, done, err := swap(ctx, to, over, data, expiry)
 	if err != nil {
 		return nil, false, err
 	}
-	if !done {
-		for i, r := range from {
-			if r.Token == to {
-				current[i] = there
-			}
-		}
-		return current, false, nil
+	if !done { // someone has come between
+		current, _, err = look()
+		return current, false, err
 	}
 	var deleted []contract.Record
 	for i, r := range from {

@@ -241,3 +241,33 @@ func TestResponseAroundTheWriterOfAnEmptySession(t *testing.T) {
 		t.Errorf("%d sessions are stored", len(store.records))
 	}
 }
+
+// A store with Swap and without Move does not make a session again that has ended, also
+// if the reply to that is lost.
+func TestMoveOfAnEndedSession(t *testing.T) {
+	for _, key := range []adapter.StoreKey{adapter.StoreKeyID, adapter.StoreKeyMigrating} {
+		bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+			s := newMapStore()
+			store := &deafStore{fullStore: fullStore{s}}
+			id := begin(t, newManager(t, adapter.Options{Store: fullStore{s}, Codec: m.Codec}), map[string]any{"user": "u"})
+			m = newManager(t, adapter.Options{Store: swapStore{s, s, store}, Codec: m.Codec, StoreKey: key})
+			serve(m, cookieFor(id), func(w http.ResponseWriter, r *http.Request) {
+				if key == adapter.StoreKeyID {
+					_ = m.RenewToken(r.Context())
+				}
+				within(t, m, id, func(ctx context.Context) {
+					if err := m.Destroy(ctx); err != nil {
+						t.Error(err)
+					}
+				})
+				store.deaf = true
+			})
+			store.deaf = false
+			for key := range s.records {
+				if got := read(t, newManager(t, adapter.Options{Store: fullStore{s}, Codec: m.Codec}), key); got["user"] != nil {
+					t.Errorf("after the logout there is %v", got)
+				}
+			}
+		})
+	}
+}
