@@ -90,7 +90,14 @@ func (s *session) find(ctx context.Context) (values map[string]any, there bool, 
 	slide := endOf(s.cookie.age(cfg), cfg.idle, time.Time{}, now)
 	at := s.key(cfg)
 	got, err := s.read(ctx, at, slide, now)
-	if cfg.migrate && s.fixed == "" && err == nil && !got.ok {
+	switch {
+	case !cfg.migrate || err != nil || got.ok:
+	case s.fixed != "": // another request may have moved it since it was listed
+		at = hashID(s.fixed)
+		if got, err = s.read(ctx, at, slide, now); got.ok {
+			s.fixed = at
+		}
+	default:
 		// It may be stored under its id still. The end of the request moves it.
 		at, got = s.id, reading{}
 		if got.data, got.ok, err = cfg.store.find(ctx, at); err == nil && !got.ok {

@@ -370,11 +370,11 @@ func (m *Manager) MergeSession(ctx context.Context, id string) error {
 	if err != nil || values == nil {
 		return err
 	}
-	if other.at == s.at {
+	if other.at == s.at || m.cfg.migrate && s.exists() && other.at == hashID(s.at) {
 		return nil
 	}
 	for _, m := range s.merged {
-		if m.Token == other.at {
+		if m.Token == other.at || s.m.cfg.migrate && hashID(m.Token) == other.at {
 			return nil
 		}
 	}

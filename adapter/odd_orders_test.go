@@ -253,3 +253,86 @@ func TestTouchAfterRegenerate(t *testing.T) {
 		}
 	})
 }
+
+// While ids are being hashed, a session is the same one under both of its keys.
+func TestTwoKeysOfOneSession(t *testing.T) {
+	for name, test := range map[string]func(t *testing.T, m *adapter.Manager, id string){
+		"two requests": func(t *testing.T, m *adapter.Manager, id string) {
+			within(t, m, id, func(ctx context.Context) {
+				within(t, m, id, func(ctx context.Context) { m.Put(ctx, "a", 1) })
+				m.Put(ctx, "b", 1)
+			})
+		},
+		"a listing": func(t *testing.T, m *adapter.Manager, id string) {
+			if err := m.Iterate(t.Context(), func(ctx context.Context) error {
+				within(t, m, id, func(theirs context.Context) {
+					m.Put(theirs, "a", 1)
+					if err := m.Save(theirs); err != nil {
+						t.Error(err)
+					}
+					if err := m.Reload(ctx); err != nil {
+						t.Error(err)
+					}
+					if err := m.Save(ctx); err != nil {
+						t.Error(err)
+					}
+					m.Put(theirs, "b", 1)
+				})
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+		},
+		"a listing that saves": func(t *testing.T, m *adapter.Manager, id string) {
+			if err := m.Iterate(t.Context(), func(ctx context.Context) error {
+				within(t, m, id, func(theirs context.Context) {
+					m.Put(theirs, "a", 1)
+					if err := m.Save(theirs); err != nil {
+						t.Error(err)
+					}
+					if err := m.Save(ctx); err != nil {
+						t.Error(err)
+					}
+					m.Put(theirs, "b", 1)
+				})
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+		},
+		"merged twice": func(t *testing.T, m *adapter.Manager, id string) {
+			serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+				if err := m.MergeSession(r.Context(), id); err != nil {
+					t.Error(err)
+				}
+				m.Put(r.Context(), "a", 1)
+				within(t, m, id, func(ctx context.Context) { m.Put(ctx, "a", 2) })
+				if err := m.MergeSession(r.Context(), id); err != nil {
+					t.Error(err)
+				}
+				if m.Get(r.Context(), "a") != 1 {
+					t.Error("it was merged again")
+				}
+			})
+		},
+	} {
+		for kind, make := range map[string]func(*mapStore) scs.Store{
+			"full": func(s *mapStore) scs.Store { return fullStore{s} },
+			"swap": func(s *mapStore) scs.Store { return swapStore{s, s, fullStore{s}} },
+		} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				store := newMapStore()
+				id := begin(t, newManager(t, adapter.Options{Store: fullStore{store}}), map[string]any{"user": "u"})
+				m := newManager(t, adapter.Options{Store: make(store), StoreKey: adapter.StoreKeyMigrating})
+				test(t, m, id)
+				if name != "merged twice" {
+					within(t, m, id, func(ctx context.Context) {
+						if got := m.Keys(ctx); !reflect.DeepEqual(got, []string{"a", "b", "user"}) || len(store.records) != 1 {
+							t.Errorf("the session has %v, and there are %d records", got, len(store.records))
+						}
+					})
+				}
+			})
+		}
+	}
+}

@@ -285,6 +285,9 @@ func (s *session) followToHash(ctx context.Context) (found bool, err error) {
 	if err != nil || !found {
 		return false, storeError("find", err)
 	}
+	if s.fixed != "" {
+		s.fixed = hashID(s.at)
+	}
 	return true, s.adoptStored(hashID(s.at), data)
 }
 
