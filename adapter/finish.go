@@ -46,6 +46,8 @@ func (s *session) finish() (string, error) {
 		err = s.write(cur)
 	case s.exists():
 		err = s.slide()
+	case len(s.tried) > 0:
+		err = s.remove()
 	}
 	if err != nil || s.phase == ended {
 		return "", err
@@ -74,7 +76,7 @@ func (s *session) needsSave(cur *version, modified bool) (bool, error) {
 	switch {
 	case len(s.merged) > 0:
 		return true, nil
-	case s.exists() && (s.life.changedAge || s.life.changedDeadline || s.resendDue() || s.at != s.key(s.m.cfg)):
+	case s.exists() && (len(s.tried) > 0 || len(s.perhaps) > 0 || s.life.changedAge || s.life.changedDeadline || s.resendDue() || s.at != s.key(s.m.cfg)):
 		return true, nil
 	case s.saved && s.base == s.original && !s.renewed:
 		return modified, nil

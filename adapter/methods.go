@@ -82,17 +82,19 @@ func (m *Manager) Regenerate(ctx context.Context) error {
 		return err
 	}
 	at, stored, others, tried := s.at, s.stored, s.merged, s.tried
-	if tried != nil && at == "" {
+	if len(tried) > 0 && at == "" {
 		// The new session may have been stored although its reply was lost.
-		if err := s.remove(); err != nil {
+		wctx, cancel := s.writeContext()
+		defer cancel()
+		if err := s.removeTried(wctx); err != nil {
 			return err
 		}
 		tried = nil
 	}
 	s.reset()
 	s.at, s.stored, s.fresh = at, stored, at != ""
-	if tried != nil {
-		s.tried = &attempt{key: tried.key, private: tried.private, data: tried.data}
+	for _, t := range tried {
+		s.tried = append(s.tried, &attempt{key: t.key, private: t.private, data: t.data})
 	}
 	for _, m := range others {
 		s.merged = append(s.merged, merged{Record: m.Record})
@@ -135,10 +137,20 @@ func (m *Manager) RenewToken(ctx context.Context) error {
 // refresh looks whether the store still has the session, so that the handler does not go
 // on with one that has ended.
 func (s *session) refresh(ctx context.Context) error {
-	if !s.exists() || s.fresh {
+	if !s.exists() {
+		_, err := s.wasDone(ctx) // stored after all
+		return err
+	}
+	if s.fresh {
 		return nil
 	}
 	data, there, err := s.m.cfg.store.find(ctx, s.at)
+	if err == nil && !there {
+		var done bool
+		if done, err = s.wasDone(ctx); done {
+			return err
+		}
+	}
 	switch {
 	case err != nil:
 		return storeError("find", err)

@@ -47,10 +47,10 @@ type versions struct {
 	since    *version // as RenewToken found it
 }
 
-// unsure is what a write leaves behind whose reply was lost.
+// unsure is what writes leave behind whose replies were lost.
 type unsure struct {
-	tried   *attempt // the write, until it is known whether it was done
-	perhaps *version // what it wrote, if others have changed the session since
+	tried   []*attempt // the writes, until it is known which was done
+	perhaps []*version // what one may have written, if others have changed the session since
 }
 
 // phase says what a session can still become.

@@ -242,6 +242,111 @@ func TestResponseAroundTheWriterOfAnEmptySession(t *testing.T) {
 	}
 }
 
+// Of several saves that have failed, it is known which was done: nothing that came later is
+// lost, and nothing that was taken back stays.
+func TestSavesThatFailOneAfterTheOther(t *testing.T) {
+	for name, renew := range map[string]bool{"same id": false, "new id": true} {
+		t.Run(name, func(t *testing.T) {
+			bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+				store := &deafStore{fullStore: fullStore{newMapStore()}}
+				m = newManager(t, adapter.Options{Store: store, Codec: m.Codec})
+				id := begin(t, m, map[string]any{"user": "u"})
+				within(t, m, id, func(ctx context.Context) {
+					if renew {
+						if err := m.RenewToken(ctx); err != nil {
+							t.Error(err)
+						}
+					}
+					m.Put(ctx, "a", 1)
+					store.deaf = true
+					_ = m.Save(ctx) // done
+					store.deaf = false
+					m.Remove(ctx, "a")
+					m.Put(ctx, "b", 1)
+					mend := failing(store.mapStore)
+					_ = m.Save(ctx) // not done
+					mend()
+					if err := m.Save(ctx); err != nil {
+						t.Error(err)
+					}
+					id = m.ID(ctx)
+				})
+				if got := read(t, m, id); len(store.records) != 1 || !reflect.DeepEqual(got, map[string]any{"user": "u", "b": 1}) {
+					t.Errorf("%d records, the session has %v", len(store.records), got)
+				}
+			})
+		})
+	}
+}
+
+// A session whose last save has lost its reply gets a new id, or is ended, wherever that
+// has put it.
+func TestNewIDAfterALostReply(t *testing.T) {
+	for name, first := range map[string]string{"create": "", "renew": "user"} {
+		for last, want := range map[string]int{"renew": 1, "destroy": 0} {
+			t.Run(name+" and "+last, func(t *testing.T) {
+				bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+					store := &deafStore{fullStore: fullStore{newMapStore()}}
+					m = newManager(t, adapter.Options{Store: store, Codec: m.Codec})
+					cookie := ""
+					if first != "" {
+						cookie = cookieFor(begin(t, m, map[string]any{first: "u"}))
+					}
+					var id string
+					serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
+						ctx := r.Context()
+						m.Put(ctx, "a", 1)
+						if err := m.RenewToken(ctx); err != nil {
+							t.Error(err)
+						}
+						store.deaf = true
+						_ = m.Save(ctx) // done
+						store.deaf = false
+						if err := m.RenewToken(ctx); err != nil {
+							t.Error(err)
+						}
+						id = m.ID(ctx)
+						if last == "destroy" {
+							mend := failing(store.mapStore)
+							_ = m.Save(ctx) // not done
+							mend()
+							if err := m.Destroy(ctx); err != nil {
+								t.Error(err)
+							}
+						}
+					})
+					got := read(t, m, id)
+					if len(store.records) != want || want == 1 && (got["a"] != 1 || first != "" && got[first] != "u") {
+						t.Errorf("%d records, the session has %v", len(store.records), got)
+					}
+				})
+			})
+		}
+	}
+}
+
+// What a save has stored although its reply was lost, and what was then taken back, is
+// not there at the end of the request.
+func TestTakenBackAfterALostReply(t *testing.T) {
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		store := &deafStore{fullStore: fullStore{newMapStore()}}
+		m = newManager(t, adapter.Options{Store: store, Codec: m.Codec})
+		id := begin(t, m, map[string]any{"user": "u"})
+		for _, cookie := range []string{cookieFor(id), ""} {
+			serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
+				m.Put(r.Context(), "admin", true)
+				store.deaf = true
+				_ = m.Save(r.Context())
+				store.deaf = false
+				m.Remove(r.Context(), "admin")
+			})
+			if got := read(t, m, id); len(store.records) != 1 || !reflect.DeepEqual(got, map[string]any{"user": "u"}) {
+				t.Errorf("%d records, the session has %v", len(store.records), got)
+			}
+		}
+	})
+}
+
 // A store with Swap and without Move does not make a session again that has ended, also
 // if the reply to that is lost.
 func TestMoveOfAnEndedSession(t *testing.T) {
@@ -270,4 +375,25 @@ func TestMoveOfAnEndedSession(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Regenerate ends no other session before the new one is saved.
+func TestRegenerateAfterAMergeThatFailed(t *testing.T) {
+	everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		other := begin(t, m, map[string]any{"cart": 1})
+		serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+			if err := m.MergeSession(r.Context(), other); err != nil {
+				t.Error(err)
+			}
+			mend := failing(store)
+			_ = m.Save(r.Context())
+			mend()
+			if err := m.Regenerate(r.Context()); err != nil {
+				t.Error(err)
+			}
+			if read(t, m, other) == nil {
+				t.Error("the other session has ended")
+			}
+		})
+	})
 }

@@ -72,7 +72,7 @@ func (s *session) write(cur *version) error {
 		}
 		current, done, err := s.m.cfg.store.replace(ctx, from, to, data, end)
 		if err != nil {
-			s.tried = &attempt{from, to, s.random, data, cur}
+			s.tried = append(s.tried, &attempt{from, to, s.random, data, cur})
 			if moves {
 				s.m.moves.failed.Add(1)
 			}
@@ -117,12 +117,14 @@ func (s *session) merge(cur *version, now time.Time) ([]byte, error) {
 	if s.fresh {
 		theirs = nil
 	}
-	if cur != nil && cur.data != nil && cur != s.base && s.base == theirs && s.perhaps == nil {
+	if cur != nil && cur.data != nil && cur != s.base && s.base == theirs && len(s.perhaps) == 0 {
 		return cur.data, nil // encoded already, and nobody else has written
 	}
 	values, err := cur.merge(s.base, theirs)
-	if err == nil && s.perhaps != nil {
-		err = cur.putOver(values, s.perhaps)
+	for _, v := range s.perhaps {
+		if err == nil {
+			err = cur.putOver(values, v)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -198,18 +200,19 @@ func (s *session) resolve(ctx context.Context, cur *version, to string, current 
 // wasDone reports whether an earlier write, whose reply was lost, has been done after all,
 // and goes on from it.
 func (s *session) wasDone(ctx context.Context) (bool, error) {
-	t := s.tried
-	if t == nil || t.key == s.at {
-		return false, nil
+	for _, t := range s.tried {
+		if t.key == s.at {
+			continue
+		}
+		data, there, err := s.m.cfg.store.find(ctx, t.key)
+		if err != nil {
+			return false, storeError("save", err)
+		}
+		if there && (t.private || bytes.Equal(data, t.data)) { // by GenID it may be another session's
+			return true, s.adoptStored(t.key, data)
+		}
 	}
-	data, there, err := s.m.cfg.store.find(ctx, t.key)
-	switch {
-	case err != nil:
-		return false, storeError("save", err)
-	case !there || !t.private && !bytes.Equal(data, t.data): // by GenID it may be another session's
-		return false, nil
-	}
-	return true, s.adoptStored(t.key, data)
+	return false, nil
 }
 
 // adoptStored takes over what the store has of the session, under a key.
@@ -217,16 +220,7 @@ func (s *session) adoptStored(at string, data []byte) error {
 	s.m.stats.conflicts.Add(1)
 	moved := at != s.at
 	s.at, s.stored = at, s.version(data)
-	if t := s.tried; t != nil && t.key == at {
-		s.tried = nil
-		switch {
-		case t.version == nil:
-		case moved && t.private || bytes.Equal(data, t.data):
-			s.wasWritten(t)
-		default: // it may have been done, and be changed by another request since
-			s.perhaps = t.version
-		}
-	}
+	s.settle(data, moved)
 	r, err := s.stored.record()
 	if err != nil {
 		return storeError("save", err)
@@ -235,6 +229,35 @@ func (s *session) adoptStored(at string, data []byte) error {
 		s.adoptBeside(r)
 	}
 	return nil
+}
+
+// settle finds out which of the writes that were tried under the session's key was done, by
+// the data that the store has there.
+func (s *session) settle(data []byte, moved bool) {
+	var here, elsewhere []*attempt
+	for _, t := range s.tried {
+		switch {
+		case t.key != s.at:
+			elsewhere = append(elsewhere, t)
+		case t.version != nil:
+			here = append(here, t)
+		}
+	}
+	s.tried = elsewhere
+	for _, t := range here {
+		if bytes.Equal(data, t.data) {
+			s.wasWritten(t)
+			return
+		}
+	}
+	// One of them may have been done, and be changed by another request since.
+	for i, t := range here {
+		if i == 0 && moved && t.private { // one of them was
+			s.wasWritten(t)
+			continue
+		}
+		s.perhaps = append(s.perhaps, t.version)
+	}
 }
 
 // wasWritten goes on from a write that has been done although its reply was lost: it is
@@ -350,7 +373,7 @@ func (s *session) moveExpiry(ctx context.Context) error {
 
 // remove deletes the session, and those that it was to take over, from the store.
 func (s *session) remove() error {
-	if !s.exists() && len(s.merged) == 0 && s.tried == nil {
+	if !s.exists() && len(s.merged) == 0 && len(s.tried) == 0 {
 		return nil
 	}
 	ctx, cancel := s.writeContext()
@@ -367,15 +390,26 @@ func (s *session) remove() error {
 	for _, m := range s.merged {
 		tokens = append(tokens, m.Token)
 	}
-	if s.tried != nil {
-		tokens = append(tokens, s.tried.key)
+	if err := s.removeTried(ctx); err != nil {
+		return err
 	}
 	for _, token := range tokens {
 		if err := s.m.cfg.store.delete(ctx, token); err != nil {
 			return storeError("delete", err)
 		}
 	}
-	s.at, s.merged, s.tried = "", nil, nil
+	s.at, s.merged = "", nil
+	return nil
+}
+
+// removeTried deletes what the writes whose replies were lost may have stored.
+func (s *session) removeTried(ctx context.Context) error {
+	for _, t := range s.tried {
+		if err := s.m.cfg.store.delete(ctx, t.key); err != nil {
+			return storeError("delete", err)
+		}
+	}
+	s.tried = nil
 	return nil
 }
 
