@@ -33,6 +33,8 @@ type merged struct {
 	contract.Record
 	put map[string]any // what it has put
 	was map[string]any // what was there before, as far as anything was
+
+	renewed bool // RenewToken came after it
 }
 
 // exists reports whether the store has the session, as far as this request knows.

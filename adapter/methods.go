@@ -129,6 +129,9 @@ func (m *Manager) RenewToken(ctx context.Context) error {
 	if err := s.newID(); err != nil || !s.exists() {
 		return err
 	}
+	for i := range s.merged {
+		s.merged[i].renewed = true
+	}
 	var err error
 	s.since, err = s.current()
 	return err

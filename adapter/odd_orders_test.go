@@ -2,7 +2,9 @@ package adapter_test
 
 import (
 	"context"
+	"encoding/gob"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -250,6 +252,58 @@ func TestTouchAfterRegenerate(t *testing.T) {
 		})
 		if w.Header().Get("Set-Cookie") == "" {
 			t.Error("the login is lost")
+		}
+	})
+}
+
+// What a handler does with the values of a merged session stays, although the other
+// session is changed before the save.
+func TestChangesAfterAMergeStay(t *testing.T) {
+	gob.Register(map[string]string{})
+	everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		id := begin(t, m, map[string]any{"user": "u"})
+		first := begin(t, m, map[string]any{"coupon": "x", "qty": 1, "colour": "red", "nested": map[string]string{"k": "v"}})
+		second := begin(t, m, map[string]any{"colour": "blue"})
+		within(t, m, id, func(ctx context.Context) {
+			for _, other := range []string{first, second} {
+				if err := m.MergeSession(ctx, other); err != nil {
+					t.Error(err)
+				}
+			}
+			m.Remove(ctx, "coupon")
+			m.Put(ctx, "qty", 2)
+			switch nested := m.Get(ctx, "nested").(type) {
+			case map[string]string:
+				nested["k"] = "w"
+				m.Put(ctx, "nested", nested)
+			case map[string]any:
+				nested["k"] = "w"
+				m.Put(ctx, "nested", nested)
+			}
+			within(t, m, first, func(ctx context.Context) { m.Put(ctx, "more", 1) })
+		})
+		got := read(t, m, id)
+		if n := fmt.Sprint(got["nested"]); n != "map[k:w]" || got["coupon"] != nil || got["qty"] != 2 || got["more"] != 1 || got["colour"] != "blue" || len(got) != 5 {
+			t.Errorf("the session has %v", got)
+		}
+	})
+}
+
+// A session that was merged before RenewToken stays as it was, if what it was merged into
+// has ended since.
+func TestMergeIntoASessionThatEnds(t *testing.T) {
+	everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		id := begin(t, m, map[string]any{"user": "u"})
+		other := begin(t, m, map[string]any{"cart": 1})
+		within(t, m, id, func(ctx context.Context) {
+			if err := errors.Join(m.MergeSession(ctx, other), m.RenewToken(ctx)); err != nil {
+				t.Error(err)
+			}
+			within(t, m, id, func(ctx context.Context) { _ = m.Destroy(ctx) })
+			m.Put(ctx, "lang", "en")
+		})
+		if got := read(t, m, other); got["cart"] != 1 {
+			t.Error("the other session's data is lost")
 		}
 	})
 }

@@ -377,6 +377,34 @@ func TestMoveOfAnEndedSession(t *testing.T) {
 	}
 }
 
+// A look for a merged session that fails does not undo the merge.
+func TestMergeAfterALookThatFailed(t *testing.T) {
+	store := newMapStore()
+	before := newManager(t, adapter.Options{Store: fullStore{store}})
+	id := begin(t, before, map[string]any{"user": "u"})
+	other := begin(t, before, map[string]any{"cart": 1})
+	m := newManager(t, adapter.Options{Store: fullStore{store}, StoreKey: adapter.StoreKeyMigrating})
+	within(t, m, id, func(ctx context.Context) {
+		if err := m.MergeSession(ctx, other); err != nil {
+			t.Error(err)
+		}
+		within(t, m, other, func(ctx context.Context) {}) // moves it
+		store.fail = map[string]error{"find": errDown}
+		if err := m.Save(ctx); err == nil {
+			t.Error("no error")
+		}
+		store.fail = nil
+		if err := m.Save(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	within(t, m, id, func(ctx context.Context) {
+		if m.Get(ctx, "cart") != 1 || len(store.records) != 1 {
+			t.Errorf("the session has %v, and there are %d records", m.Keys(ctx), len(store.records))
+		}
+	})
+}
+
 // Regenerate ends no other session before the new one is saved.
 func TestRegenerateAfterAMergeThatFailed(t *testing.T) {
 	everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
@@ -395,5 +423,28 @@ func TestRegenerateAfterAMergeThatFailed(t *testing.T) {
 				t.Error("the other session has ended")
 			}
 		})
+	})
+}
+
+// A merge whose reply was lost has its values still, although another request has changed
+// the session before the next save.
+func TestMergeWhoseReplyWasLostBesideAnother(t *testing.T) {
+	bothCodecs(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager) {
+		store := &deafStore{fullStore: fullStore{newMapStore()}}
+		m = newManager(t, adapter.Options{Store: store, Codec: m.Codec})
+		id := begin(t, m, map[string]any{"user": "u", "lang": "de"})
+		other := begin(t, m, map[string]any{"cart": 1, "lang": "en"})
+		within(t, m, id, func(ctx context.Context) {
+			if err := m.MergeSession(ctx, other); err != nil {
+				t.Error(err)
+			}
+			store.deaf = true
+			_ = m.Save(ctx)
+			store.deaf = false
+			within(t, m, id, func(ctx context.Context) { m.Put(ctx, "theirs", 1) })
+		})
+		if got := read(t, m, id); !reflect.DeepEqual(got, map[string]any{"user": "u", "cart": 1, "lang": "en", "theirs": 1}) {
+			t.Errorf("the session has %v", got)
+		}
 	})
 }

@@ -5,8 +5,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
-	"reflect"
 	"slices"
 	"time"
 
@@ -153,7 +153,8 @@ func (s *session) resolve(ctx context.Context, cur *version, to string, current 
 		switch {
 		case there == nil:
 			known = false
-			if err := s.gone(ctx, to); err != nil || s.phase == ended {
+			n := len(s.merged)
+			if err := s.gone(ctx, to); err != nil || s.phase == ended || len(s.merged) < n {
 				return cur, err
 			}
 		case !bytes.Equal(there, s.stored.data):
@@ -170,7 +171,6 @@ func (s *session) resolve(ctx context.Context, cur *version, to string, current 
 		}
 		known = false
 		token, carried := others[i].Token, others[i].put != nil
-		s.unmerge(token)
 		var err error
 		if there == nil && s.m.cfg.migrate { // perhaps it was moved to the hash of its id
 			token = hashID(token)
@@ -178,13 +178,30 @@ func (s *session) resolve(ctx context.Context, cur *version, to string, current 
 				return cur, storeError("save", err)
 			}
 		}
-		if there != nil && !carried { // Regenerate has dropped its values
-			s.merged = append(s.merged, merged{Record: contract.Record{Token: token, Data: there}})
-		} else if there != nil {
-			rec, err := s.m.cfg.codec.decode(there)
+		if there == nil && carried {
+			taken, err := s.tookOver(others[i])
 			if err != nil {
 				return cur, storeError("save", err)
 			}
+			if taken {
+				s.merged = slices.DeleteFunc(slices.Clone(s.merged), func(m merged) bool { return m.Token == others[i].Token })
+				continue
+			}
+		}
+		var rec record
+		if there != nil && carried {
+			if rec, err = s.m.cfg.codec.decode(there); err != nil {
+				return cur, storeError("save", err)
+			}
+		}
+		changed, err := s.unmerge(others[i].Token, cur)
+		if err != nil {
+			return cur, storeError("save", err)
+		}
+		if there != nil && !carried { // Regenerate has dropped its values
+			s.merged = append(s.merged, merged{Record: contract.Record{Token: token, Data: there}})
+		} else if there != nil {
+			maps.DeleteFunc(rec.values, func(k string, _ any) bool { return changed[k] })
 			s.mergeIn(contract.Record{Token: token, Data: there}, rec.values)
 		}
 		if cur, err = s.current(); err != nil {
@@ -195,6 +212,33 @@ func (s *session) resolve(ctx context.Context, cur *version, to string, current 
 		return cur, errTaken
 	}
 	return cur, nil
+}
+
+// tookOver reports whether a write whose reply was lost has put a merged session, which is
+// gone, into what the store has.
+func (s *session) tookOver(m merged) (bool, error) {
+	if len(s.perhaps) == 0 {
+		return false, nil
+	}
+	theirs, err := s.stored.record()
+	if err != nil {
+		return false, err
+	}
+	base, err := s.base.record()
+	if err != nil {
+		return false, err
+	}
+	other, err := s.version(m.Data).record()
+	if err != nil {
+		return false, err
+	}
+	for k := range m.put {
+		v := plain(other.values[k])
+		if equal(plain(theirs.values[k]), v) && !equal(plain(base.values[k]), v) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // wasDone reports whether an earlier write, whose reply was lost, has been done after all,
@@ -290,6 +334,7 @@ func (s *session) gone(ctx context.Context, to string) error {
 	case s.renewed && moving:
 		// What was put since goes on under the new id, without what was there.
 		s.base, s.perhaps = s.since, nil
+		s.merged = slices.DeleteFunc(s.merged, func(m merged) bool { return m.renewed })
 		s.m.stats.droppedWrites.Add(1)
 		s.log(slog.LevelWarn, endedMeanwhile+"its data is not taken over", s.route()...)
 	default:
@@ -427,18 +472,26 @@ func (s *session) mergeIn(r contract.Record, values map[string]any) {
 }
 
 // unmerge undoes mergeIn: the other session was changed, or has ended. What the handler
-// has put since stays.
-func (s *session) unmerge(token string) {
+// has put or removed since stays so, by a later merge too: those keys are returned.
+func (s *session) unmerge(token string, cur *version) (changed map[string]bool, err error) {
 	for i, m := range s.merged {
 		if m.Token != token {
 			continue
 		}
+		r, err := s.version(m.Data).record()
+		if err != nil {
+			return nil, err
+		}
 		s.merged = append(s.merged[:i:i], s.merged[i+1:]...)
-		for k, v := range m.put {
-			if s.putLater(i, k, m.was) {
-				continue
+		changed = map[string]bool{}
+		for k := range m.put {
+			changed[k] = s.putLater(i, k, m.was)
+			if !changed[k] {
+				if changed[k], err = cur.differs(k, r.values[k]); err != nil {
+					return nil, err
+				}
 			}
-			if !identical(reflect.ValueOf(s.data.get(k)), reflect.ValueOf(v)) {
+			if changed[k] {
 				continue
 			}
 			if was, ok := m.was[k]; ok {
@@ -447,8 +500,9 @@ func (s *session) unmerge(token string) {
 				s.data.remove(k)
 			}
 		}
-		return
+		break
 	}
+	return changed, nil
 }
 
 // putLater reports whether a merge from the i-th on has put a key too, and hands it what
