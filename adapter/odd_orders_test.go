@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
+
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/internal/leaktest"
 )
