@@ -47,12 +47,6 @@ type versions struct {
 	since    *version // as RenewToken found it
 }
 
-// unsure is what writes leave behind whose replies were lost.
-type unsure struct {
-	tried   []*attempt // the writes, until it is known which was done
-	perhaps []*version // what one may have written, if others have changed the session since
-}
-
 // phase says what a session can still become.
 type phase uint8
 

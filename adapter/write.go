@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -19,15 +18,6 @@ const writeTimeout = 10 * time.Second
 
 func (s *session) writeContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(s.scope.Context), writeTimeout)
-}
-
-// attempt is a write whose reply was lost, so that it may have been done.
-type attempt struct {
-	from    []contract.Record
-	key     string
-	private bool // nobody else can have written under the key
-	data    []byte
-	version *version // nil: of a session that Regenerate has ended since
 }
 
 // write stores the session, if the store still has what this request knows. If
@@ -214,51 +204,6 @@ func (s *session) resolve(ctx context.Context, cur *version, to string, current 
 	return cur, nil
 }
 
-// tookOver reports whether a write whose reply was lost has put a merged session, which is
-// gone, into what the store has.
-func (s *session) tookOver(m merged) (bool, error) {
-	if len(s.perhaps) == 0 {
-		return false, nil
-	}
-	theirs, err := s.stored.record()
-	if err != nil {
-		return false, err
-	}
-	base, err := s.base.record()
-	if err != nil {
-		return false, err
-	}
-	other, err := s.version(m.Data).record()
-	if err != nil {
-		return false, err
-	}
-	for k := range m.put {
-		v := plain(other.values[k])
-		if equal(plain(theirs.values[k]), v) && !equal(plain(base.values[k]), v) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// wasDone reports whether an earlier write, whose reply was lost, has been done after all,
-// and goes on from it.
-func (s *session) wasDone(ctx context.Context) (bool, error) {
-	for _, t := range s.tried {
-		if t.key == s.at {
-			continue
-		}
-		data, there, err := s.m.cfg.store.find(ctx, t.key)
-		if err != nil {
-			return false, storeError("save", err)
-		}
-		if there && (t.private || bytes.Equal(data, t.data)) { // by GenID it may be another session's
-			return true, s.adoptStored(t.key, data)
-		}
-	}
-	return false, nil
-}
-
 // adoptStored takes over what the store has of the session, under a key.
 func (s *session) adoptStored(at string, data []byte) error {
 	s.m.stats.conflicts.Add(1)
@@ -273,52 +218,6 @@ func (s *session) adoptStored(at string, data []byte) error {
 		s.adoptBeside(r)
 	}
 	return nil
-}
-
-// settle finds out which of the writes that were tried under the session's key was done, by
-// the data that the store has there.
-func (s *session) settle(data []byte, moved bool) {
-	var here, elsewhere []*attempt
-	for _, t := range s.tried {
-		switch {
-		case t.key != s.at:
-			elsewhere = append(elsewhere, t)
-		case t.version != nil:
-			here = append(here, t)
-		}
-	}
-	s.tried = elsewhere
-	for _, t := range here {
-		if bytes.Equal(data, t.data) {
-			s.wasWritten(t)
-			return
-		}
-	}
-	// One of them may have been done, and be changed by another request since.
-	for i, t := range here {
-		if i == 0 && moved && t.private { // one of them was
-			s.wasWritten(t)
-			continue
-		}
-		s.perhaps = append(s.perhaps, t.version)
-	}
-}
-
-// wasWritten goes on from a write that has been done although its reply was lost: it is
-// what this request's changes are relative to.
-func (s *session) wasWritten(t *attempt) {
-	others := s.merged
-	s.base, s.perhaps, s.fresh, s.merged = t.version, nil, false, nil
-	for _, r := range t.from { // perhaps it was done by halves
-		if r.Token != s.at {
-			s.merged = append(s.merged, merged{Record: r})
-		}
-	}
-	for _, m := range others { // merged since
-		if !slices.ContainsFunc(t.from, func(r contract.Record) bool { return r.Token == m.Token }) {
-			s.merged = append(s.merged, m)
-		}
-	}
 }
 
 // gone is called when the session is not where this request knows it. It may have been
@@ -445,128 +344,6 @@ func (s *session) remove() error {
 	}
 	s.at, s.merged = "", nil
 	return nil
-}
-
-// removeTried deletes what the writes whose replies were lost may have stored.
-func (s *session) removeTried(ctx context.Context) error {
-	for _, t := range s.tried {
-		if err := s.m.cfg.store.delete(ctx, t.key); err != nil {
-			return storeError("delete", err)
-		}
-	}
-	s.tried = nil
-	return nil
-}
-
-// mergeIn puts the values of another session over this one's. The other ends when this
-// one is saved.
-func (s *session) mergeIn(r contract.Record, values map[string]any) {
-	m := merged{Record: r, put: values, was: make(map[string]any, len(values))}
-	for k, v := range values {
-		if s.data.has(k) {
-			m.was[k] = s.data.get(k)
-		}
-		s.data.put(k, v)
-	}
-	s.merged = append(s.merged, m)
-}
-
-// unmerge undoes mergeIn: the other session was changed, or has ended. What the handler
-// has put or removed since stays so, by a later merge too: those keys are returned.
-func (s *session) unmerge(token string, cur *version) (changed map[string]bool, err error) {
-	for i, m := range s.merged {
-		if m.Token != token {
-			continue
-		}
-		r, err := s.version(m.Data).record()
-		if err != nil {
-			return nil, err
-		}
-		s.merged = append(s.merged[:i:i], s.merged[i+1:]...)
-		changed = map[string]bool{}
-		for k := range m.put {
-			changed[k] = s.putLater(i, k, m.was)
-			if !changed[k] {
-				if changed[k], err = cur.differs(k, r.values[k]); err != nil {
-					return nil, err
-				}
-			}
-			if changed[k] {
-				continue
-			}
-			if was, ok := m.was[k]; ok {
-				s.data.put(k, was)
-			} else {
-				s.data.remove(k)
-			}
-		}
-		break
-	}
-	return changed, nil
-}
-
-// putLater reports whether a merge from the i-th on has put a key too, and hands it what
-// was there before.
-func (s *session) putLater(i int, key string, was map[string]any) bool {
-	for _, later := range s.merged[i:] {
-		if _, ok := later.put[key]; !ok {
-			continue
-		}
-		delete(later.was, key)
-		if v, ok := was[key]; ok {
-			later.was[key] = v
-		}
-		return true
-	}
-	return false
-}
-
-const (
-	freeTries = 4   // conflicts that a write meets before it queues
-	maxTries  = 100 // after this many conflicts, retry with random backoff
-)
-
-// backoff keeps the concurrent writes of one session out of each other's way: a few
-// retry at once, and then one after the other. Without the queue, those that have just
-// come would always be faster than those that retry.
-type backoff struct {
-	n       int
-	release func() // not nil while it is first in the queue
-}
-
-func (b *backoff) done() {
-	if b.release != nil {
-		b.release()
-	}
-}
-
-// again waits until the next try. The error is ctx's.
-func (b *backoff) again(ctx context.Context, s *session) (err error) {
-	switch b.n++; {
-	case b.n < freeTries:
-		return ctx.Err()
-	case b.release == nil:
-		b.release, err = s.m.cfg.store.queue(ctx, s.key(s.m.cfg))
-		return err
-	case b.n < maxTries:
-		// Others came between. A swap is faster than a request, so this one is
-		// soon faster than they are.
-		return ctx.Err()
-	default:
-		return pause(ctx)
-	}
-}
-
-// pause waits for a moment.
-func pause(ctx context.Context) error {
-	t := time.NewTimer(rand.N(4 * time.Millisecond))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
 
 // sweepUp ends a session that a sweep was after while it was being moved.
