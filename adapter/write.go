@@ -198,7 +198,7 @@ func (s *session) resolve(ctx context.Context, cur *version, to string, current 
 			return cur, err
 		}
 	}
-	if known && s.at != to && !(s.m.cfg.migrate && to == hashID(s.at)) { // which another request is moving it to
+	if known && s.at != to && (!s.m.cfg.migrate || to != hashID(s.at)) { // another request is moving it to the hash
 		return cur, errTaken
 	}
 	return cur, nil
