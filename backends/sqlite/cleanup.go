@@ -1,0 +1,106 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"math/rand/v2"
+	"time"
+)
+
+// cleanupBatch rows are deleted in a few milliseconds, for which others wait.
+const cleanupBatch = 200
+
+// runCleanup deletes expired sessions periodically until ctx ends.
+func (s *Store) runCleanup(ctx context.Context, interval time.Duration) {
+	defer close(s.cleanupDone)
+	timer := time.NewTimer(jitter(interval))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		deleted, err := s.deleteExpired(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.logger.Error("clean-up of expired sessions failed", "table", s.table.q, "error", err)
+		case deleted > 0:
+			s.logger.Debug("expired sessions deleted", "table", s.table.q, "count", deleted)
+		}
+		timer.Reset(jitter(interval))
+	}
+}
+
+// deleteExpired deletes expired sessions in batches, until a batch is not full. It
+// searches for them without the write lock, and pauses after each batch for as long as
+// it has taken, so that other processes get the lock.
+func (s *Store) deleteExpired(ctx context.Context) (deleted int64, err error) {
+	args := []any{s.batch}
+	if !s.indexed {
+		args = []any{"", s.batch}
+	}
+	for {
+		start := time.Now()
+		tokens, err := s.tokens(ctx, s.stmts.expiredPage, args)
+		if err != nil || len(tokens) == 0 {
+			return deleted, err
+		}
+		var n int64
+		err = s.write(ctx, "clean-up", func(ctx context.Context, tx *sql.Tx) (bool, error) {
+			n = 0
+			for _, token := range tokens {
+				changed, err := s.changed(ctx, tx, s.stmts.deleteExpired, token)
+				if err != nil {
+					return false, err
+				}
+				if changed {
+					n++
+				}
+			}
+			return true, nil
+		})
+		if err != nil {
+			return deleted, err
+		}
+		deleted += n
+		if len(tokens) < s.batch || n == 0 {
+			return deleted, nil
+		}
+		if !s.indexed {
+			args[0] = tokens[len(tokens)-1]
+		}
+		select {
+		case <-ctx.Done():
+			return deleted, s.explain(ctx, "clean-up", ctx.Err())
+		case <-time.After(time.Since(start)):
+		}
+	}
+}
+
+func (s *Store) tokens(ctx context.Context, stmt *sql.Stmt, args []any) (list []string, err error) {
+	err = s.do(ctx, "clean-up", func(ctx context.Context) error {
+		list = list[:0]
+		rows, err := stmt.QueryContext(ctx, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var token string
+			if err := rows.Scan(&token); err != nil {
+				return err
+			}
+			list = append(list, token)
+		}
+		return rows.Err()
+	})
+	return list, err
+}
+
+// jitter returns half to one and a half of d.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d)
+}
