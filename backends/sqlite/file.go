@@ -93,7 +93,8 @@ func uri(path string) string {
 	}
 	u := url.URL{Scheme: "file", OmitHost: true, Path: slashed}
 	if runtime.GOOS != "windows" {
-		u.RawQuery = url.Values{"modeof": {path}}.Encode()
+		// SQLite does not decode "+".
+		u.RawQuery = "modeof=" + strings.ReplaceAll(url.QueryEscape(path), "+", "%20")
 	}
 	return u.String()
 }

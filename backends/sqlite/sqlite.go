@@ -349,18 +349,21 @@ func (s *Store) do(ctx context.Context, op string, fn func(context.Context) erro
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
 		defer cancel()
 	}
+	var locked error
 	for {
 		err := fn(ctx)
 		switch {
 		case err == nil:
 			return nil
-		case !isLocked(err) || ctx.Err() != nil:
+		case isLocked(err):
+			locked = err
+		case locked == nil || ctx.Err() == nil:
 			return s.explain(ctx, op, err)
 		}
 		// The driver has given up by itself. Nothing was written.
 		select {
 		case <-ctx.Done():
-			return s.explain(ctx, op, err)
+			return s.explain(ctx, op, locked)
 		case <-time.After(rand.N(5 * time.Millisecond)):
 		}
 	}

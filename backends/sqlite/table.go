@@ -256,7 +256,7 @@ func (t table) createMissing(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	f, err := t.inspect(ctx, db)
-	if err != nil || t.complete(f) {
+	if err != nil || t.complete(f) || f.kind != "table" {
 		return err
 	}
 	_, err = db.ExecContext(ctx, t.sql("CREATE INDEX {if}{index} ON {table} ({expiry})", "{if}", ifMissing))
