@@ -68,7 +68,7 @@ var rooms = map[string]room{
 	driver:    {only: []string{scs}},
 	adapter:   {only: []string{scs, wire, refusal, contract, driver, memory}, needs: []string{scs}},
 	storetest: {only: []string{scs, contract}},
-	backends:  {not: []string{adapter, auth, yaml}},
+	backends:  {not: []string{adapter, auth, backends + "/sqlite", yaml}}, // SQLite is slow to compile: it is handed in
 	config:    {not: []string{auth, demo, parity}, needs: []string{adapter}},
 	auth:      {not: append(clients(), redis, postgres, config, demo, parity, yaml), needs: []string{adapter}},
 	demo:      {not: []string{parity}},
@@ -132,6 +132,7 @@ var requirements = map[string]string{
 	"github.com/gomodule/redigo":               "backends/redis",
 	"github.com/alexedwards/scs/postgresstore": "tests of backends/postgres",
 	"github.com/lib/pq":                        "backends/postgres",
+	"github.com/ncruces/go-sqlite3":            "backends/sqlite",
 	"github.com/santhosh-tekuri/jsonschema/v6": "tests of adapter/config",
 }
 

@@ -1,0 +1,67 @@
+// Serves a session file as an Express app would: the arguments are the file and the
+// layout. Each line on standard input is a call, ["op", ...arguments], and is answered
+// by one line of JSON. It is run in the folder that has the packages.
+import { createRequire } from 'node:module'
+import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
+
+const require = createRequire(process.cwd() + '/')
+const [path, layout] = process.argv.slice(2)
+const Database = require('better-sqlite3')
+const db = new Database(path, { timeout: 60000 })
+
+const stores = {
+  async 'connect-session-knex'() {
+    const { ConnectSessionKnexStore } = require('connect-session-knex')
+    const knex = require('knex')({ client: 'better-sqlite3', connection: { filename: path }, useNullAsDefault: true })
+    const store = new ConnectSessionKnexStore({ knex, cleanupInterval: 0 })
+    await store.ready
+    return { store, close: () => knex.destroy() }
+  },
+  async 'connect-sqlite3'() {
+    const session = require('express-session')
+    const sqlite3 = require('sqlite3')
+    const connection = new sqlite3.Database(path)
+    connection.configure('busyTimeout', 60000)
+    const store = new (require('connect-sqlite3')({ session }))({ db: connection })
+    await new Promise((resolve) => store.client.once('connect', resolve))
+    return { store, close: promisify(connection.close.bind(connection)) }
+  }
+}
+const { store, close } = await stores[layout]()
+const call = (method, ...args) =>
+  new Promise((resolve, reject) => {
+    const result = store[method](...args, (err, value) => (err ? reject(err) : resolve(value ?? null)))
+    result?.catch?.(reject)
+  })
+
+// increment adds 1 to a record n times, each in a transaction that begins with the lock.
+const increment = (sid, n) => {
+  const add = db.transaction(() => {
+    const { sess } = db.prepare('SELECT sess FROM sessions WHERE sid = ?').get(sid)
+    db.prepare('UPDATE sessions SET sess = ? WHERE sid = ?').run(String(Number(sess) + 1), sid)
+  })
+  for (let i = 0; i < n; i++) add.immediate()
+  return null
+}
+
+const ops = {
+  get: (sid) => call('get', sid),
+  set: (sid, sess) => call('set', sid, sess),
+  touch: (sid, sess) => call('touch', sid, sess),
+  destroy: (sid) => call('destroy', sid).then(() => null),
+  journal: () => db.pragma('journal_mode', { simple: true }),
+  increment
+}
+for await (const line of createInterface({ input: process.stdin })) {
+  const [op, ...args] = JSON.parse(line)
+  let answer
+  try {
+    answer = await ops[op](...args)
+  } catch (err) {
+    answer = { error: err.stack }
+  }
+  process.stdout.write(JSON.stringify(answer ?? null) + '\n')
+}
+db.close()
+await close()
