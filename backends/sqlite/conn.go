@@ -36,10 +36,6 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	err = raw.BusyHandler(waitForLock)
 	cn := &conn{Conn: raw}
-	if readOnly, _ := raw.ReadOnly("main"); err == nil && readOnly {
-		// SQLite falls back to reading, and would fail at the first write.
-		err = sqlite3.READONLY
-	}
 	for _, p := range c.pragmas {
 		if err == nil {
 			err = cn.run(ctx, "PRAGMA "+p)
@@ -51,17 +47,12 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return cn, nil
 }
 
-// waitForLock is called again and again while another connection holds a lock. It gives
-// up when the context of the call ends.
-func waitForLock(ctx context.Context, count int) bool {
-	pause := time.NewTimer(rand.N(time.Duration(min(count+1, 10)) * time.Millisecond))
-	defer pause.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-pause.C:
-		return true
-	}
+// waitForLock is called again and again while another connection holds a lock, until
+// the context of the call ends. Without it, a call would give its connection back, and
+// all that wait would try in turn.
+func waitForLock(_ context.Context, count int) bool {
+	time.Sleep(rand.N(time.Duration(min(count+1, 10)) * time.Millisecond))
+	return true
 }
 
 // conn is a connection. Its statements stop when the context of the call ends.

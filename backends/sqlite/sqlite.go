@@ -98,7 +98,7 @@ type statements struct {
 	// on the writer
 	findTouch, commit, delete, clear, deleteExpired *sql.Stmt
 	swapCreate, swapReplace, swapTouch, swapDelete  *sql.Stmt
-	makeRoom, findLocked                            *sql.Stmt
+	findLocked                                      *sql.Stmt
 }
 
 // New returns a store on the caller's db, which Close leaves open. db may be of any
@@ -300,7 +300,6 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 		{s.writer, &s.stmts.swapTouch, "UPDATE {table} SET {expiry} = ? WHERE {id} = ? AND " + isOld + " AND {live}"},
 		{s.writer, &s.stmts.swapDelete, "DELETE FROM {table} WHERE {id} = ? AND " + isOld + " AND {live}"},
 
-		{s.writer, &s.stmts.makeRoom, "DELETE FROM {table} WHERE {id} = ? AND ({live}) IS NOT TRUE"},
 		{s.writer, &s.stmts.findLocked, "SELECT " + data + " FROM {table} WHERE {id} = ? AND {live}"},
 	} {
 		stmt, err := p.db.PrepareContext(ctx, s.table.sql(p.query)) //nolint:sqlclosecheck // Close closes it
@@ -416,9 +415,10 @@ func affected(result sql.Result, err error) (bool, error) {
 	return n > 0, err
 }
 
-// write runs fn in a transaction, which it commits if fn returns true. fn's first
-// statement must be a write. It takes the lock of the file, if the driver's BEGIN has
-// not, and what fn reads after that is the present state.
+// write runs fn in a transaction, which it commits if fn returns true. Open's
+// connections have the write lock from its beginning. With a driver that begins without,
+// SQLite refuses the first write if what fn has read is no longer the present state, as
+// if the file were locked, and fn runs again.
 func (s *Store) write(ctx context.Context, op string, fn func(context.Context, *sql.Tx) (bool, error)) error {
 	return s.do(ctx, op, func(ctx context.Context) error {
 		tx, err := s.writer.BeginTx(ctx, nil)
@@ -478,6 +478,10 @@ func (s *Store) DeleteCtx(ctx context.Context, token string) error {
 	return err
 }
 
+// swapTries is the number of tries of Swap. It tries again if the record that was in the
+// way no longer is when it is read.
+const swapTries = 100
+
 // Swap writes a record only if it is still old: see contract.Swapper. The write is one
 // statement.
 func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry time.Time) (current []byte, swapped bool, err error) {
@@ -490,9 +494,7 @@ func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry 
 		}
 	}
 	until := s.table.writeExpiry(expiry)
-	// It tries again if the record that was in the way no longer is when it is read.
-	// Each time, another call has written.
-	for {
+	for range swapTries {
 		switch {
 		case old == nil && new == nil:
 		case old == nil:
@@ -515,6 +517,7 @@ func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry 
 			return current, false, nil
 		}
 	}
+	return nil, false, fmt.Errorf("sqlite: swap: the record changed back and forth %d times", swapTries)
 }
 
 // Move replaces records by one, if each of them is still what the caller knows: see
@@ -528,9 +531,6 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 	inPlace := slices.ContainsFunc(from, func(r contract.Record) bool { return r.Token == to })
 	err = s.write(ctx, op, func(ctx context.Context, tx *sql.Tx) (bool, error) {
 		current, moved = make([][]byte, len(from)), false
-		if _, err := s.changed(ctx, tx, s.stmts.makeRoom, to); err != nil {
-			return false, err
-		}
 		find := tx.StmtContext(ctx, s.stmts.findLocked) //nolint:sqlclosecheck // ends with the transaction
 		known := true
 		for i, r := range from {

@@ -643,6 +643,42 @@ func TestCleanup(t *testing.T) {
 	db.Close()
 }
 
+// Close returns only after the clean-up has logged its last record.
+func TestCloseWaitsForCleanup(t *testing.T) {
+	l := waiting{slog.DiscardHandler, make(chan bool)}
+	s, err := Open(t.Context(), newPath(t), Options{CreateTable: true, CleanupInterval: 10 * time.Millisecond, Logger: slog.New(l)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, "expired", body, time.Now().Add(-time.Minute))
+	<-l.step
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		t.Fatalf("Close has not waited for the clean-up: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	<-l.step
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// waiting is a slog.Handler that blocks until the test has received from it twice.
+type waiting struct {
+	slog.Handler
+	step chan bool
+}
+
+func (w waiting) Enabled(context.Context, slog.Level) bool { return true }
+
+func (w waiting) Handle(context.Context, slog.Record) error {
+	w.step <- true
+	w.step <- true
+	return nil
+}
+
 // Close ends a clean-up that waits for a lock, and logs nothing about it.
 func TestCloseEndsCleanup(t *testing.T) {
 	path := newPath(t)
