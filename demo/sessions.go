@@ -10,6 +10,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/adapter/config"
+	"github.com/samesid/samesid/backends/driver"
 	"github.com/samesid/samesid/backends/memory"
 )
 
@@ -50,13 +51,16 @@ func openSessions(ctx context.Context, file string, logger *slog.Logger) (*sessi
 	}, nil
 }
 
+// backends are those that a file can name beside the ones that config links.
+var backends []driver.Backend
+
 func openConfigured(ctx context.Context, file string, logger *slog.Logger) (*sessions, error) {
-	c, err := config.Load(file)
+	c, err := config.Load(file, backends...)
 	if err != nil {
 		return nil, err
 	}
 	c.Options.Logger = logger
-	s, err := c.Open(ctx)
+	s, err := c.Open(ctx, backends...)
 	if err != nil {
 		return nil, err
 	}

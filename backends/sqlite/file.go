@@ -11,6 +11,21 @@ import (
 	"strings"
 )
 
+// validatePath says why a path can't be that of a file.
+func validatePath(path string) error {
+	switch {
+	case path == "":
+		return errors.New("the path is empty; give the path of the file")
+	case path == ":memory:":
+		return errors.New(`":memory:" would be another database for each connection, and lost with the process; use package backends/memory, or give the path of a file`)
+	case strings.HasPrefix(path, "file:"):
+		return fmt.Errorf("%q is a URI; give the path of the file alone, and use New for other connections", path)
+	case strings.ContainsRune(path, 0):
+		return fmt.Errorf("the path %q holds a NUL byte", path)
+	}
+	return nil
+}
+
 // openFile checks that path can be the file of a store, and creates it if it is missing
 // and create is set. It returns the path without symbolic links, beside which SQLite
 // keeps its other files.
@@ -19,15 +34,8 @@ import (
 // releases the locks of the whole process, so that would take the locks of another
 // SQLite library in this process.
 func openFile(path string, create bool) (string, error) {
-	switch {
-	case path == "":
-		return "", errors.New("the path is empty; give the path of the file")
-	case path == ":memory:":
-		return "", errors.New(`":memory:" would be another database for each connection, and lost with the process; use package backends/memory, or give the path of a file`)
-	case strings.HasPrefix(path, "file:"):
-		return "", fmt.Errorf("%q is a URI; give the path of the file alone, and use New for other connections", path)
-	case strings.ContainsRune(path, 0):
-		return "", fmt.Errorf("the path %q holds a NUL byte", path)
+	if err := validatePath(path); err != nil {
+		return "", err
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -2,11 +2,13 @@ package sqlite
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/samesid/samesid/backends/driver"
 	"github.com/samesid/samesid/internal/refusal"
 )
 
@@ -49,39 +51,82 @@ const (
 	SynchronousFull Synchronous = "full"
 )
 
+// Backend describes this store to packages backends and adapter/config. They don't link
+// it, as its driver takes long to compile: hand it to their Open.
+var Backend = driver.New(driver.Backend{
+	Type: "sqlite", Title: "SQLite",
+	Schemes: []string{scheme},
+	URLDoc:  "With sqlite:, or type sqlite, it is the path of a file, relative to the folder that the program runs in.",
+	Layouts: described(),
+	Unavailable: map[string]string{
+		"knex": "is an object of Express's program; give its file as store.url",
+		"db":   "is the name of connect-sqlite3's file; give it with its folder as store.url",
+		"dir":  "is the folder of connect-sqlite3's file; give it with the file as store.url",
+	},
+}, validate, func(ctx context.Context, url string, o Options, logger *slog.Logger) (*Store, error) {
+	o.Logger = cmp.Or(o.Logger, logger)
+	return Open(ctx, strings.TrimPrefix(url, scheme), o)
+})
+
+const scheme = "sqlite:"
+
+// validate checks a URL, which may be a path alone, and the options.
+func validate(url string, o Options) error {
+	r := refusals()
+	path := strings.TrimPrefix(url, scheme)
+	if path != url && strings.HasPrefix(path, "//") {
+		r.Add("url", "with two slashes it can be read in several ways; write sqlite: and the path, such as sqlite:sessions.db or sqlite:/var/lib/app/sessions.db")
+	} else if err := validatePath(path); err != nil {
+		r.Add("url", "%w", err)
+	}
+	o.refuse(&r)
+	return r.Err()
+}
+
 // Options configure a store. The zero value uses scs's table, which must exist.
 type Options struct {
-	// Layout is the format of table and records. Zero value: LayoutSCS.
-	Layout Layout
+	// Layout is the names and the format of the records. Zero value: LayoutSCS.
+	Layout Layout `key:"layout"`
 
-	// TableName is the table's name. It may contain any character, and SQLite ignores
-	// its case. Zero value: "sessions". connect-session-knex: tableName,
-	// connect-sqlite3: table.
-	TableName string
+	// TableName is the table. Zero value: the layout's own.
+	//
+	// It may contain any character, and SQLite ignores its case. connect-session-knex:
+	// tableName, connect-sqlite3: table.
+	TableName string `key:"tableName also=tablename|table"`
 
-	// SIDFieldName is the column of the session's id; only for
-	// LayoutConnectSessionKnex. Zero value: "sid". connect-session-knex:
-	// sidFieldName.
-	SIDFieldName string
+	// SIDFieldName is the column of the session id, with the layout
+	// connect-session-knex. Zero value: sid.
+	//
+	// connect-session-knex: sidFieldName.
+	SIDFieldName string `key:"sidFieldName also=sidfieldname"`
 
-	// CreateTable creates what is missing: the file, readable by its owner alone, the
-	// table as the Node package creates it, and its index on the expiry. Zero value:
-	// false; a missing file or table is an error. connect-session-knex: createTable.
-	CreateTable bool
+	// CreateTable creates what is missing: the file, the table and its index. Zero value:
+	// false; the error then has the SQL to run.
+	//
+	// The file is readable by its owner alone, and the table as the Node package creates
+	// it. connect-session-knex: createTable.
+	CreateTable bool `key:"createTable also=createtable"`
 
-	// CleanupInterval is the mean time between two deletions of expired sessions.
-	// Each pause is random, from 0.5 to 1.5 times the interval, so that instances
-	// don't run at once. Zero value: 15 minutes. Negative: never.
-	// connect-session-knex: cleanupInterval.
-	CleanupInterval time.Duration
+	// CleanupInterval is the time between two deletions of expired sessions. Zero
+	// value: 15m.
+	//
+	// It is the mean: each pause is random, from 0.5 to 1.5 times the interval, so
+	// that instances don't run at once. Negative: never. connect-session-knex:
+	// cleanupInterval.
+	CleanupInterval time.Duration `key:"cleanupInterval also=clearInterval unit=ms never=0|false"`
 
-	// Timeout limits each call to the store, and each page of a call that reads
-	// pages. The wait for the file's write lock, which another process may hold,
-	// counts. Zero value: 5 seconds. Negative: only the context limits a call.
-	Timeout time.Duration
+	// Timeout limits the wait for an answer. Zero value: 5s.
+	//
+	// It counts for each call, and for each page of a call that reads pages. The wait for
+	// the file's write lock, which another process may hold, counts too. Negative: only
+	// the context limits a call.
+	Timeout time.Duration `key:"timeout"`
 
-	// Synchronous is for Open; New rejects it. Zero value: SynchronousNormal.
-	Synchronous Synchronous
+	// Synchronous says which writes survive a loss of power: with full those that have
+	// returned, with normal all but the last ones. Zero value: normal.
+	//
+	// It is for Open; New rejects it.
+	Synchronous Synchronous `key:"synchronous oneof=normal|full" for:"Open"`
 
 	// Logger receives the errors of the clean-up, and warnings about the table. Zero
 	// value: slog.Default().
@@ -96,23 +141,19 @@ const (
 // Validate returns an error that names every field that Open would reject, and the fix.
 // It opens no file.
 func (o Options) Validate() error {
-	_, err := o.withDefaults()
-	return err
+	r := refusals()
+	o.refuse(&r)
+	return r.Err()
 }
 
-// withDefaults returns a copy with the defaults filled in, or Validate's error.
-func (o Options) withDefaults() (Options, error) {
-	r := refusal.List{Package: "sqlite", Struct: "Options"}
-
-	o.Layout = cmp.Or(o.Layout, LayoutSCS)
-	l, ok := layouts[o.Layout]
-	if !ok {
-		r.Add("Layout", "%q is unknown; use %q, %q or %q", o.Layout, LayoutSCS, LayoutConnectSessionKnex, LayoutConnectSQLite3)
-	}
-	if o.SIDFieldName != "" {
+// refuse adds what is wrong with the options.
+func (o Options) refuse(r *refusal.List) {
+	r.OneOf("Layout", string(cmp.Or(o.Layout, LayoutSCS)), driver.Names(described()))
+	r.OneOf("Synchronous", string(cmp.Or(o.Synchronous, SynchronousNormal)), []string{string(SynchronousNormal), string(SynchronousFull)})
+	if l := o.layout(); o.SIDFieldName != "" {
 		switch {
-		case o.Layout != LayoutConnectSessionKnex:
-			r.Add("SIDFieldName", "only Options.Layout %q has it; leave it empty", LayoutConnectSessionKnex)
+		case l.Name != string(LayoutConnectSessionKnex):
+			r.Add("SIDFieldName Layout", "only %s lets its column be renamed; drop the first or change the second", LayoutConnectSessionKnex)
 		case strings.EqualFold(o.SIDFieldName, l.data), strings.EqualFold(o.SIDFieldName, l.expiry):
 			r.Add("SIDFieldName", "%q is another column of the table; use another name", o.SIDFieldName)
 		}
@@ -125,14 +166,19 @@ func (o Options) withDefaults() (Options, error) {
 	if strings.HasPrefix(strings.ToLower(o.TableName), "sqlite_") {
 		r.Add("TableName", "SQLite keeps names that begin with sqlite_ for itself; use another name")
 	}
-	o.Synchronous = cmp.Or(o.Synchronous, SynchronousNormal)
-	if o.Synchronous != SynchronousNormal && o.Synchronous != SynchronousFull {
-		r.Add("Synchronous", "%q is unknown; use %q or %q", o.Synchronous, SynchronousNormal, SynchronousFull)
-	}
-	if err := r.Err(); err != nil {
+}
+
+// refusals returns an empty list of errors about Options.
+func refusals() refusal.List { return refusal.List{Package: "sqlite", Struct: "Options"} }
+
+// withDefaults returns a copy with the defaults filled in, or Validate's error.
+func (o Options) withDefaults() (Options, error) {
+	if err := o.Validate(); err != nil {
 		return Options{}, err
 	}
-
+	l := o.layout()
+	o.Layout = Layout(l.Name)
+	o.Synchronous = cmp.Or(o.Synchronous, SynchronousNormal)
 	o.TableName = cmp.Or(o.TableName, l.table)
 	o.CleanupInterval = cmp.Or(o.CleanupInterval, defaultCleanupInterval)
 	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
@@ -144,9 +190,7 @@ func (o Options) withDefaults() (Options, error) {
 
 // openOnly returns an error that names each field that is set and is only for Open.
 func (o Options) openOnly() error {
-	r := refusal.List{Package: "sqlite", Struct: "Options"}
-	if o.Synchronous != "" {
-		r.Add("Synchronous", "is for Open; set PRAGMA synchronous on the connections of the *sql.DB given to New")
-	}
+	r := refusals()
+	r.OnlyOpen(o, "set PRAGMA synchronous on the connections of the *sql.DB given to New")
 	return r.Err()
 }

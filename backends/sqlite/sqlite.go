@@ -658,7 +658,7 @@ func (s *Store) String() string { return "sqlite store, table " + s.table.q }
 
 // JSONRecords reports whether the layout is a connect-* one, whose records Express
 // reads.
-func (s *Store) JSONRecords() bool { return s.table.isJSON }
+func (s *Store) JSONRecords() bool { return s.table.Express }
 
 // Find is FindCtx without a context.
 func (s *Store) Find(token string) (data []byte, found bool, err error) {
@@ -684,7 +684,7 @@ func (s *Store) All() (map[string][]byte, error) {
 // Node could not parse otherwise, and a blob in scs's.
 func (s *Store) value(op string, data []byte) (any, error) {
 	switch {
-	case !s.table.isJSON:
+	case !s.table.Express:
 		return notNull(data), nil
 	case !utf8.Valid(data) || !json.Valid(data):
 		return nil, fmt.Errorf("sqlite: %s: the record is not JSON in UTF-8, as layout %q has it", op, s.layout)

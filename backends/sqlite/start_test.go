@@ -21,17 +21,17 @@ func TestBadOptions(t *testing.T) {
 		opts Options
 		want string
 	}{
-		{Options{Layout: "knex"}, `sqlite: Options.Layout: "knex" is unknown; use "scs", "connect-session-knex" or "connect-sqlite3"`},
-		{Options{SIDFieldName: "id"}, `sqlite: Options.SIDFieldName: only Options.Layout "connect-session-knex" has it; leave it empty`},
-		{Options{Layout: LayoutConnectSQLite3, SIDFieldName: "id"}, `sqlite: Options.SIDFieldName: only Options.Layout "connect-session-knex" has it; leave it empty`},
+		{Options{Layout: "knex"}, `sqlite: Options.Layout: "knex" is unknown; use scs, connect-session-knex or connect-sqlite3`},
+		{Options{SIDFieldName: "id"}, `sqlite: Options.SIDFieldName and Options.Layout: only connect-session-knex lets its column be renamed; drop the first or change the second`},
+		{Options{Layout: LayoutConnectSQLite3, SIDFieldName: "id"}, `sqlite: Options.SIDFieldName and Options.Layout: only connect-session-knex lets its column be renamed; drop the first or change the second`},
 		{Options{Layout: LayoutConnectSessionKnex, SIDFieldName: "Sess"}, `sqlite: Options.SIDFieldName: "Sess" is another column of the table; use another name`},
 		{Options{Layout: LayoutConnectSessionKnex, SIDFieldName: "EXPIRED"}, `sqlite: Options.SIDFieldName: "EXPIRED" is another column of the table; use another name`},
 		{Options{TableName: "a\x00"}, `sqlite: Options.TableName: not a name that SQLite can hold; use UTF-8 without NUL bytes`},
 		{Options{TableName: "\xff"}, `sqlite: Options.TableName: not a name that SQLite can hold; use UTF-8 without NUL bytes`},
 		{Options{TableName: "SQLite_x"}, `sqlite: Options.TableName: SQLite keeps names that begin with sqlite_ for itself; use another name`},
-		{Options{Synchronous: "off"}, `sqlite: Options.Synchronous: "off" is unknown; use "normal" or "full"`},
-		{Options{Synchronous: "off", TableName: "\x00"}, "sqlite: Options.TableName: not a name that SQLite can hold; use UTF-8 without NUL bytes\n" +
-			`sqlite: Options.Synchronous: "off" is unknown; use "normal" or "full"`},
+		{Options{Synchronous: "off"}, `sqlite: Options.Synchronous: "off" is unknown; use normal or full`},
+		{Options{Synchronous: "off", TableName: "\x00"}, `sqlite: Options.Synchronous: "off" is unknown; use normal or full` +
+			"\nsqlite: Options.TableName: not a name that SQLite can hold; use UTF-8 without NUL bytes"},
 	} {
 		if _, err := Open(t.Context(), "", c.opts); err == nil || err.Error() != c.want {
 			t.Errorf("Open gave %v\nwant %s", err, c.want)
@@ -49,11 +49,23 @@ func TestBadOptions(t *testing.T) {
 		opts Options
 		want string
 	}{
-		{Options{Layout: "knex"}, `sqlite: Options.Layout: "knex" is unknown; use "scs", "connect-session-knex" or "connect-sqlite3"`},
+		{Options{Layout: "knex"}, `sqlite: Options.Layout: "knex" is unknown; use scs, connect-session-knex or connect-sqlite3`},
 		{Options{Synchronous: SynchronousFull}, `sqlite: Options.Synchronous: is for Open; set PRAGMA synchronous on the connections of the *sql.DB given to New`},
 	} {
 		if _, err := New(t.Context(), &sql.DB{}, c.opts); err == nil || err.Error() != c.want {
 			t.Errorf("New gave %v\nwant %s", err, c.want)
+		}
+	}
+	for url, want := range map[string]string{
+		"sqlite:sessions.db":    "",
+		"sessions.db":           "",
+		"sqlite:":               "sqlite: url: the path is empty; give the path of the file",
+		"sqlite::memory:":       "sqlite: url: \":memory:\" would be another database for each connection",
+		"sqlite:///sessions.db": "sqlite: url: with two slashes it can be read in several ways",
+	} {
+		err := Backend.Validate(url, Options{})
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", url, err, want)
 		}
 	}
 	if _, err := New(t.Context(), nil, Options{}); err == nil {

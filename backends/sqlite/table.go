@@ -10,10 +10,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/samesid/samesid/backends/driver"
 )
 
 // layout describes the table of a Layout.
 type layout struct {
+	driver.Layout
 	table, id, data, expiry         string
 	create                          string     // of the table, with {table} and the columns
 	idTypes, dataTypes, expiryTypes []affinity // as accepted
@@ -21,15 +24,19 @@ type layout struct {
 	indexName                       func(table string) string
 	live, expired, readExpiry       string // SQL over {expiry}: is it live, is it to be deleted, when in Unix milliseconds
 	writeExpiry                     func(time.Time) any
-	isJSON                          bool
 }
 
 // nowMillis is the clock of all connections, in Unix milliseconds. SQLite reads it when
 // the statement has its lock, not before it waits.
 const nowMillis = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
 
-var layouts = map[Layout]layout{
-	LayoutSCS: {
+// layouts begins with the default.
+var layouts = []layout{
+	{
+		Layout: driver.Layout{
+			Name: string(LayoutSCS), Step: time.Millisecond,
+			Doc: "table `sessions(token, data, expiry)`, of scs's sqlite3store",
+		},
 		table: "sessions", id: "token", data: "data", expiry: "expiry",
 		create:  "CREATE TABLE {if}{table} (\n  {id} TEXT PRIMARY KEY,\n  {data} BLOB NOT NULL,\n  {expiry} REAL NOT NULL\n)",
 		idTypes: []affinity{text, none}, dataTypes: []affinity{none}, expiryTypes: []affinity{real, numeric, none},
@@ -42,7 +49,11 @@ var layouts = map[Layout]layout{
 			return float64(unixMilli(t, math.Ceil)+210866760000000) / 86400000
 		},
 	},
-	LayoutConnectSessionKnex: {
+	{
+		Layout: driver.Layout{
+			Name: string(LayoutConnectSessionKnex), Express: true, TTLUnit: time.Millisecond,
+			Doc: "table `sessions(sid, sess json, expired)`, with Express's JSON",
+		},
 		table: "sessions", id: "sid", data: "sess", expiry: "expired",
 		create:  "CREATE TABLE {if}{table} (\n  {id} varchar(255),\n  {data} json NOT NULL,\n  {expiry} datetime NOT NULL,\n  PRIMARY KEY ({id})\n)",
 		idTypes: []affinity{text, none}, dataTypes: []affinity{numeric, text}, expiryTypes: []affinity{numeric, text},
@@ -58,9 +69,12 @@ var layouts = map[Layout]layout{
 		writeExpiry: func(t time.Time) any {
 			return time.UnixMilli(unixMilli(t, math.Floor)).UTC().Format("2006-01-02T15:04:05.000Z")
 		},
-		isJSON: true,
 	},
-	LayoutConnectSQLite3: {
+	{
+		Layout: driver.Layout{
+			Name: string(LayoutConnectSQLite3), Express: true,
+			Doc: "table `sessions(sid, expired, sess)`, with Express's JSON",
+		},
 		table: "sessions", id: "sid", data: "sess", expiry: "expired",
 		create:  "CREATE TABLE {if}{table} (\n  {id} PRIMARY KEY,\n  {expiry},\n  {data}\n)",
 		idTypes: []affinity{none, text}, dataTypes: []affinity{none, text}, expiryTypes: []affinity{none, integer},
@@ -69,8 +83,24 @@ var layouts = map[Layout]layout{
 		expired:     "{expiry} < " + nowMillis,
 		readExpiry:  "CAST({expiry} AS INTEGER)",
 		writeExpiry: func(t time.Time) any { return unixMilli(t, math.Floor) },
-		isJSON:      true,
 	},
+}
+
+func described() (all []driver.Layout) {
+	for _, l := range layouts {
+		all = append(all, l.Layout)
+	}
+	return all
+}
+
+// layout returns the row of Options.Layout, or the first one.
+func (o Options) layout() layout {
+	for _, l := range layouts {
+		if l.Name == string(o.Layout) {
+			return l
+		}
+	}
+	return layouts[0]
 }
 
 // The years that SQLite's date functions know.
@@ -131,7 +161,7 @@ type table struct {
 }
 
 func newTable(o Options) table {
-	t := table{layout: layouts[o.Layout]}
+	t := table{layout: o.layout()}
 	t.table = o.TableName
 	t.id = cmp.Or(o.SIDFieldName, t.id)
 	t.q, t.qID, t.qData, t.qExpiry = quote(t.table), quote(t.id), quote(t.data), quote(t.expiry)
@@ -320,12 +350,12 @@ func (t table) validate(f found) error {
 	if problems == nil {
 		return nil
 	}
-	for name, l := range layouts {
+	for _, l := range layouts {
 		other := t
 		other.layout = l
 		other.qID = quote(l.id)
 		if other.problems(f) == nil {
-			return fmt.Errorf("table %s is one of layout %q; set Options.Layout to it, or Options.TableName to another table", t.q, name)
+			return fmt.Errorf("table %s is one of layout %q; set Options.Layout to it, or Options.TableName to another table", t.q, l.Name)
 		}
 	}
 	fix := fmt.Sprintf("ALTER TABLE %s RENAME TO %s;\n", t.q, quote(t.table+"_old"))

@@ -69,9 +69,9 @@ var rooms = map[string]room{
 	adapter:   {only: []string{scs, wire, refusal, contract, driver, memory}, needs: []string{scs}},
 	storetest: {only: []string{scs, contract}},
 	backends:  {not: []string{adapter, auth, backends + "/sqlite", yaml}}, // SQLite is slow to compile: it is handed in
-	config:    {not: []string{auth, demo, parity}, needs: []string{adapter}},
+	config:    {not: []string{auth, demo, parity, backends + "/sqlite"}, needs: []string{adapter}},
 	auth:      {not: append(clients(), redis, postgres, config, demo, parity, yaml), needs: []string{adapter}},
-	demo:      {not: []string{parity}},
+	demo:      {not: []string{parity, backends + "/sqlite"}}, // without -tags sqlite
 	parity:    {},
 
 	leaktest:                         {only: []string{}},

@@ -21,11 +21,14 @@ const authorized = `{"message":"You are authorized"}` + "\n"
 // With the demo's own files, users stay signed in, however the process ends.
 func TestDemo(t *testing.T) {
 	bin := filepath.Join(t.TempDir(), "demo")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", bin, "./demo")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", build, err, out)
+	build := func(flags ...string) {
+		cmd := exec.CommandContext(t.Context(), "go", append([]string{"build", "-buildvcs=false", "-o", bin}, append(flags, "./demo")...)...)
+		cmd.Dir = "../.."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", cmd, err, out)
+		}
 	}
+	build()
 
 	t.Run("redis", func(t *testing.T) {
 		t.Setenv("REDIS_URL", testserver.Redis(t))
@@ -36,6 +39,11 @@ func TestDemo(t *testing.T) {
 		dsn, _ := testserver.Schema(t)
 		t.Setenv("DATABASE_URL", dsn)
 		outlives(t, bin, "postgres.yaml")
+	})
+	t.Run("sqlite", func(t *testing.T) {
+		build("-tags", "sqlite")
+		t.Setenv("SESSION_FILE", filepath.Join(t.TempDir(), "sessions.sqlite"))
+		outlives(t, bin, "sqlite.yaml")
 	})
 }
 
