@@ -269,11 +269,13 @@ CREATE TABLE "sessions" (
 			`table "sessions" is one of layout "connect-sqlite3"; set Options.Layout to it, or Options.TableName to another table`, true,
 		},
 		{
-			"a view", `CREATE VIEW sessions AS SELECT 1 token, 2 data, 3 expiry`, Options{CreateTable: true},
+			"a view", `CREATE VIEW sessions AS SELECT 1 token, 2 data, 3 expiry`,
+			Options{CreateTable: true},
 			`"sessions" cannot hold sessions: it is a view; set Options.TableName to another name`, true,
 		},
 		{
-			"wrong columns", `CREATE TABLE sessions (token INTEGER, data TEXT, extra NOT NULL)`, Options{},
+			"wrong columns", `CREATE TABLE sessions (token INTEGER, data TEXT, extra NOT NULL)`,
+			Options{},
 			`table "sessions": column "token" is of type INTEGER, whose affinity is INTEGER, not TEXT; column "data" is of type TEXT, whose affinity is TEXT, not BLOB; ` +
 				`column "expiry" is missing; column "token" is not unique; column "extra" has no default, so no session can be inserted; ` +
 				`set Options.TableName to another table, or put this one aside and run:
@@ -288,15 +290,18 @@ CREATE TABLE "sessions" (
 CREATE INDEX "sessions_expiry_idx" ON "sessions" ("expiry");`, false,
 		},
 		{
-			"case-insensitive ids", `CREATE TABLE sessions (token TEXT PRIMARY KEY COLLATE NOCASE, data BLOB, expiry REAL); CREATE INDEX sessions_expiry_idx ON sessions (expiry)`, Options{CreateTable: true},
+			"case-insensitive ids", `CREATE TABLE sessions (token TEXT PRIMARY KEY COLLATE NOCASE, data BLOB, expiry REAL); CREATE INDEX sessions_expiry_idx ON sessions (expiry)`,
+			Options{CreateTable: true},
 			`table "sessions": column "token" takes different ids for equal (collation NOCASE); set Options.TableName to another table`, false,
 		},
 		{
-			"partly unique", `CREATE TABLE sessions (token TEXT, data BLOB, expiry REAL); CREATE UNIQUE INDEX i ON sessions (token) WHERE expiry > 0; CREATE UNIQUE INDEX j ON sessions (token, data)`, Options{},
+			"partly unique", `CREATE TABLE sessions (token TEXT, data BLOB, expiry REAL); CREATE UNIQUE INDEX i ON sessions (token) WHERE expiry > 0; CREATE UNIQUE INDEX j ON sessions (token, data)`,
+			Options{},
 			`table "sessions": column "token" is not unique;`, false,
 		},
 		{
-			"another order", `CREATE TABLE sessions (sid PRIMARY KEY, sess, expired)`, Options{Layout: LayoutConnectSQLite3},
+			"another order", `CREATE TABLE sessions (sid PRIMARY KEY, sess, expired)`,
+			Options{Layout: LayoutConnectSQLite3},
 			`table "sessions": its columns are sid, sess, expired, and connect-sqlite3 inserts by position: they must be sid, expired, sess; set Options.TableName`, false,
 		},
 	} {

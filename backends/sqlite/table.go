@@ -146,7 +146,7 @@ func affinityOf(declared string, strict bool) affinity {
 		return text
 	case t == "", has("BLOB"), strict && t == "ANY":
 		return none
-	case has("REAL", "FLOA", "DOUB"):
+	case has("REAL", "FLOA", "DOUB"): //nolint:misspell // as SQLite has it
 		return real
 	default:
 		return numeric
