@@ -368,29 +368,31 @@ func (s *Store) do(ctx context.Context, op string, fn func(context.Context) erro
 	}
 }
 
-// row runs a statement that returns at most one row. It reads to the end, because a
-// write is done only then.
+// row runs a statement that returns at most one row.
 func (s *Store) row(ctx context.Context, op string, stmt *sql.Stmt, args []any, dest ...any) (found bool, err error) {
 	err = s.do(ctx, op, func(ctx context.Context) error {
-		found, err = scan(ctx, stmt, args, dest...)
+		found, err = scan(ctx, stmt, stmt == s.stmts.findTouch, args, dest...)
 		return err
 	})
 	return found && err == nil, err
 }
 
-func scan(ctx context.Context, stmt *sql.Stmt, args []any, dest ...any) (found bool, err error) {
+func scan(ctx context.Context, stmt *sql.Stmt, wrote bool, args []any, dest ...any) (found bool, err error) {
 	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
 		return false, err
 	}
 	defer rows.Close()
-	for rows.Next() {
-		found = true
-		if err := rows.Scan(dest...); err != nil {
-			return false, err
-		}
+	if found = rows.Next(); !found {
+		return false, rows.Err()
 	}
-	return found, rows.Err()
+	if err := rows.Scan(dest...); err != nil {
+		return false, err
+	}
+	// A statement that writes is done only at its end; Close ends any other.
+	for wrote && rows.Next() {
+	}
+	return true, errors.Join(rows.Err(), rows.Close())
 }
 
 // exec runs a statement and reports whether it changed a row.
@@ -535,7 +537,7 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 		known := true
 		for i, r := range from {
 			var now []byte
-			found, err := scan(ctx, find, []any{r.Token}, &now)
+			found, err := scan(ctx, find, false, []any{r.Token}, &now)
 			if err != nil {
 				return false, err
 			}
