@@ -68,13 +68,13 @@ func (s *session) wasDone(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// settle finds out which of the writes that were tried under the session's key was done, by
-// the data that the store has there.
-func (s *session) settle(data []byte, moved bool) {
+// settle finds out which of the writes that were tried under the session's key, or under the
+// one it had been moved from, was done, by the data that the store has now.
+func (s *session) settle(data []byte, was string) {
 	var here, elsewhere []*attempt
 	for _, t := range s.tried {
 		switch {
-		case t.key != s.at:
+		case t.key != s.at && t.key != was:
 			elsewhere = append(elsewhere, t)
 		case t.version != nil:
 			here = append(here, t)
@@ -88,9 +88,11 @@ func (s *session) settle(data []byte, moved bool) {
 		}
 	}
 	// One of them may have been done, and be changed by another request since.
-	for i, t := range here {
-		if i == 0 && moved && t.private { // one of them was
+	written := false
+	for _, t := range here {
+		if !written && s.at != was && t.key == s.at && t.private { // one of them was
 			s.wasWritten(t)
+			written = true
 			continue
 		}
 		s.perhaps = append(s.perhaps, t.version)

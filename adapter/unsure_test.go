@@ -448,3 +448,27 @@ func TestMergeWhoseReplyWasLostBesideAnother(t *testing.T) {
 		}
 	})
 }
+
+// What a save has stored although its reply was lost, and was then taken back, goes also if
+// another request has moved the session to the hash of its id in between.
+func TestTakenBackFromWhatHasMoved(t *testing.T) {
+	store := &deafStore{fullStore: fullStore{newMapStore()}}
+	id := begin(t, newManager(t, adapter.Options{Store: store}), map[string]any{"user": "u"})
+	m := newManager(t, adapter.Options{Store: store, StoreKey: adapter.StoreKeyMigrating})
+	if err := m.Iterate(t.Context(), func(ctx context.Context) error {
+		m.Put(ctx, "admin", true)
+		store.deaf = true
+		_ = m.Save(ctx)
+		store.deaf = false
+		within(t, m, id, func(context.Context) {}) // moves it
+		m.Remove(ctx, "admin")
+		return m.Save(ctx)
+	}); err != nil {
+		t.Error(err)
+	}
+	within(t, m, id, func(ctx context.Context) {
+		if got := m.Keys(ctx); !reflect.DeepEqual(got, []string{"user"}) {
+			t.Errorf("the session has %v", got)
+		}
+	})
+}

@@ -207,9 +207,9 @@ func (s *session) resolve(ctx context.Context, cur *version, to string, current 
 // adoptStored takes over what the store has of the session, under a key.
 func (s *session) adoptStored(at string, data []byte) error {
 	s.m.stats.conflicts.Add(1)
-	moved := at != s.at
+	was := s.at
 	s.at, s.stored = at, s.version(data)
-	s.settle(data, moved)
+	s.settle(data, was)
 	r, err := s.stored.record()
 	if err != nil {
 		return storeError("save", err)
