@@ -389,7 +389,8 @@ func scan(ctx context.Context, stmt *sql.Stmt, wrote bool, args []any, dest ...a
 	if err := rows.Scan(dest...); err != nil {
 		return false, err
 	}
-	// A statement that writes is done only at its end; Close ends any other.
+	// SQLite moves what is in the -wal file to the database only when a statement that
+	// writes comes to its end; otherwise the file would grow. Close ends any other.
 	for wrote && rows.Next() {
 	}
 	return true, errors.Join(rows.Err(), rows.Close())

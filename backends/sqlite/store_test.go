@@ -792,6 +792,35 @@ func TestCleanupSparesTouched(t *testing.T) {
 	}
 }
 
+// The -wal file does not grow with the calls, of whatever kind.
+func TestWALSize(t *testing.T) {
+	for name, call := range map[string]func(*Store) error{
+		"FindTouch": func(s *Store) error { _, _, err := s.FindTouch(t.Context(), "id", inAnHour()); return err },
+		"Commit":    func(s *Store) error { return s.Commit("id", body, inAnHour()) },
+		"Move": func(s *Store) error {
+			_, _, err := s.Move(t.Context(), one("id", string(body)), "id", body, inAnHour())
+			return err
+		},
+	} {
+		path := newPath(t)
+		s := open(t, path, quiet(LayoutSCS))
+		commit(t, s, "id", body, inAnHour())
+		for range 2000 {
+			if err := call(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		info, err := os.Stat(path + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// SQLite's own limit is 1,000 pages of 4 kB.
+		if info.Size() > 5<<20 {
+			t.Errorf("after 2,000 calls of %s the -wal file has %d bytes", name, info.Size())
+		}
+	}
+}
+
 func TestPages(t *testing.T) {
 	s := open(t, newPath(t), quiet(LayoutSCS))
 	s.page = 2
