@@ -218,14 +218,14 @@ func (s stored) equal(other stored) bool {
 
 // modelWorld is a script that runs.
 type modelWorld struct {
-	m, plain *adapter.Manager
-	inner    *mapStore
-	faulty   *faultyStore
-	script   *modelScript
-	cookies  [2]string // the ids that the two browsers have
-	reqs     map[int]*modelRequest
-	cache    map[string]map[string]int
-	trace    *strings.Builder
+	m       *adapter.Manager
+	inner   *mapStore
+	faulty  *faultyStore
+	script  *modelScript
+	cookies [2]string // the ids that the two browsers have
+	reqs    map[int]*modelRequest
+	cache   map[string]map[string]int
+	trace   *strings.Builder
 }
 
 // modelRequest is what the model knows of a request.
@@ -734,7 +734,7 @@ func (w *modelWorld) call(r *modelRequest, s modelStep, before stored) string {
 		}
 		if wrong == "" && err == nil && r.client >= 0 {
 			for _, c := range (&http.Response{Header: h}).Cookies() {
-				w.cookies[r.client] = idOf(c.Value)
+				w.cookies[r.client] = modelIDOf(c.Value)
 			}
 			if found := w.find(w.look(), w.cookies[r.client]); r.at != "" && !r.ended && !r.unset && len(r.cur) > 0 && found != w.follow(w.look(), r.at) && h["Set-Cookie"] == nil {
 				return "the browser does not learn the id"
@@ -746,7 +746,7 @@ func (w *modelWorld) call(r *modelRequest, s modelStep, before stored) string {
 }
 
 // idOf is the id in a cookie's value.
-func idOf(value string) string {
+func modelIDOf(value string) string {
 	id, _, _ := strings.Cut(strings.TrimPrefix(value, "s%3A"), ".")
 	return id
 }
@@ -1044,9 +1044,11 @@ type plainFaulty struct{ s *faultyStore }
 func (p plainFaulty) Find(token string) ([]byte, bool, error) {
 	return p.s.FindCtx(context.Background(), token)
 }
+
 func (p plainFaulty) Commit(token string, b []byte, expiry time.Time) error {
 	return p.s.CommitCtx(context.Background(), token, b, expiry)
 }
+
 func (p plainFaulty) Delete(token string) error {
 	return p.s.DeleteCtx(context.Background(), token)
 }
