@@ -102,8 +102,30 @@ if needs_node && ! have_node; then
 	npm install --silent --no-save --prefix .cache/node node@22 >&2
 	PATH=$PWD/.cache/node/node_modules/.bin:$PATH
 fi
+
+# Two of the packages compile SQLite, for minutes, so what was installed is kept for the
+# next checkout with the same lock file and Node.
+install_node_modules() {
+	local dir=$1 kept
+	[ "$dir/node_modules/.package-lock.json" -nt "$dir/package-lock.json" ] && return
+	kept=${XDG_CACHE_HOME:-$HOME/.cache}/samesid/$(node -p '
+		const parts = [fs.readFileSync(process.argv[1]), process.version, process.platform, process.arch]
+		crypto.createHash("sha256").update(parts.join()).digest("hex").slice(0, 20)' "$dir/package-lock.json")
+	if [ -d "$kept" ]; then
+		rm -rf "$dir/node_modules"
+		cp -a "$kept" "$dir/node_modules"
+	else
+		npm ci --silent --no-audit --no-fund --prefix "$dir" >&2
+		mkdir -p "$(dirname "$kept")"
+		rm -rf "$kept.$$"
+		cp -a "$dir/node_modules" "$kept.$$"
+		[ -d "$kept" ] || mv "$kept.$$" "$kept"
+		rm -rf "$kept.$$"
+	fi
+	touch "$dir/node_modules/.package-lock.json"
+}
 for dir in $node_dirs; do
-	[ "$dir/node_modules/.package-lock.json" -nt "$dir/package-lock.json" ] || npm ci --silent --no-audit --no-fund --prefix "$dir" >&2
+	install_node_modules "$dir"
 done
 
 "$@"
