@@ -472,3 +472,22 @@ func TestTakenBackFromWhatHasMoved(t *testing.T) {
 		}
 	})
 }
+
+// A move to the hash of the id that ended half way, on a store without Move, leaves nothing
+// that a logout does not end.
+func TestLogoutAfterHalfAMove(t *testing.T) {
+	store := newMapStore()
+	id := begin(t, newManager(t, adapter.Options{Store: plainStore{store}}), map[string]any{"user": "u"})
+	old := store.records[id]
+	m := newManager(t, adapter.Options{Store: plainStore{store}, StoreKey: adapter.StoreKeyMigrating})
+	within(t, m, id, func(context.Context) {})
+	store.records[id] = old // it was not deleted
+	within(t, m, id, func(ctx context.Context) {
+		if err := m.Destroy(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := userOf(m, cookieFor(id)); got != "" || len(store.records) != 0 {
+		t.Errorf("still signed in as %q, %d records", got, len(store.records))
+	}
+}

@@ -326,9 +326,13 @@ func (s *session) remove() error {
 	if s.exists() {
 		tokens = append(tokens, s.at)
 		if s.m.cfg.migrate {
-			// Another request may have moved it from its id to the hash, which may
-			// be this one's key already. A session has no other keys.
-			tokens = append(tokens, hashID(s.at))
+			// Another request may have moved it from its id to the hash. On a store
+			// without Move, one that has died on the way has left both.
+			other := hashID(s.at)
+			if s.at == hashID(s.cookie.id) {
+				other = s.cookie.id
+			}
+			tokens = append(tokens, other)
 		}
 	}
 	for _, m := range s.merged {
