@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"sync"
 
 	"github.com/alexedwards/scs/v2"
 )
@@ -137,16 +138,45 @@ func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func panicking() bool {
 	var pcs [128]uintptr
 	for _, pc := range pcs[:runtime.Callers(2, pcs[:])] {
-		if f := runtime.FuncForPC(pc); f != nil {
-			switch f.Name() {
-			case "runtime.gopanic", "runtime.Goexit":
-				return true
-			case "github.com/samesid/samesid/adapter.(*responseWriter).serve":
-				return false // what is below is none of this handler's
-			}
+		switch frameAt(pc) {
+		case panicFrame:
+			return true
+		case serveFrame:
+			return false // what is below is none of this handler's
 		}
 	}
 	return false
+}
+
+// frame says what a stack frame means to panicking.
+type frame int
+
+const (
+	otherFrame frame = iota
+	panicFrame       // of runtime.gopanic or runtime.Goexit
+	serveFrame       // of responseWriter.serve
+)
+
+// frames remembers the frame of each return address, as looking for its function's name
+// would take longer than all else that the end of a request does. There are only as many as
+// the program has calls.
+var frames sync.Map // uintptr → frame
+
+func frameAt(pc uintptr) frame {
+	if f, ok := frames.Load(pc); ok {
+		return f.(frame)
+	}
+	found := otherFrame
+	if f := runtime.FuncForPC(pc); f != nil {
+		switch f.Name() {
+		case "runtime.gopanic", "runtime.Goexit":
+			found = panicFrame
+		case "github.com/samesid/samesid/adapter.(*responseWriter).serve":
+			found = serveFrame
+		}
+	}
+	frames.Store(pc, found)
+	return found
 }
 
 // discard drops what a handler that has panicked did to the session.
