@@ -156,10 +156,10 @@ func TestNodeIncrements(t *testing.T) {
 		t.Run(string(layout), func(t *testing.T) {
 			t.Parallel()
 			path := newPath(t)
-			n := startNode(t, path, layout)
 			opts := quiet(layout)
 			opts.Timeout = time.Minute
 			s := open(t, path, opts)
+			n := startNode(t, path, "none")
 			commit(t, s, "counter", []byte("0"), inAnHour())
 			var wg sync.WaitGroup
 			for range 4 {

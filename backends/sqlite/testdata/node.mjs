@@ -1,5 +1,5 @@
 // Serves a session file as an Express app would: the arguments are the file and the
-// layout. Each line on standard input is a call, ["op", ...arguments], and is answered
+// layout, or "none" for increments alone. Each line on standard input is a call, ["op", ...arguments], and is answered
 // by one line of JSON. It is run in the folder that has the packages.
 import { createRequire } from 'node:module'
 import { createInterface } from 'node:readline'
@@ -7,10 +7,11 @@ import { promisify } from 'node:util'
 
 const require = createRequire(process.cwd() + '/')
 const [path, layout] = process.argv.slice(2)
-const Database = require('better-sqlite3')
-const db = new Database(path, { timeout: 60000 })
 
 const stores = {
+  async none() {
+    return { close() {} }
+  },
   async 'connect-session-knex'() {
     const { ConnectSessionKnexStore } = require('connect-session-knex')
     const knex = require('knex')({ client: 'better-sqlite3', connection: { filename: path }, useNullAsDefault: true })
@@ -36,13 +37,25 @@ const call = (method, ...args) =>
   })
 
 // increment adds 1 to a record n times, each in a transaction that begins with the lock.
+//
+// No other SQLite library may have the file open in this process, as each of them would
+// release the other's locks: connect-sqlite3's deletes expired sessions when it has begun.
 const increment = (sid, n) => {
+  const db = new (require('better-sqlite3'))(path, { timeout: 60000 })
   const add = db.transaction(() => {
     const { sess } = db.prepare('SELECT sess FROM sessions WHERE sid = ?').get(sid)
     db.prepare('UPDATE sessions SET sess = ? WHERE sid = ?').run(String(Number(sess) + 1), sid)
   })
   for (let i = 0; i < n; i++) add.immediate()
+  db.close()
   return null
+}
+
+const journal = () => {
+  const db = new (require('better-sqlite3'))(path)
+  const mode = db.pragma('journal_mode', { simple: true })
+  db.close()
+  return mode
 }
 
 const ops = {
@@ -50,7 +63,7 @@ const ops = {
   set: (sid, sess) => call('set', sid, sess),
   touch: (sid, sess) => call('touch', sid, sess),
   destroy: (sid) => call('destroy', sid).then(() => null),
-  journal: () => db.pragma('journal_mode', { simple: true }),
+  journal,
   increment
 }
 for await (const line of createInterface({ input: process.stdin })) {
@@ -63,5 +76,4 @@ for await (const line of createInterface({ input: process.stdin })) {
   }
   process.stdout.write(JSON.stringify(answer ?? null) + '\n')
 }
-db.close()
 await close()
