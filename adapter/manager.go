@@ -176,7 +176,7 @@ func (o Options) fromSCS(sm *scs.SessionManager) (Options, error) {
 		case f.age < 0:
 			r.Add(f.name, "is negative (%v)", f.age)
 		case f.age > 0 && f.age < time.Millisecond:
-			r.Add(f.name, "%s", withoutUnit(f.age))
+			r.Add(f.name, "%s", refusal.WithoutUnit(f.age))
 		}
 	}
 	if sm.Lifetime == 0 && sm.IdleTimeout == 0 {

@@ -112,12 +112,7 @@ func (o *Options) refuseAges(r *refusal.List) {
 		{"TouchAfter", o.TouchAfter, time.Millisecond},
 		{"ResendAfter", o.ResendAfter, time.Millisecond},
 	} {
-		switch {
-		case d.age < 0:
-			r.Add(d.name, "is negative (%v); 0 is the default", d.age)
-		case d.age > 0 && d.age < d.least:
-			r.Add(d.name, "%s", withoutUnit(d.age))
-		}
+		r.Age(d.name, d.age, d.least)
 	}
 	age := o.Cookie.MaxAge
 	if o.AbsoluteLifetime > 0 && age > o.AbsoluteLifetime {
@@ -139,31 +134,6 @@ func (o *Options) refuseAges(r *refusal.List) {
 	case o.ResendAfter > 0 && age > 0 && o.ResendAfter >= age:
 		r.Add("ResendAfter Cookie.MaxAge", "a cookie in use would end before it is sent again (%v, %v); lower the first", o.ResendAfter, age)
 	}
-}
-
-// withoutUnit says what may have been meant by an age that is too short to be one.
-func withoutUnit(age time.Duration) string {
-	n := int64(age)
-	return fmt.Sprintf("%v is too short: a number without a unit is in nanoseconds; did you mean %s (if it is in seconds) or %s (in milliseconds, as in Express)?",
-		age, inGo(time.Duration(n)*time.Second), inGo(time.Duration(n)*time.Millisecond))
-}
-
-// inGo returns an age as one writes it in Go.
-func inGo(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d <= 0:
-		return d.String()
-	case d%day == 0:
-		return fmt.Sprintf("%d*24*time.Hour", d/day)
-	case d%time.Hour == 0:
-		return fmt.Sprintf("%d*time.Hour", d/time.Hour)
-	case d%time.Minute == 0:
-		return fmt.Sprintf("%d*time.Minute", d/time.Minute)
-	case d%time.Second == 0:
-		return fmt.Sprintf("%d*time.Second", d/time.Second)
-	}
-	return fmt.Sprintf("%d*time.Millisecond", d/time.Millisecond)
 }
 
 // validate returns an error that names what is wrong with a cookie that a function of
@@ -188,7 +158,7 @@ func (c Cookie) refuse(r *refusal.List, prefix, name string) {
 	case c.MaxAge < 0:
 		refuse("MaxAge", "is negative (%v); 0 is a cookie that ends with the browser", c.MaxAge)
 	case c.MaxAge > 0 && c.MaxAge < time.Second:
-		refuse("MaxAge", "%s", withoutUnit(c.MaxAge))
+		refuse("MaxAge", "%s", refusal.WithoutUnit(c.MaxAge))
 	}
 	if c.MaxAge != 0 && !c.Expires.IsZero() {
 		refuse("MaxAge Expires", "both are given; drop one of the two")

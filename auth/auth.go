@@ -222,8 +222,8 @@ func (o Options) withDefaults() (Options, error) {
 		r.Add("Unlimited Attempts AttemptsWindow", "Unlimited means none; drop one or the other")
 	case o.Attempts < 0:
 		r.Add("Attempts", "is negative (%d); 0 is the default, and Unlimited is no limit", o.Attempts)
-	case o.AttemptsWindow < 0:
-		r.Add("AttemptsWindow", "is negative (%v); 0 is the default", o.AttemptsWindow)
+	default:
+		r.Age("AttemptsWindow", o.AttemptsWindow, time.Second)
 	}
 	if o.Attempts == 0 {
 		o.Attempts = 10

@@ -562,6 +562,7 @@ func TestNewRefuses(t *testing.T) {
 		{auth.Options{MaxBody: -1}, "Options.MaxBody"},
 		{auth.Options{Attempts: -1}, "Options.Attempts"},
 		{auth.Options{AttemptsWindow: -1}, "Options.AttemptsWindow"},
+		{auth.Options{AttemptsWindow: 900}, "Options.AttemptsWindow"}, // nanoseconds
 		{auth.Options{Unlimited: true, Attempts: 5}, "Options.Unlimited"},
 		{auth.Options{Unlimited: true, AttemptsWindow: time.Hour}, "Options.Unlimited"},
 		{auth.Options{TrustedOrigins: []string{"https://ok.example", "example.com"}}, "Options.TrustedOrigins[1]"},

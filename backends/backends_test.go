@@ -140,7 +140,7 @@ func TestValidate(t *testing.T) {
 		{c{URL: "memory://", Options: memory.Options{MaxSessions: -1, CleanupInterval: -1}}, ""},
 		{c{URL: "unix:///run/redis.sock", Options: redis.Options{Layout: "connect-redis"}}, ""},
 		{c{URL: "valkeys://localhost", Options: redis.Options{TLS: redis.TLS{CAFile: "a", CertFile: "b", KeyFile: "c", ServerName: "d"}}}, ""},
-		{c{URL: "postgresql://localhost", Options: postgres.Options{SSLMode: "disable", CleanupInterval: -1, ConnMaxLifetime: 1}}, ""},
+		{c{URL: "postgresql://localhost", Options: postgres.Options{SSLMode: "disable", CleanupInterval: -1, ConnMaxLifetime: time.Hour}}, ""},
 		{c{Type: "postgres"}, ""},
 		{c{Type: "postgres", URL: "host=localhost password=x://y"}, ""},
 

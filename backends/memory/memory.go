@@ -76,7 +76,7 @@ var Backend = driver.New(driver.Backend{
 
 const scheme = "memory://"
 
-func validate(url string, _ Options) error {
+func validate(url string, o Options) error {
 	r := refusal.List{Package: "memory", Struct: "Options"}
 	switch {
 	case url != "" && !strings.HasPrefix(url, scheme):
@@ -84,6 +84,7 @@ func validate(url string, _ Options) error {
 	case len(url) > len(scheme):
 		r.Add("url", "nothing can follow memory://")
 	}
+	r.Numbers(o, "MaxSessions", "CleanupInterval")
 	return r.Err()
 }
 

@@ -198,7 +198,7 @@ func (o Options) Validate() error {
 			r.Add(n.field, "longer than %d bytes, and Postgres would cut it; use a shorter name", maxName)
 		}
 	}
-	r.Negative(o, "CleanupInterval", "Timeout")
+	r.Numbers(o, "CleanupInterval", "Timeout")
 	r.Pool(o.MaxIdleConns, o.MaxConns, defaultMaxConns)
 	r.Pair(o.TLS.CertFile, o.TLS.KeyFile)
 	return r.Err()

@@ -182,7 +182,7 @@ const defaultMaxConns = 64
 
 func (o Options) refuse(r *refusal.List) {
 	r.OneOf("Layout", string(cmp.Or(o.Layout, LayoutSCS)), driver.Names(described()))
-	r.Negative(o)
+	r.Numbers(o)
 	r.Pool(o.MaxIdleConns, o.MaxConns, defaultMaxConns)
 	r.Pair(o.TLS.CertFile, o.TLS.KeyFile)
 }

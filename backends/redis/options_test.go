@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/internal/refusal"
@@ -13,8 +14,8 @@ import (
 // the fields that are only for Open.
 func TestValidate(t *testing.T) {
 	good := redis.Options{
-		Layout: redis.LayoutConnectRedis, Prefix: "p", ScanCount: 1, Timeout: 1, ConnectTimeout: 1,
-		MaxConns: 2, MaxIdleConns: 1, ConnMaxIdleTime: 1, TLS: redis.TLS{CAFile: "none.pem", CertFile: "none.pem", KeyFile: "none.pem", ServerName: "n"},
+		Layout: redis.LayoutConnectRedis, Prefix: "p", ScanCount: 1, Timeout: time.Second, ConnectTimeout: time.Second,
+		MaxConns: 2, MaxIdleConns: 1, ConnMaxIdleTime: time.Minute, TLS: redis.TLS{CAFile: "none.pem", CertFile: "none.pem", KeyFile: "none.pem", ServerName: "n"},
 	}
 	for _, o := range []redis.Options{{}, good} {
 		if err := o.Validate(); err != nil {

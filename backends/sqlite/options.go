@@ -163,6 +163,7 @@ func (o Options) refuse(r *refusal.List) {
 			r.Add(n.field, "not a name that SQLite can hold; use UTF-8 without NUL bytes")
 		}
 	}
+	r.Numbers(o, "CleanupInterval", "Timeout")
 	if strings.HasPrefix(strings.ToLower(o.TableName), "sqlite_") {
 		r.Add("TableName", "SQLite keeps names that begin with sqlite_ for itself; use another name")
 	}

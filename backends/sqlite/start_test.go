@@ -29,6 +29,7 @@ func TestBadOptions(t *testing.T) {
 		{Options{TableName: "a\x00"}, `sqlite: Options.TableName: not a name that SQLite can hold; use UTF-8 without NUL bytes`},
 		{Options{TableName: "\xff"}, `sqlite: Options.TableName: not a name that SQLite can hold; use UTF-8 without NUL bytes`},
 		{Options{TableName: "SQLite_x"}, `sqlite: Options.TableName: SQLite keeps names that begin with sqlite_ for itself; use another name`},
+		{Options{Timeout: 5}, `sqlite: Options.Timeout: 5ns is too short: a number without a unit is in nanoseconds; did you mean 5*time.Second (if it is in seconds) or 5*time.Millisecond (in milliseconds, as in Express)?`},
 		{Options{Synchronous: "off"}, `sqlite: Options.Synchronous: "off" is unknown; use normal or full`},
 		{Options{Synchronous: "off", TableName: "\x00"}, `sqlite: Options.Synchronous: "off" is unknown; use normal or full` +
 			"\nsqlite: Options.TableName: not a name that SQLite can hold; use UTF-8 without NUL bytes"},
@@ -149,7 +150,7 @@ func TestOddPaths(t *testing.T) {
 // database is otherwise.
 func TestFileModes(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.SkipNow() // it has no modes
+		return // it has no modes
 	}
 	wantModes := func(path string, want fs.FileMode) {
 		t.Helper()

@@ -1,19 +1,64 @@
 package refusal
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
-// Negative rejects each number of a struct of options that is below zero, except those
-// of the fields to which a negative value means something.
-func (l *List) Negative(options any, except ...string) {
+// Numbers rejects each number of a struct of options that is below zero, except those of
+// the fields to which a negative value means something, and each duration that is too
+// short to be meant.
+func (l *List) Numbers(options any, except ...string) {
 	each(reflect.ValueOf(options), "", func(name string, _ reflect.StructField, v reflect.Value) {
-		if v.CanInt() && v.Int() < 0 && !slices.Contains(except, name) {
-			l.Add(name, "is negative; 0 is the default")
+		if !v.CanInt() {
+			return
+		}
+		if v.Int() < 0 {
+			if !slices.Contains(except, name) {
+				l.Add(name, "is negative; 0 is the default")
+			}
+		} else if v.Type() == reflect.TypeFor[time.Duration]() {
+			l.Age(name, time.Duration(v.Int()), time.Millisecond)
 		}
 	})
+}
+
+// Age rejects a duration that is negative, or shorter than the least that can be meant.
+func (l *List) Age(field string, age, least time.Duration) {
+	switch {
+	case age < 0:
+		l.Add(field, "is negative (%v); 0 is the default", age)
+	case age > 0 && age < least:
+		l.Add(field, "%s", WithoutUnit(age))
+	}
+}
+
+// WithoutUnit says what may have been meant by an age that is too short to be one.
+func WithoutUnit(age time.Duration) string {
+	n := int64(age)
+	return fmt.Sprintf("%v is too short: a number without a unit is in nanoseconds; did you mean %s (if it is in seconds) or %s (in milliseconds, as in Express)?",
+		age, inGo(time.Duration(n)*time.Second), inGo(time.Duration(n)*time.Millisecond))
+}
+
+// inGo returns an age as one writes it in Go.
+func inGo(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d <= 0:
+		return d.String()
+	case d%day == 0:
+		return fmt.Sprintf("%d*24*time.Hour", d/day)
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%d*time.Hour", d/time.Hour)
+	case d%time.Minute == 0:
+		return fmt.Sprintf("%d*time.Minute", d/time.Minute)
+	case d%time.Second == 0:
+		return fmt.Sprintf("%d*time.Second", d/time.Second)
+	}
+	return fmt.Sprintf("%d*time.Millisecond", d/time.Millisecond)
 }
 
 // OnlyOpen rejects the fields that are set and have the tag for:"Open": they are about

@@ -44,15 +44,16 @@ func TestChecks(t *testing.T) {
 	type options struct {
 		Layout   string
 		Interval time.Duration
+		Timeout  time.Duration
 		Max      int
 		Pool     struct{ Idle int }
 		Conns    int                     `for:"Open"`
 		TLS      struct{ CAFile string } `for:"Open"`
 	}
-	o := options{Layout: "x", Interval: -1, Max: -1, Conns: -2}
+	o := options{Layout: "x", Interval: -1, Timeout: 90, Max: -1, Conns: -2}
 	o.Pool.Idle, o.TLS.CAFile = -3, "f"
 	l := refusal.List{Package: "p", Struct: "O"}
-	l.Negative(o, "Max")
+	l.Numbers(o, "Max")
 	l.OnlyOpen(o, "set it up elsewhere")
 	l.OneOf("Layout", "x", []string{"a", "b", "c"})
 	l.OneOf("Layout", "b", []string{"a", "b", "c"})
@@ -64,6 +65,7 @@ func TestChecks(t *testing.T) {
 	l.Pair("c", "k")
 	l.Add("Layout url", "do not go together")
 	const want = `p: O.Interval: is negative; 0 is the default
+p: O.Timeout: 90ns is too short: a number without a unit is in nanoseconds; did you mean 90*time.Second (if it is in seconds) or 90*time.Millisecond (in milliseconds, as in Express)?
 p: O.Pool.Idle: is negative; 0 is the default
 p: O.Conns: is negative; 0 is the default
 p: O.Conns: is for Open; set it up elsewhere
