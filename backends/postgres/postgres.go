@@ -61,6 +61,7 @@ import (
 
 	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/driver"
+	"github.com/samesid/samesid/internal/sqlstore"
 )
 
 var (
@@ -190,7 +191,10 @@ func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 		// The clean-up must outlive ctx, which limits only the start.
 		cleanupCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 		s.stopCleanup, s.cleanupDone = stop, make(chan struct{})
-		go s.runCleanup(cleanupCtx, opts.CleanupInterval)
+		go func() {
+			defer close(s.cleanupDone)
+			sqlstore.CleanUp(cleanupCtx, opts.CleanupInterval, s.logger, s.table.q, s.deleteExpired)
+		}()
 	}
 	return s, nil
 }
@@ -718,59 +722,12 @@ const rangePage = 200
 // Range calls fn for each live record, in no particular order. It reads pages, and
 // holds no connection while fn runs.
 func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) error) error {
-	type record struct {
-		token string
-		data  []byte
-	}
-	page := make([]record, 0, s.page)
-	last := ""
-	for first := true; first || len(page) == s.page; first = false {
-		err := s.do(ctx, "range", func(ctx context.Context) error {
-			page = page[:0]
-			rows, err := s.stmts.page.QueryContext(ctx, last, s.page)
-			if err != nil {
-				return err
-			}
-			defer rows.Close()
-			for rows.Next() {
-				var r record
-				if err := rows.Scan(&r.token, &r.data); err != nil {
-					return err
-				}
-				page = append(page, r)
-			}
-			return rows.Err()
-		})
-		if err != nil {
-			return err
-		}
-		for _, r := range page {
-			// A page begins with the last record of the previous one.
-			if !first && r.token == last {
-				continue
-			}
-			if err := fn(r.token, r.data); err != nil {
-				return err
-			}
-		}
-		if len(page) > 0 {
-			last = page[len(page)-1].token
-		}
-	}
-	return nil
+	return sqlstore.Range(ctx, s.do, s.stmts.page, s.page, fn)
 }
 
 // AllCtx returns all live records by token. Range needs less memory.
 func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
-	all := make(map[string][]byte)
-	err := s.Range(ctx, func(token string, data []byte) error {
-		all[token] = data
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
+	return sqlstore.All(ctx, s.Range)
 }
 
 // Len counts the live sessions. The server reads every row to do so.

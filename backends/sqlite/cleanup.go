@@ -3,36 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"math/rand/v2"
 	"time"
 )
 
 // cleanupBatch rows are deleted in a few milliseconds, for which others wait.
 const cleanupBatch = 200
-
-// runCleanup deletes expired sessions periodically until ctx ends.
-func (s *Store) runCleanup(ctx context.Context, interval time.Duration) {
-	defer close(s.cleanupDone)
-	timer := time.NewTimer(jitter(interval))
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		deleted, err := s.deleteExpired(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			s.logger.Error("clean-up of expired sessions failed", "table", s.table.q, "error", err)
-		case deleted > 0:
-			s.logger.Debug("expired sessions deleted", "table", s.table.q, "count", deleted)
-		}
-		timer.Reset(jitter(interval))
-	}
-}
 
 // deleteExpired deletes expired sessions in batches, until a batch is not full. It
 // searches for them without the write lock, and pauses after each batch for as long as
@@ -98,9 +73,4 @@ func (s *Store) tokens(ctx context.Context, stmt *sql.Stmt, args []any) (list []
 		return rows.Err()
 	})
 	return list, err
-}
-
-// jitter returns half to one and a half of d.
-func jitter(d time.Duration) time.Duration {
-	return d/2 + rand.N(d)
 }

@@ -55,6 +55,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/backends/contract"
+	"github.com/samesid/samesid/internal/sqlstore"
 )
 
 var (
@@ -184,7 +185,10 @@ func newStore(ctx context.Context, writer, reader *sql.DB, path string, opts Opt
 		// The clean-up must outlive ctx, which limits only the start.
 		cleanupCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 		s.stopCleanup, s.cleanupDone = stop, make(chan struct{})
-		go s.runCleanup(cleanupCtx, opts.CleanupInterval)
+		go func() {
+			defer close(s.cleanupDone)
+			sqlstore.CleanUp(cleanupCtx, opts.CleanupInterval, s.logger, s.table.q, s.deleteExpired)
+		}()
 	}
 	return s, nil
 }
@@ -578,59 +582,14 @@ const rangePage = 200
 // Range calls fn for each live record, in no particular order. It reads pages, and
 // holds no connection while fn runs.
 func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) error) error {
-	type entry struct {
-		token string
-		data  []byte
-	}
-	page := make([]entry, 0, s.page)
-	last := ""
-	for first := true; first || len(page) == s.page; first = false {
-		err := s.do(ctx, "range", func(ctx context.Context) error {
-			page = page[:0]
-			rows, err := s.stmts.page.QueryContext(ctx, last, s.page)
-			if err != nil {
-				return err
-			}
-			defer rows.Close()
-			for rows.Next() {
-				var e entry
-				if err := rows.Scan(&e.token, &e.data); err != nil {
-					return err
-				}
-				page = append(page, e)
-			}
-			return rows.Err()
-		})
-		if err != nil {
-			return err
-		}
-		for _, e := range page {
-			// A page begins with the last record of the previous one.
-			if !first && e.token == last {
-				continue
-			}
-			if err := fn(e.token, record(e.data, true)); err != nil {
-				return err
-			}
-		}
-		if len(page) > 0 {
-			last = page[len(page)-1].token
-		}
-	}
-	return nil
+	return sqlstore.Range(ctx, s.do, s.stmts.page, s.page, func(token string, data []byte) error {
+		return fn(token, record(data, true))
+	})
 }
 
 // AllCtx returns all live records by token. Range needs less memory.
 func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
-	all := make(map[string][]byte)
-	err := s.Range(ctx, func(token string, data []byte) error {
-		all[token] = data
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
+	return sqlstore.All(ctx, s.Range)
 }
 
 // Len counts the live sessions. It reads every row.

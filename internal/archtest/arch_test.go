@@ -62,17 +62,18 @@ const yaml = "yaml"
 
 // rooms does not have the stores, the other folders of backends: see storeRoom.
 var rooms = map[string]room{
-	wire:      {only: []string{}},
-	refusal:   {only: []string{}},
-	contract:  {only: []string{scs}},
-	driver:    {only: []string{scs}},
-	adapter:   {only: []string{scs, wire, refusal, contract, driver, memory}, needs: []string{scs}},
-	storetest: {only: []string{scs, contract}},
-	backends:  {not: []string{adapter, auth, backends + "/sqlite", yaml}}, // SQLite is slow to compile: it is handed in
-	config:    {not: []string{auth, demo, parity, backends + "/sqlite"}, needs: []string{adapter}},
-	auth:      {not: append(clients(), redis, postgres, config, demo, parity, yaml), needs: []string{adapter}},
-	demo:      {not: []string{parity, backends + "/sqlite"}}, // without -tags sqlite
-	parity:    {},
+	wire:                          {only: []string{}},
+	refusal:                       {only: []string{}},
+	module + "/internal/sqlstore": {only: []string{}},
+	contract:                      {only: []string{scs}},
+	driver:                        {only: []string{scs}},
+	adapter:                       {only: []string{scs, wire, refusal, contract, driver, memory}, needs: []string{scs}},
+	storetest:                     {only: []string{scs, contract}},
+	backends:                      {not: []string{adapter, auth, backends + "/sqlite", yaml}}, // SQLite is slow to compile: it is handed in
+	config:                        {not: []string{auth, demo, parity, backends + "/sqlite"}, needs: []string{adapter}},
+	auth:                          {not: append(clients(), redis, postgres, config, demo, parity, yaml), needs: []string{adapter}},
+	demo:                          {not: []string{parity, backends + "/sqlite"}}, // without -tags sqlite
+	parity:                        {},
 
 	leaktest:                         {only: []string{}},
 	testserver:                       {not: []string{adapter, backends, auth}},
