@@ -17,7 +17,9 @@
 // file into WAL mode, which lasts, and which a Node process that has the file open
 // follows: then reads never wait, and a write waits for other writes alone. All
 // processes must be on one machine, because WAL mode does not work on a network file
-// system. SQLite keeps two more files beside the database, -wal and -shm; the newest
+// system. In one process, though, a file is for one SQLite library: with POSIX locks, two of
+// them, such as better-sqlite3 and the sqlite3 of connect-sqlite3, release each other's, and
+// updates are lost. SQLite keeps two more files beside the database, -wal and -shm; the newest
 // sessions are in the first, so a backup must be made by SQLite (VACUUM INTO).
 //
 // # What survives
