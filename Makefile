@@ -39,9 +39,9 @@ fmt: .build/tools ## format all Go files
 fuzz: ## run each fuzz target in turn, FUZZTIME=30s each
 	scripts/fuzz.sh $(FUZZTIME)
 
-bench: ## samesid and its peers side by side, on a quiet machine: about 8 minutes (bench/README.md)
-	cd bench && go build -buildvcs=false -o ../.build/bench .
-	scripts/with-servers.sh sh -c 'cd bench && exec ../.build/bench'
+bench: ## samesid and its peers side by side, on a quiet machine: about 8 minutes (tests/bench/README.md)
+	cd tests/bench && go build -buildvcs=false -o ../../.build/bench .
+	scripts/with-servers.sh sh -c 'cd tests/bench && exec ../../.build/bench'
 
 million: ## listing and clean-up of a million sessions in each store: minutes, 3 GB of memory and disk
 	scripts/with-servers.sh env TEST_SESSIONS=1000000 go test -count=1 -timeout=30m -v -run '^TestManySessions$$' ./internal/proof

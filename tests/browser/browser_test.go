@@ -1,9 +1,8 @@
-// Package browsertest tests the demo in a real headless browser. It is a separate
-// module, so that importing samesid does not pull in the driver.
+// Package browser tests the demo in a real headless browser.
 //
 // CHROME names the browser; without it, chromium or google-chrome in PATH is used.
 // SCREENSHOTS names a folder for the screenshots.
-package browsertest
+package browser
 
 import (
 	"bufio"
@@ -38,7 +37,7 @@ var (
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "samesid-browsertest-")
+	dir, err := os.MkdirTemp("", "samesid-browser-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

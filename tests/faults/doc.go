@@ -1,4 +1,4 @@
 // Package faults contains only tests. They check what the users of an app see, over
 // HTTP, when the store of their sessions fails, and what is in the store once it is
-// back. It is a separate module because of its proxy's dependencies.
+// back.
 package faults

@@ -41,7 +41,7 @@ func TestServers(t *testing.T) {
 		testserver.Missing(t, "Node.js is not on this machine: install nodejs")
 	}
 	if _, err := os.Stat("node/node_modules"); err != nil {
-		testserver.Missing(t, "the packages of Node are missing: run npm ci in bench/node")
+		testserver.Missing(t, "the packages of Node are missing: run npm ci in tests/bench/node")
 	}
 	b, err := startBackend(t.Context())
 	if errors.Is(err, errMissing) {

@@ -30,14 +30,14 @@ func main() {
 
 func run(write bool) error {
 	if _, err := os.Stat("node/server.mjs"); err != nil {
-		return errors.New("run it in the folder bench, as make bench does")
+		return errors.New("run it in the folder tests/bench, as make bench does")
 	}
 	if write {
 		r, err := loadReport(latest)
 		if err != nil {
 			return err
 		}
-		return r.write("..")
+		return r.write("../..")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
