@@ -14,9 +14,9 @@ import (
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/alexedwards/scs/v2/memstore"
-	"go.uber.org/goleak"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 // client makes requests of one browser, on scs's own manager or on ours.
@@ -261,7 +261,7 @@ func TestEmbeddedMethodsFail(t *testing.T) {
 // Managers leave no goroutine behind, with a store of their own or without, and their data
 // is apart.
 func TestManagersLeaveNoGoroutines(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.Goroutines(t)()
 	for range 100 {
 		newManager(t, adapter.Options{})
 		m := adapter.MustNew(adapter.Options{Secrets: []string{secret}})

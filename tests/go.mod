@@ -21,7 +21,9 @@ require (
 	github.com/lib/pq v1.12.3
 	github.com/rs/zerolog v1.28.0
 	github.com/samesid/samesid v0.0.0
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/valyala/fasthttp v1.69.0
+	go.yaml.in/yaml/v4 v4.0.0
 )
 
 require (

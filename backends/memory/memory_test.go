@@ -15,14 +15,14 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
-	"go.uber.org/goleak"
 
 	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/memory"
 	"github.com/samesid/samesid/backends/storetest"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // open returns a store that is closed when the test ends.
 func open(tb testing.TB, opts memory.Options) *memory.Store {
@@ -113,7 +113,7 @@ func TestCloseEndsCleanup(t *testing.T) {
 // A store has no goroutine except while a clean-up runs, and an empty store has no
 // timer, so nobody has to close it.
 func TestNoGoroutineStays(t *testing.T) {
-	before := goleak.IgnoreCurrent()
+	check := leaktest.Goroutines(t)
 	goroutines := runtime.NumGoroutine()
 	var freed atomic.Int64
 	for i := range 100 {
@@ -153,7 +153,7 @@ func TestNoGoroutineStays(t *testing.T) {
 	if n := freed.Load(); n != 100 {
 		t.Errorf("%d of 100 stores are freed that nobody has closed", n)
 	}
-	goleak.VerifyNone(t, before)
+	check()
 }
 
 func TestCleanupStopsAndStartsAgain(t *testing.T) {

@@ -19,10 +19,10 @@ import (
 	"github.com/alexedwards/scs/postgresstore"
 	"github.com/alexedwards/scs/v2"
 	"github.com/lib/pq"
-	"go.uber.org/goleak"
 
 	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/storetest"
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -1395,7 +1395,7 @@ func TestCleanup(t *testing.T) {
 	dsn, _ := testserver.Schema(t)
 	db := rawDB(t, dsn)
 	exec(t, db, "SELECT") // starts the pool's own goroutines
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.Goroutines(t)()
 
 	l := newLogs()
 	s, err := Open(t.Context(), dsn, Options{CreateTable: true, CleanupInterval: 10 * time.Millisecond, Logger: slog.New(l)})
@@ -1460,7 +1460,7 @@ func TestCloseEndsCleanup(t *testing.T) {
 	dsn, _ := testserver.Schema(t)
 	db := rawDB(t, dsn)
 	exec(t, db, "SELECT")
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.Goroutines(t)()
 
 	l := newLogs()
 	s, err := Open(t.Context(), dsn, Options{CreateTable: true, CleanupInterval: time.Millisecond, Timeout: -1, Logger: slog.New(l)})

@@ -16,15 +16,15 @@ import (
 	"github.com/alexedwards/scs/redisstore"
 	"github.com/alexedwards/scs/v2"
 	redigo "github.com/gomodule/redigo/redis"
-	"go.uber.org/goleak"
 
 	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/backends/storetest"
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestStore(t *testing.T) {
 	for _, l := range redis.Backend.Layouts {

@@ -22,10 +22,10 @@ import (
 
 	"github.com/alexedwards/scs/v2"
 	_ "github.com/ncruces/go-sqlite3/driver"
-	"go.uber.org/goleak"
 
 	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/storetest"
+	"github.com/samesid/samesid/internal/leaktest"
 )
 
 var allLayouts = []Layout{LayoutSCS, LayoutConnectSessionKnex, LayoutConnectSQLite3}
@@ -617,7 +617,7 @@ func (l logs) next(t *testing.T, level slog.Level) string {
 func TestCleanup(t *testing.T) {
 	path := newPath(t)
 	db := rawDB(t, path)
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.Goroutines(t)()
 	l := logs{slog.DiscardHandler, make(chan slog.Record, 100)}
 	s, err := Open(t.Context(), path, Options{CreateTable: true, CleanupInterval: 10 * time.Millisecond, Logger: slog.New(l)})
 	if err != nil {

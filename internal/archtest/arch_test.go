@@ -127,14 +127,12 @@ var requirements = map[string]string{
 	"go.yaml.in/yaml/v4":  "adapter/config",
 	"golang.org/x/crypto": "auth",
 	"golang.org/x/time":   "auth",
-	"go.uber.org/goleak":  "tests",
 
 	"github.com/alexedwards/scs/redisstore":    "backends/redis",
 	"github.com/gomodule/redigo":               "backends/redis",
 	"github.com/alexedwards/scs/postgresstore": "tests of backends/postgres",
 	"github.com/lib/pq":                        "backends/postgres",
 	"github.com/ncruces/go-sqlite3":            "backends/sqlite",
-	"github.com/santhosh-tekuri/jsonschema/v6": "tests of adapter/config",
 }
 
 func TestRooms(t *testing.T) {

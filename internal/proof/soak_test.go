@@ -23,7 +23,6 @@ import (
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
-	"go.uber.org/goleak"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
@@ -369,13 +368,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	leaktest.Note(soakSecret, soakPassword)
-	before := goleak.IgnoreCurrent()
-	t.Cleanup(func() { // runs after the others, which close the connections to the servers
-		// scs.New, the fallback of adapter.New, starts one that runs as long as the process.
-		if err := goleak.Find(before, goleak.IgnoreAnyFunction("github.com/alexedwards/scs/v2/memstore.(*MemStore).startCleanup")); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(leaktest.Goroutines(t)) // runs after the others, which close the connections to the servers
 	var wrong atomic.Int64
 	log := slog.New(soakErrors{slog.NewTextHandler(leaktest.Copy(io.Discard), nil), &wrong})
 
