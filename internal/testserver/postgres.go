@@ -37,7 +37,7 @@ var sharedPostgres = sync.OnceValues(func() (*Server, error) {
 		}
 		return &Server{URL: url}, nil
 	}
-	s, err := launchPostgres(nil)
+	s, err := LaunchPostgres()
 	if err != nil {
 		return nil, fmt.Errorf("%w, or set TEST_POSTGRES_URL", err)
 	}
@@ -48,12 +48,13 @@ var sharedPostgres = sync.OnceValues(func() (*Server, error) {
 // superuser. conf holds settings, such as "max_connections=5".
 func StartPostgres(tb testing.TB, conf ...string) *Server {
 	tb.Helper()
-	s, err := launchPostgres(conf)
+	s, err := LaunchPostgres(conf...)
 	check(tb, err)
 	return s.own(tb)
 }
 
-func launchPostgres(conf []string) (*Server, error) {
+// LaunchPostgres is StartPostgres for a program, which must call Close.
+func LaunchPostgres(conf ...string) (*Server, error) {
 	bin, err := postgresBin()
 	if err != nil {
 		return nil, err
@@ -122,7 +123,7 @@ func postgresBin() (string, error) {
 		return "", err
 	}
 	if len(found) == 0 {
-		return "", fmt.Errorf("testserver: postgres is %w: install postgresql", errMissing)
+		return "", fmt.Errorf("testserver: postgres is %w: install postgresql", ErrMissing)
 	}
 	version := func(path string) int {
 		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
@@ -153,7 +154,7 @@ func postgresUser() (*syscall.Credential, error) {
 		}
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
-	return nil, fmt.Errorf("testserver: a user to run postgres is %w: it refuses to run as root, and there is neither postgres nor nobody", errMissing)
+	return nil, fmt.Errorf("testserver: a user to run postgres is %w: it refuses to run as root, and there is neither postgres nor nobody", ErrMissing)
 }
 
 func pingPostgres(dsn string) error {

@@ -34,7 +34,7 @@ var sharedRedis = sync.OnceValues(func() (*Server, error) {
 		}
 		return &Server{URL: url}, c.Close()
 	}
-	s, err := launchRedis(nil)
+	s, err := LaunchRedis()
 	if err != nil {
 		return nil, fmt.Errorf("%w, or set TEST_REDIS_URL", err)
 	}
@@ -46,12 +46,13 @@ var sharedRedis = sync.OnceValues(func() (*Server, error) {
 // the server writes nothing to disk, so that it is empty after a restart.
 func StartRedis(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	s, err := launchRedis(args)
+	s, err := LaunchRedis(args...)
 	check(tb, err)
 	return s.own(tb)
 }
 
-func launchRedis(args []string) (*Server, error) {
+// LaunchRedis is StartRedis for a program, which must call Close.
+func LaunchRedis(args ...string) (*Server, error) {
 	path, err := redisBinary()
 	if err != nil {
 		return nil, err
@@ -78,7 +79,7 @@ func redisBinary() (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("testserver: redis is %w: install redis-server or valkey-server", errMissing)
+	return "", fmt.Errorf("testserver: redis is %w: install redis-server or valkey-server", ErrMissing)
 }
 
 func pingRedis(socket string) error {

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Server is a server that one test owns. When the test ends, the server is stopped and
-// its folder is removed. Its methods are not safe for concurrent use.
+// Server is a server that one test or program owns. When the test ends, the server is
+// stopped and its folder is removed. Its methods are not safe for concurrent use.
 type Server struct {
 	URL    string // for a client on TCP
 	Addr   string // host:port of URL; a restart keeps it
@@ -70,8 +70,8 @@ rm -rf "$1"`
 	return nil
 }
 
-// remove stops the server and its watchdog, which then removes the folder.
-func (s *Server) remove() {
+// Close stops the server and its watchdog, which then removes the folder.
+func (s *Server) Close() {
 	s.Stop()
 	if s.watchdog != nil {
 		s.leash.Close()
@@ -166,7 +166,7 @@ func (s *Server) Log() string {
 // own makes the test the owner of the server.
 func (s *Server) own(tb testing.TB) *Server {
 	s.tb = tb
-	tb.Cleanup(s.remove)
+	tb.Cleanup(s.Close)
 	return s
 }
 
@@ -183,7 +183,7 @@ func launch(start func(port int) (*Server, error)) (*Server, error) {
 		if err == nil {
 			return s, nil
 		}
-		s.remove()
+		s.Close()
 		errs = errors.Join(errs, err)
 	}
 	return nil, errs

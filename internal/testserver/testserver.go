@@ -9,7 +9,7 @@
 // ([Prefix]) and schema ([Schema]). [StartRedis] and [StartPostgres] give a test a
 // server of its own, which it can stop, kill and restart.
 //
-// Only _test.go files may import the package.
+// Only _test.go files and the benchmarks may import the package.
 package testserver
 
 import (
@@ -20,9 +20,9 @@ import (
 	"testing"
 )
 
-// errMissing marks a server that is not installed on this machine, as opposed to one
+// ErrMissing marks a server that is not installed on this machine, as opposed to one
 // that does not work.
-var errMissing = errors.New("not on this machine")
+var ErrMissing = errors.New("not on this machine")
 
 // Missing skips the test because this machine lacks something, or fails it if
 // REQUIRE_SERVERS is 1, so that a run that must test everything can't pass by skipping.
@@ -39,7 +39,7 @@ func Missing(tb testing.TB, why string) {
 // and otherwise as a failure.
 func check(tb testing.TB, err error) {
 	tb.Helper()
-	if errors.Is(err, errMissing) {
+	if errors.Is(err, ErrMissing) {
 		Missing(tb, err.Error())
 	}
 	if err != nil {

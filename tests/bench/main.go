@@ -46,7 +46,7 @@ func run(write bool) error {
 		return err
 	}
 	r := &report{Date: time.Now().UTC().Truncate(time.Second), Machine: newMachine(), Settings: s}
-	backend, err := startBackend(ctx)
+	backend, err := startBackend()
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func (b *backend) versions(ctx context.Context) (map[string]string, error) {
 	}
 	v["Postgres"], _, _ = strings.Cut(postgres, " ")
 
-	c, err := redigo.DialContext(ctx, "tcp", b.redis.addr)
+	c, err := redigo.DialContext(ctx, "tcp", b.redis.Addr)
 	if err != nil {
 		return nil, err
 	}

@@ -43,8 +43,8 @@ func TestServers(t *testing.T) {
 	if _, err := os.Stat("node/node_modules"); err != nil {
 		testserver.Missing(t, "the packages of Node are missing: run npm ci in tests/bench/node")
 	}
-	b, err := startBackend(t.Context())
-	if errors.Is(err, errMissing) {
+	b, err := startBackend()
+	if errors.Is(err, testserver.ErrMissing) {
 		testserver.Missing(t, err.Error())
 	}
 	if err != nil {
