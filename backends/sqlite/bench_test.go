@@ -1,32 +1,22 @@
 package sqlite
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
-	"math/rand/v2"
+	"strings"
 	"testing"
 
-	"github.com/samesid/samesid/backends/contract"
+	"github.com/samesid/samesid/backends/storetest"
 )
 
-// BenchmarkStore measures the calls of a request, 32 concurrently over 5,000 sessions.
-// "driver" is the statement that each call needs at least, with the driver's own
-// database/sql package on the same table, with connections and pragmas as Open's.
+// BenchmarkStore measures the store beside the statement that each call needs at least,
+// with the driver's own database/sql package on the same table, with connections and
+// pragmas as Open's.
 func BenchmarkStore(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	late := inAnHour()
 	path := newPath(b)
 	s := open(b, path, quiet(LayoutSCS))
-	data, other := bytes.Repeat([]byte("x"), 200), bytes.Repeat([]byte("y"), 200)
-	tokens := make([]string, 5000)
-	for i := range tokens {
-		tokens[i] = fmt.Sprintf("%043d", i)
-		commit(b, s, tokens[i], data, late)
-	}
 	pragmas := []string{"_pragma=journal_mode(wal)", "_pragma=synchronous(normal)"}
 	writer, reader := rawDB(b, path, pragmas...), rawDB(b, path, pragmas...)
 	writer.SetMaxOpenConns(1)
@@ -45,17 +35,12 @@ func BenchmarkStore(b *testing.B) {
 	upserts := prepare(writer, "INSERT INTO sessions (token, data, expiry) VALUES (?, ?, ?) ON CONFLICT (token) DO UPDATE SET data = excluded.data, expiry = excluded.expiry")
 	until := func() any { return s.table.writeExpiry(inAnHour()) }
 
-	for _, bb := range []struct {
-		name string
-		call func(token string) error
-	}{
-		{"driver/select", func(token string) (err error) {
+	storetest.Benchmark(b, s,
+		storetest.Floor{Name: "driver/select", Call: func(token string) error {
 			var got []byte
 			return selects.QueryRowContext(ctx, token).Scan(&got)
 		}},
-		{"find", func(token string) error { _, _, err := s.FindCtx(ctx, token); return err }},
-		{"findexpiry", func(token string) error { _, _, _, err := s.FindExpiry(ctx, token); return err }},
-		{"driver/update", func(token string) error {
+		storetest.Floor{Name: "driver/update", Call: func(token string) error {
 			rows, err := updates.QueryContext(ctx, until(), token)
 			if err != nil {
 				return err
@@ -69,35 +54,8 @@ func BenchmarkStore(b *testing.B) {
 			}
 			return rows.Err()
 		}},
-		{"findtouch", func(token string) error { _, _, err := s.FindTouch(ctx, token, inAnHour()); return err }},
-		{"touch", func(token string) error { _, _, err := s.Swap(ctx, token, data, data, inAnHour()); return err }},
-		{"driver/upsert", func(token string) (err error) {
-			_, err = upserts.ExecContext(ctx, token, data, until())
+		storetest.Floor{Name: "driver/upsert", Call: func(token string) error {
+			_, err := upserts.ExecContext(ctx, token, []byte(strings.Repeat("x", 200)), until())
 			return err
-		}},
-		{"commit", func(token string) error { return s.CommitCtx(ctx, token, data, inAnHour()) }},
-		{"swap there and back", func(token string) error {
-			_, _, err := s.Swap(ctx, token, data, other, inAnHour())
-			_, _, backErr := s.Swap(ctx, token, other, data, inAnHour())
-			return errors.Join(err, backErr)
-		}},
-		{"move there and back", func(token string) error {
-			_, _, err := s.Move(ctx, []contract.Record{{Token: token, Data: data}}, token+"x", data, inAnHour())
-			_, _, backErr := s.Move(ctx, []contract.Record{{Token: token + "x", Data: data}}, token, data, inAnHour())
-			return errors.Join(err, backErr)
-		}},
-	} {
-		b.Run(bb.name, func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetParallelism(16)
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if err := bb.call(tokens[rand.IntN(len(tokens))]); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
-		})
-	}
+		}})
 }
