@@ -22,7 +22,7 @@ import (
 // run one after the other, with one freedom: what a request does to a session that
 // was ended after it had loaded it has no effect.
 func TestInterleavings(t *testing.T) {
-	for name, c := range map[string]interleaving{
+	for name, c := range map[string]*interleaving{
 		"gob":       {},
 		"json":      {o: adapter.Options{Codec: adapter.JSONCodec{}}},
 		"resave":    {o: adapter.Options{Codec: adapter.JSONCodec{}, Resave: true, Rolling: true}},
@@ -53,7 +53,7 @@ func TestInterleavings(t *testing.T) {
 				}
 			}
 			t.Logf("%d schedules", runs)
-			if runs < 500 {
+			if runs < 500 && !raceDetector || runs == 0 {
 				t.Errorf("only %d schedules were run", runs)
 			}
 		})
@@ -62,7 +62,7 @@ func TestInterleavings(t *testing.T) {
 
 // Beside DestroyWhere, too, on each kind of store.
 func TestInterleavingsWithASweep(t *testing.T) {
-	for name, c := range map[string]interleaving{
+	for name, c := range map[string]*interleaving{
 		"full":      {},
 		"migrating": {o: adapter.Options{StoreKey: adapter.StoreKeyMigrating}},
 		"plain":     {plain: true},
@@ -77,7 +77,7 @@ func TestInterleavingsWithASweep(t *testing.T) {
 				runs += c.everyOrder(t, interleave.Sweep, script)
 			}
 			t.Logf("%d schedules", runs)
-			if runs < 500 {
+			if runs < 500 && !raceDetector || runs == 0 {
 				t.Errorf("only %d schedules were run", runs)
 			}
 		})
@@ -88,16 +88,21 @@ func TestInterleavingsWithASweep(t *testing.T) {
 type interleaving struct {
 	o     adapter.Options
 	plain bool // the store has scs's methods alone
+	tried int  // how many sets of requests
 }
 
-// everyOrder runs every schedule of these requests and returns how many.
-func (c interleaving) everyOrder(t *testing.T, requests ...interleave.Script) (runs int) {
+// everyOrder runs every schedule of these requests and returns how many. Under the race
+// detector it does so for every third set of requests.
+func (c *interleaving) everyOrder(t *testing.T, requests ...interleave.Script) (runs int) {
 	t.Helper()
+	if c.tried++; raceDetector && c.tried%3 != 0 {
+		return 0
+	}
 	synctest.Test(t, func(t *testing.T) { runs = c.everyOrderInBubble(t, requests) })
 	return runs
 }
 
-func (c interleaving) everyOrderInBubble(t *testing.T, requests []interleave.Script) (runs int) {
+func (c *interleaving) everyOrderInBubble(t *testing.T, requests []interleave.Script) (runs int) {
 	const first = "the-first-session"
 	store, turns, out := fullStore{newMapStore()}, &interleave.Turns{Settle: synctest.Wait}, &leaktest.Log{}
 	o := c.o

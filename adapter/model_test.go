@@ -36,6 +36,9 @@ import (
 // MODEL_SEED repeats a failed run. Otherwise the scripts are always the same.
 func TestModel(t *testing.T) {
 	scripts, seed := uint64(4000), uint64(1)
+	if raceDetector {
+		scripts = 1000
+	}
 	if os.Getenv("MODEL_SCRIPTS") != "" {
 		scripts, seed = modelEnv(t, "MODEL_SCRIPTS", scripts), rand.Uint64()
 	}
