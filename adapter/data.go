@@ -16,11 +16,11 @@ import (
 // data is the values of a session while the handler runs. scs holds them, in the
 // request's context, so that all of its data methods work on them; this file is the
 // only one that knows how it is made to. scs has no hooks, but asks its Store and its
-// Codec for everything: data gives each request a copy of the SessionManager, which
-// shares the key in the context, with hook as both.
+// Codec for everything: data gives each request a SessionManager with hook as both. The
+// request's context has its data under the Manager's own key too.
 type data struct {
 	scs scs.SessionManager
-	ctx context.Context // holds the values, and nothing else
+	ctx context.Context // holds the values under the engine's key, and nothing else
 
 	// On the way into scs, and out of it.
 	values   map[string]any
@@ -36,16 +36,33 @@ const forever = 100 * 365 * 24 * time.Hour
 // loaded is the token that scs has for each session. Nothing reads it.
 const loaded = "loaded"
 
-// engineOf returns the SessionManager whose copies hold the data.
-func engineOf(sm *scs.SessionManager, lifetime time.Duration) scs.SessionManager {
-	engine := *sm
-	// With IdleTimeout scs marks every session that was loaded as modified.
-	engine.IdleTimeout, engine.HashTokenInStore = 0, false
-	engine.Lifetime = lifetime
+// engineOf returns the SessionManager whose copies hold the data. Its key in a context is
+// the empty text, which costs no allocation each time that scs asks for it.
+func engineOf(lifetime time.Duration) scs.SessionManager {
 	if lifetime == 0 {
-		engine.Lifetime = forever
+		lifetime = forever
 	}
-	return engine
+	// With IdleTimeout scs would mark every session that was loaded as modified.
+	return scs.SessionManager{Lifetime: lifetime}
+}
+
+// keyOf returns the key that a SessionManager's data has in a context.
+func keyOf(sm *scs.SessionManager) any {
+	n := &keyNoter{Context: context.Background()}
+	_, _ = sm.Load(n, "") // a new session's, which needs no store
+	return n.key
+}
+
+// keyNoter is a context that notes what it is asked for.
+type keyNoter struct {
+	context.Context
+	key any
+}
+
+// Value implements context.Context.
+func (n *keyNoter) Value(key any) any {
+	n.key = key
+	return nil
 }
 
 // begin takes the values over. The map is scs's from then on.
@@ -103,6 +120,7 @@ func (d *data) clear()                { _ = d.scs.Clear(d.ctx) }      // never f
 func (d *data) renew()                { _ = d.scs.RenewToken(d.ctx) } // to hook, which never fails
 func (d *data) destroy()              { _ = d.scs.Destroy(d.ctx) }    // to hook, which never fails
 func (d *data) get(key string) any    { return d.scs.Get(d.ctx, key) }
+func (d *data) pop(key string) any    { return d.scs.Pop(d.ctx, key) }
 func (d *data) has(key string) bool   { return d.scs.Exists(d.ctx, key) }
 func (d *data) rememberMe() bool      { return d.scs.GetBool(d.ctx, rememberMeKey) }
 

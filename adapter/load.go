@@ -65,10 +65,8 @@ func (c *requestScope) Value(key any) any {
 	if m, ok := key.(*Manager); ok && m == c.s.m {
 		return c.s
 	}
-	if c.s.data.ctx != nil {
-		if v := c.s.data.ctx.Value(key); v != nil {
-			return v
-		}
+	if cfg := c.s.m.cfg; key == cfg.key && c.s.data.ctx != nil {
+		return c.s.data.ctx.Value(cfg.engineKey)
 	}
 	return c.Context.Value(key)
 }

@@ -48,10 +48,12 @@ type config struct {
 	Options
 	fields scs.SessionManager // the embedded fields, to see what was changed since
 	engine scs.SessionManager // holds the data of a request: see data
-	store  *guardedStore
-	codec  recordCodec
-	isJSON bool
-	signer *wire.Signer // nil: cookies are not signed
+	// What the data of the two has in a context: see data.
+	key, engineKey any
+	store          *guardedStore
+	codec          recordCodec
+	isJSON         bool
+	signer         *wire.Signer // nil: cookies are not signed
 
 	hash    bool          // the store key is the hash of the id
 	migrate bool          // and a session may be stored under its id still
@@ -238,7 +240,8 @@ func newManager(sm *scs.SessionManager, c *config) *Manager {
 	_, c.isJSON = c.codec.(jsonRecords)
 	c.hash, c.migrate = c.StoreKey != StoreKeyID, c.StoreKey == StoreKeyMigrating
 	c.cookie = c.Cookie.wire()
-	c.engine = engineOf(sm, c.AbsoluteLifetime)
+	c.engine = engineOf(c.AbsoluteLifetime)
+	c.key, c.engineKey = keyOf(sm), keyOf(&c.engine)
 	sm.Store = &detached{}
 	c.fields = *sm
 	m := &Manager{SessionManager: sm, cfg: c}

@@ -30,8 +30,11 @@ func (m *Manager) LoadAndSave(next http.Handler) http.Handler {
 			m.fail(w, r, err)
 			return
 		}
+		var before http.Header
+		if h := w.Header(); len(h) > 0 {
+			before = maps.Clone(h)
+		}
 		s.addVary(w.Header())
-		before := maps.Clone(w.Header()) // stays if the handler's response is dropped
 		ctx, err := s.loadRequest()
 		if err != nil {
 			m.fail(w, r, err)

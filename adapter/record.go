@@ -144,16 +144,9 @@ func (jsonRecords) encode(r record) ([]byte, error) {
 }
 
 func (c jsonRecords) decode(b []byte) (record, error) {
-	r, err := c.read(b, wire.DecodeValues)
-	if err != nil {
-		return record{}, err
-	}
-	for k, v := range r.values {
-		if raw, ok := v.(wire.Raw); ok {
-			r.values[k] = &lazyValue{raw: raw}
-		}
-	}
-	return r, nil
+	return c.read(b, func(b []byte) (wire.Record, error) {
+		return wire.DecodeValues(b, func(raw wire.Raw) any { return &lazyValue{raw: raw} })
+	})
 }
 
 func (c jsonRecords) decodeVerbatim(b []byte) (record, error) {

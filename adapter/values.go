@@ -18,9 +18,9 @@ import (
 // basic value is kept as JSON, under either codec, so its type must survive
 // encoding/json. An Express app sees a plain object. Read it with Get.
 func Put[T any](ctx context.Context, m *Manager, key string, value T) error {
-	m.mustSession(ctx) // panics before scs does
+	d := &m.mustSession(ctx).data
 	if isBasic(value) {
-		m.SessionManager.Put(ctx, key, value)
+		d.put(key, value)
 		return nil
 	}
 	stored, err := wire.EncodeValue(value)
@@ -37,7 +37,7 @@ func Put[T any](ctx context.Context, m *Manager, key string, value T) error {
 		}
 		stored = &lazyValue{raw: raw}
 	}
-	m.SessionManager.Put(ctx, key, stored)
+	d.put(key, stored)
 	return nil
 }
 
@@ -47,9 +47,9 @@ func Put[T any](ctx context.Context, m *Manager, key string, value T) error {
 // is not a T.
 func Get[T any](ctx context.Context, m *Manager, key string) (T, error) {
 	var v T
-	m.mustSession(ctx)
-	stored := m.SessionManager.Get(ctx, key)
-	if stored == nil && !m.Exists(ctx, key) {
+	d := &m.mustSession(ctx).data
+	stored := d.get(key)
+	if stored == nil && !d.has(key) {
 		return v, ErrNoValue
 	}
 	lazy, isLazy := stored.(*lazyValue)
@@ -106,14 +106,12 @@ func isBasic(v any) bool {
 // JSON, or that Put has stored, is a map[string]any, an array a []any; to read it into
 // a struct use the function Get.
 func (m *Manager) Get(ctx context.Context, key string) any {
-	m.mustSession(ctx)
-	return reveal(m.SessionManager.Get(ctx, key))
+	return reveal(m.mustSession(ctx).data.get(key))
 }
 
 // Pop is Get, and removes the key.
 func (m *Manager) Pop(ctx context.Context, key string) any {
-	m.mustSession(ctx)
-	return reveal(m.SessionManager.Pop(ctx, key))
+	return reveal(m.mustSession(ctx).data.pop(key))
 }
 
 // GetInt returns a whole number as an int.

@@ -23,7 +23,7 @@ type responseWriter struct {
 	http.ResponseWriter
 	session *session
 	request *http.Request
-	before  http.Header // the headers from before the handler
+	before  http.Header // the headers from before LoadAndSave, which stay if the handler's response is dropped
 	begun   bool        // begin was called
 	dropped bool        // ErrorFunc has answered
 
@@ -40,6 +40,7 @@ func (w *responseWriter) begin() error {
 			h := w.Header()
 			clear(h)
 			maps.Copy(h, w.before)
+			w.session.addVary(h)
 			w.session.m.fail(w.ResponseWriter, w.request, err)
 			return errDropped
 		}

@@ -21,7 +21,7 @@ func BenchmarkDecode(b *testing.B) {
 		{"signed-in", signedInRecord},
 		{"scalars", cookie + `,"user":"5f1c","visits":1234,"ratio":0.25,"admin":false,"theme":"dark"}`},
 	} {
-		for name, decode := range map[string]func([]byte) (Record, error){"values": DecodeValues, "record": DecodeRecord} {
+		for name, decode := range map[string]func([]byte) (Record, error){"values": decodeValues, "record": DecodeRecord} {
 			b.Run(record.name+"/"+name, func(b *testing.B) {
 				in := []byte(record.text)
 				b.ReportAllocs()
@@ -106,7 +106,7 @@ func BenchmarkDecodeLargeRecord(b *testing.B) {
 			b.SetBytes(int64(len(in)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := DecodeValues(in); err != nil {
+				if _, err := decodeValues(in); err != nil {
 					b.Fatal(err)
 				}
 			}

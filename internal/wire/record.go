@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -18,7 +19,7 @@ type Cookie struct {
 	// OriginalMaxAge is how long the session lives after its last use; it may be
 	// negative. Nil is null: as long as the browser runs. The record holds it in
 	// milliseconds. It is clamped to the range of a Duration, some 292 years, and
-	// truncated to nanoseconds.
+	// truncated to nanoseconds. Records share it, so what it points to must not change.
 	OriginalMaxAge *time.Duration
 
 	// Expires is stored in whole milliseconds. The zero time is null. It can be
@@ -80,15 +81,21 @@ type Record struct {
 //
 // Each Raw is a part of b, which must not change while one is in use.
 func DecodeRecord(b []byte) (Record, error) {
-	return readRecord(b, map[string]any{})
+	return readRecord(b, map[string]any{}, asRaw)
 }
 
-// DecodeValues is DecodeRecord without Record.Raw, for callers that only read.
-func DecodeValues(b []byte) (Record, error) { return readRecord(b, nil) }
+// DecodeValues is DecodeRecord without Record.Raw, for callers that only read. Values
+// has what nested returns in the place of each object and array.
+func DecodeValues(b []byte, nested func(Raw) any) (Record, error) {
+	return readRecord(b, nil, nested)
+}
 
-func readRecord(b []byte, raws map[string]any) (Record, error) {
+// asRaw leaves an object or array as it is.
+func asRaw(nested Raw) any { return nested }
+
+func readRecord(b []byte, raws map[string]any, nested func(Raw) any) (Record, error) {
 	rec := Record{Values: map[string]any{}, Raw: raws}
-	end, found, err := rec.read(b)
+	end, found, err := rec.read(b, nested)
 	switch {
 	case end != len(b):
 		return Record{}, errors.New("session record: not a JSON object")
@@ -102,7 +109,7 @@ func readRecord(b []byte, raws map[string]any) (Record, error) {
 
 // read decodes a record. It returns the index after it, whether it has a cookie, and
 // the error of the cookie.
-func (rec *Record) read(b []byte) (end int, found bool, err error) {
+func (rec *Record) read(b []byte, nested func(Raw) any) (end int, found bool, err error) {
 	c, i := next(b, 0)
 	if c != '{' {
 		return invalid, false, nil
@@ -115,7 +122,7 @@ func (rec *Record) read(b []byte) (end int, found bool, err error) {
 		case string(r.bytes(key)) != "cookie":
 			name := r.text(key)
 			var v any
-			if v, i = r.shallow(i); i == invalid {
+			if v, i = r.shallow(i, nested); i == invalid {
 				continue
 			}
 			rec.Values[name] = v
@@ -140,8 +147,8 @@ func (rec *Record) read(b []byte) (end int, found bool, err error) {
 }
 
 // shallow reads a value of the record. It validates objects and arrays without decoding
-// them.
-func (r *reader) shallow(i int) (any, int) {
+// them, and returns what nested makes of them.
+func (r *reader) shallow(i int, nested func(Raw) any) (any, int) {
 	if i == len(r.b) || r.b[i] != '{' && r.b[i] != '[' {
 		return r.scalar(i)
 	}
@@ -149,7 +156,7 @@ func (r *reader) shallow(i int) (any, int) {
 	if end == invalid {
 		return nil, invalid
 	}
-	return Raw(r.b[i:end:end]), end
+	return nested(r.b[i:end:end]), end
 }
 
 func (r *reader) cookie(i int) (c Cookie, end int, err error) {
@@ -240,8 +247,7 @@ func maxAge(raw []byte) (*time.Duration, error) {
 		return nil, errors.New("not a number of milliseconds")
 	}
 	if ms, err := strconv.ParseInt(string(raw), 10, 64); err == nil && ms == int64(time.Duration(ms)*time.Millisecond/time.Millisecond) {
-		d := time.Duration(ms) * time.Millisecond
-		return &d, nil
+		return shared(time.Duration(ms) * time.Millisecond), nil
 	}
 	// ParseDuration is exact, but rejects exponents and values out of range.
 	d, err := time.ParseDuration(string(raw) + "ms")
@@ -257,6 +263,20 @@ func maxAge(raw []byte) (*time.Duration, error) {
 		}
 	}
 	return &d, nil
+}
+
+// lastAge is the age that was read last.
+var lastAge atomic.Pointer[time.Duration]
+
+// shared returns a pointer to d, which is not allocated for each record: nearly all
+// sessions of a site have the same age.
+func shared(d time.Duration) *time.Duration {
+	if last := lastAge.Load(); last != nil && *last == d {
+		return last
+	}
+	fresh := d
+	lastAge.Store(&fresh)
+	return &fresh
 }
 
 func appendMaxAge(dst []byte, d time.Duration) []byte {
@@ -398,7 +418,7 @@ func EncodeValue(v any) (any, error) {
 		return nil, fmt.Errorf("session record: %w", err)
 	}
 	r := reader{b: b}
-	v, _ = r.shallow(0)
+	v, _ = r.shallow(0, asRaw)
 	return v, nil
 }
 

@@ -123,7 +123,7 @@ func TestDecodeRecordCorruptNested(t *testing.T) {
 	} {
 		for _, in := range []string{`[%s]`, `{"k":%s}`, `[[],{"x":[%s]}]`} {
 			record := `{"cookie":{},"v":` + fmt.Sprintf(in, nested) + `}`
-			for _, decode := range []func([]byte) (Record, error){DecodeRecord, DecodeValues} {
+			for _, decode := range []func([]byte) (Record, error){DecodeRecord, decodeValues} {
 				if _, err := decode([]byte(record)); err == nil || err.Error() != "session record: not a JSON object" {
 					t.Errorf("%q: %v", record, err)
 				}
