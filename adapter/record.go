@@ -118,6 +118,9 @@ func recordCodecOf(c scs.Codec) recordCodec {
 	if _, ok := c.(JSONCodec); ok {
 		return jsonRecords{}
 	}
+	if _, ok := c.(scs.GobCodec); ok {
+		c = gobCodec{}
+	}
 	return scsRecords{c}
 }
 
@@ -193,7 +196,7 @@ func (jsonRecords) read(b []byte, decode func([]byte) (wire.Record, error)) (rec
 
 // readGob reads a record from before the change to JSON.
 func readGob(b []byte) (record, error) {
-	r, err := scsRecords{scs.GobCodec{}}.decode(b)
+	r, err := scsRecords{gobCodec{}}.decode(b)
 	if err != nil {
 		return record{}, errors.New("the record is neither JSON nor gob")
 	}
@@ -336,7 +339,7 @@ const packed = 0xFFFF
 
 // pack returns the value as the codec is to keep it.
 func (c scsRecords) pack(v *lazyValue) (any, error) {
-	if _, ok := c.codec.(scs.GobCodec); !ok {
+	if _, ok := c.codec.(gobCodec); !ok {
 		return v.get(), nil // a codec of the app's keeps maps and slices by itself
 	}
 	raw, err := v.json()
@@ -357,7 +360,7 @@ func unpack(v any) any {
 func (c scsRecords) basic(v any) bool {
 	switch v.(type) {
 	case bool, string, int, int64, float64:
-		_, ok := c.codec.(scs.GobCodec)
+		_, ok := c.codec.(gobCodec)
 		return ok
 	}
 	return false

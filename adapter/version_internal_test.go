@@ -7,12 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alexedwards/scs/v2"
-
 	"github.com/samesid/samesid/internal/wire"
 )
 
-var codecs = map[string]recordCodec{"json": jsonRecords{}, "gob": scsRecords{scs.GobCodec{}}}
+var codecs = map[string]recordCodec{"json": jsonRecords{}, "gob": scsRecords{gobCodec{}}}
 
 // storedVersion is a version as the store has it.
 func storedVersion(t *testing.T, codec recordCodec, values map[string]any) *version {
