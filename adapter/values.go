@@ -70,7 +70,7 @@ func Get[T any](ctx context.Context, m *Manager, key string) (T, error) {
 	if err != nil {
 		return v, fmt.Errorf("session: get %q: %w", key, err)
 	}
-	if err := json.Unmarshal(b, &v); err != nil {
+	if err := wire.Unmarshal(b, &v); err != nil {
 		var zero T
 		return zero, fmt.Errorf("session: get %q as %T: %w", key, v, withoutValue(err))
 	}
