@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -111,5 +112,40 @@ func BenchmarkDecodeLargeRecord(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkUnmarshal is beside encoding/json, whose speed differs between Go releases.
+func BenchmarkUnmarshal(b *testing.B) {
+	type user struct {
+		ID    int      `json:"id"`
+		Name  string   `json:"name"`
+		Roles []string `json:"roles"`
+		Note  string   `json:"note"`
+	}
+	for size, note := range map[string]string{"small": "", "10k": strings.Repeat("x", 10_000), "100k": strings.Repeat("x", 100_000)} {
+		in := []byte(`{"id":42,"name":"Ada Lovelace","roles":["admin","editor"],"note":"` + note + `"}`)
+		for name, unmarshal := range map[string]func([]byte, any) error{"own": Unmarshal, "encoding-json": json.Unmarshal} {
+			b.Run(size+"/"+name, func(b *testing.B) {
+				b.SetBytes(int64(len(in)))
+				b.ReportAllocs()
+				for b.Loop() {
+					var u user
+					if err := unmarshal(in, &u); err != nil || u.ID != 42 {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkAppendText writes a long text of a session.
+func BenchmarkAppendText(b *testing.B) {
+	text := strings.Repeat("x", 100_000)
+	buf := make([]byte, 0, len(text)+2)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		buf = appendText(buf[:0], text)
 	}
 }

@@ -143,7 +143,6 @@ type span struct {
 // scanText validates the string whose quote is at i, eight bytes at a time. As in
 // encoding/json, its bytes need not be UTF-8.
 func scanText(b []byte, i int) span {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	start := i
 	var seen uint64 // all bytes ORed together, and perhaps some after the string
 	escaped := false
@@ -159,7 +158,9 @@ func scanText(b []byte, i int) span {
 				i += bits.TrailingZeros64(stop) / 8
 				break
 			}
-			i += 8
+			if i += 8; i-start == 1+long {
+				i += plainRun(b[i:])
+			}
 		}
 		if i == len(b) {
 			break
@@ -180,6 +181,32 @@ func scanText(b []byte, i int) span {
 		}
 	}
 	return span{end: invalid}
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// long is the length in bytes from which on plainRun is worth its start.
+const long = 64
+
+// plainRun returns how many bytes at the start of b are ASCII that needs no escape, or
+// up to seven fewer.
+func plainRun(b []byte) int {
+	for _, special := range []byte{'"', '\\'} {
+		if n := bytes.IndexByte(b, special); n >= 0 {
+			b = b[:n]
+		}
+	}
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		// A byte with its high bit set is not ASCII, or was below a space.
+		if w := binary.LittleEndian.Uint64(b[i:]); (w-ones*' '|w)&highs != 0 {
+			break
+		}
+	}
+	return i
 }
 
 // skipEscape validates what follows a backslash.

@@ -463,7 +463,13 @@ func encode(v any) ([]byte, error) {
 func appendText(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0 // of the part that needs no escaping and is not yet written
-	for i := 0; i < len(s); {
+	if len(s) >= long {
+		at := len(dst)
+		dst = append(dst, s...)
+		start = plainRun(dst[at:])
+		dst = dst[:at+start]
+	}
+	for i := start; i < len(s); {
 		if c := s[i]; c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(s[i:])
 			if r == utf8.RuneError && size == 1 {
