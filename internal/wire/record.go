@@ -417,8 +417,11 @@ func EncodeValue(v any) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session record: %w", err)
 	}
+	if b[0] == '{' || b[0] == '[' {
+		return Raw(b), nil
+	}
 	r := reader{b: b}
-	v, _ = r.shallow(0, asRaw)
+	v, _ = r.scalar(0)
 	return v, nil
 }
 
