@@ -2,12 +2,16 @@ package adapter
 
 import (
 	"context"
+	"encoding/gob"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/backends/memory"
 	"github.com/samesid/samesid/internal/leaktest"
@@ -105,6 +109,79 @@ func TestNestedObjectsAreNotDecoded(t *testing.T) {
 		}
 		if more := allocs(large) - allocs(""); more > members/10 != tt.decodes {
 			t.Errorf("%s: %v more allocations for %d more members", name, more, members)
+		}
+	}
+}
+
+// What a request allocates beside its handler alone, on the memory store. A change that needs
+// more has to say what for.
+func TestAllocations(t *testing.T) {
+	type user struct{ ID, Name, Email, Role string }
+	gob.Register(user{})
+	ann := user{"42", "Ann Example", "ann@example.com", "admin"}
+	allocs := func(h http.Handler, cookie string) float64 {
+		r := httptest.NewRequest("GET", "/", nil)
+		if cookie != "" {
+			r.Header.Set("Cookie", cookie)
+		}
+		return testing.AllocsPerRun(200, func() { h.ServeHTTP(httptest.NewRecorder(), r) })
+	}
+	pool := sync.Pool{New: func() any { return new([64]byte) }}
+	slack := 1.0
+	if testing.AllocsPerRun(10, func() {
+		for range 100 {
+			pool.Put(pool.Get())
+		}
+	}) > 10 {
+		slack = 4 // the race detector drops at random what is in a pool
+	}
+	bare := allocs(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }), "")
+
+	const secret = "a secret of at least thirty-two bytes"
+	leaktest.Note(secret)
+	for name, tt := range map[string]struct {
+		codec                          scs.Codec
+		read, change, login, anonymous float64
+	}{
+		"json": {JSONCodec{}, 17, 59, 51, 8},
+		"gob":  {scs.GobCodec{}, 40, 90, 60, 8}, // a collection empties the pools
+	} {
+		store := memory.New(memory.Options{})
+		t.Cleanup(func() { _ = store.Close() })
+		m := MustNew(Options{Secrets: []string{secret}, Store: store, Codec: tt.codec, Cookie: Cookie{MaxAge: time.Hour}})
+		serve := func(handle func(ctx context.Context)) http.Handler {
+			return m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				handle(r.Context())
+				w.WriteHeader(http.StatusNoContent)
+			}))
+		}
+		put := func(ctx context.Context) { m.Put(ctx, "user", ann) }
+		get := func(ctx context.Context) user { return m.Get(ctx, "user").(user) }
+		if name == "json" {
+			put = func(ctx context.Context) { _ = Put(ctx, m, "user", ann) }
+			get = func(ctx context.Context) user { u, _ := Get[user](ctx, m, "user"); return u }
+		}
+		w := httptest.NewRecorder()
+		serve(put).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		cookie, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
+		n := 1000 // a small one would not be allocated
+		for op, c := range map[string]struct {
+			most   float64
+			cookie string
+			handle func(ctx context.Context)
+		}{
+			"read": {tt.read, cookie, func(ctx context.Context) {
+				if get(ctx) != ann {
+					t.Error("another user")
+				}
+			}},
+			"change":    {tt.change, cookie, func(ctx context.Context) { n++; m.Put(ctx, "n", n) }},
+			"login":     {tt.login, "", put},
+			"anonymous": {tt.anonymous, "", func(context.Context) {}},
+		} {
+			if got := allocs(serve(c.handle), c.cookie) - bare; got > slack*c.most {
+				t.Errorf("%s, %s: %v allocations, want %v at most", name, op, got, c.most)
+			}
 		}
 	}
 }

@@ -638,6 +638,40 @@ func TestShortenedAgeStays(t *testing.T) {
 	}
 }
 
+// A panic is seen however far the response is written from it, and none is seen in a deep
+// stack without one.
+func TestPanicIsSeenAtAnyDepth(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	for depth := range 50 {
+		for _, panics := range []bool{true, false} {
+			var deep func(n int, do func())
+			deep = func(n int, do func()) {
+				if n == 0 {
+					do()
+					return
+				}
+				deep(n-1, do)
+			}
+			w := serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+				write := func() {
+					m.Put(r.Context(), "n", 1)
+					deep(depth, func() { w.WriteHeader(http.StatusOK) })
+				}
+				if !panics {
+					write()
+					return
+				}
+				defer func() { _ = recover() }()
+				defer write()
+				panic("of the handler")
+			})
+			if sent := w.Header().Get("Set-Cookie") != ""; sent == panics {
+				t.Errorf("depth %d, panics: %v: a cookie was sent: %v", depth, panics, sent)
+			}
+		}
+	}
+}
+
 // A handler that panics, or ends by runtime.Goexit, saves nothing and sends no cookie,
 // whoever recovers, inside of the middleware or outside, and whatever is then written.
 func TestPanicSavesNothingWhoeverRecovers(t *testing.T) {

@@ -137,16 +137,21 @@ func (w *errorWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // panics, or ends by runtime.Goexit: it answers for a handler inside of which someone has
 // recovered.
 func panicking() bool {
-	var pcs [128]uintptr
-	for _, pc := range pcs[:runtime.Callers(2, pcs[:])] {
-		switch frameAt(pc) {
-		case panicFrame:
-			return true
-		case serveFrame:
-			return false // what is below is none of this handler's
+	var pcs [16]uintptr
+	for skip := 2; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs[:])
+		for _, pc := range pcs[:n] {
+			switch frameAt(pc) {
+			case panicFrame:
+				return true
+			case serveFrame:
+				return false // what is below is none of this handler's
+			}
+		}
+		if n < len(pcs) {
+			return false
 		}
 	}
-	return false
 }
 
 // frame says what a stack frame means to panicking.
