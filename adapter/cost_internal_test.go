@@ -143,7 +143,7 @@ func TestAllocations(t *testing.T) {
 		codec                          scs.Codec
 		read, change, login, anonymous float64
 	}{
-		"json": {JSONCodec{}, 17, 59, 51, 8},
+		"json": {JSONCodec{}, 17, 59, 54, 8},    // encoding/json of Go 1.26 needs 3 fewer for a login
 		"gob":  {scs.GobCodec{}, 40, 90, 60, 8}, // a collection empties the pools
 	} {
 		store := memory.New(memory.Options{})

@@ -158,6 +158,7 @@ func TestFailedSaveReplacesTheResponse(t *testing.T) {
 			w.Header().Set("X-Outer", "kept")
 			m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				m.Put(r.Context(), "k", "v")
+				w.Header().Del("Vary")
 				w.Header().Set("Location", "/welcome")
 				w.Header().Set("Content-Length", "7")
 				_ = respond(w)
@@ -167,7 +168,7 @@ func TestFailedSaveReplacesTheResponse(t *testing.T) {
 				t.Errorf("status %d, body %q", w.Code, w.Body)
 			}
 			for header, want := range map[string]string{
-				"Set-Cookie": "", "Location": "", "Content-Length": "", "X-Outer": "kept", "Retry-After": "5",
+				"Set-Cookie": "", "Location": "", "Content-Length": "", "X-Outer": "kept", "Vary": "Cookie", "Retry-After": "5",
 			} {
 				if got := w.Header().Get(header); got != want {
 					t.Errorf("%s: %q, want %q", header, got, want)

@@ -23,7 +23,6 @@ type (
 		Wide  uint64
 		note  string
 		Skip  string `json:"-"`
-		Dash  int    `json:"-,"`
 		Home  struct {
 			Street string
 			Rooms  [][]uint16
@@ -79,6 +78,9 @@ var twice = reflect.StructOf([]reflect.StructField{
 	{Name: "C", Type: reflect.TypeFor[int]()},
 })
 
+// dash has a field that is called "-", which staticcheck takes for a mistake.
+var dash = reflect.StructOf([]reflect.StructField{{Name: "Dash", Type: reflect.TypeFor[int](), Tag: `json:"-,"`}})
+
 func (u *upperText) UnmarshalText(b []byte) error {
 	*u = upperText(strings.ToUpper(string(b)))
 	return nil
@@ -95,7 +97,7 @@ func (l *levelName) UnmarshalJSON(b []byte) error {
 // unmarshalTargets are new values of each kind of type that Unmarshal treats in a way of its own.
 func unmarshalTargets() []any {
 	return []any{
-		new(plainUser), new(mixedUser), new(embeds), new(quoted), reflect.New(twice).Interface(), new(odd), new(tree), new([]plainVisit), new([]string),
+		new(plainUser), reflect.New(dash).Interface(), new(mixedUser), new(embeds), new(quoted), reflect.New(twice).Interface(), new(odd), new(tree), new([]plainVisit), new([]string),
 		new(string), new(int), new(uint8), new(float32), new(float64), new(bool), new(any), new(*plainUser), new(map[string]plainUser),
 		new(json.Number), new([]byte), new(upperText), new([3]int),
 	}
@@ -116,6 +118,7 @@ var unmarshalInputs = []string{
 	`[{"At":"a"},{"Took":1}]`, `["a",null,"b"]`, `{"Name":"r","Kids":[{"Name":"k","Kids":[{"Kids":null}]}]}`, `{"At":"x","Took":1,"Name":"n"}`, `{"N":"5","S":"\"x\""}`, `{"a":1,"C":2}`,
 	`{"é":1,"b c":2,"B":3}`, ``, ` `, `{`, `{"id":}`, `{"id":1,}`, `{"id":01}`, `{"id":1}x`, `{"name":"a` + "\n" + `"}`, `{"name":"\x"}`, `nul`, `[1,]`, `{"roles":["a",]}`, `{"roles":["a"`,
 	`{"x":` + strings.Repeat("[", 10001) + strings.Repeat("]", 10001) + `}`, strings.Repeat(`{"Kids":[`, 5001) + strings.Repeat(`]}`, 5001), strings.Repeat(`{"Kids":[`, 4999) + strings.Repeat(`]}`, 4999),
+	`{"roles":["a"],"roles":null}`, `{"Past":[{"At":"a"},{"At":"b"}],"Past":[{"Took":1}]}`,
 	`{"name":"` + strings.Repeat("x", 3000) + `","Email":"` + strings.Repeat("é", 2000) + `"}`,
 }
 
@@ -159,6 +162,22 @@ func TestUnmarshalAllocations(t *testing.T) {
 	}
 	if u.Home.Street != "Main" || len(u.Roles) != 2 || u.note != "" {
 		t.Errorf("got %+v", u)
+	}
+}
+
+// A long text is scanned in a way of its own: whatever stands in it, wherever, is read as by
+// encoding/json, and written so that it is read again.
+func TestLongTexts(t *testing.T) {
+	for _, special := range []string{"", "é", "\xff", "\n", "\x00", "\x1f", "\x7f", `"`, `\`, `\n`, `\"`, `\u00e9`, `\x`, "\u2028"} {
+		for before := 60; before < 90; before++ {
+			text := strings.Repeat("x", before) + special + strings.Repeat("y", 70)
+			checkUnmarshal(t, []byte(`{"name":"`+text+`"}`))
+			b := appendText([]byte("dst"), text)
+			var got string
+			if err := json.Unmarshal(b[3:], &got); err != nil || got != strings.ToValidUTF8(text, "\ufffd") || string(b[:3]) != "dst" {
+				t.Errorf("%q is written as %q: %v", text, b, err)
+			}
+		}
 	}
 }
 
