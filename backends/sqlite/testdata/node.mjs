@@ -36,20 +36,36 @@ const call = (method, ...args) =>
     result?.catch?.(reject)
   })
 
-// increment adds 1 to a record n times, each in a transaction that begins with the lock.
+// Each library adds 1 to a record n times, each in a transaction that begins with the lock.
 //
 // No other SQLite library may have the file open in this process, as each of them would
 // release the other's locks: connect-sqlite3's deletes expired sessions when it has begun.
-const increment = (sid, n) => {
-  const db = new (require('better-sqlite3'))(path, { timeout: 60000 })
-  const add = db.transaction(() => {
-    const { sess } = db.prepare('SELECT sess FROM sessions WHERE sid = ?').get(sid)
-    db.prepare('UPDATE sessions SET sess = ? WHERE sid = ?').run(String(Number(sess) + 1), sid)
-  })
-  for (let i = 0; i < n; i++) add.immediate()
-  db.close()
-  return null
+const find = 'SELECT sess FROM sessions WHERE sid = ?'
+const replace = 'UPDATE sessions SET sess = ? WHERE sid = ?'
+const increments = {
+  'better-sqlite3'(sid, n) {
+    const db = new (require('better-sqlite3'))(path, { timeout: 60000 })
+    const add = db.transaction(() => {
+      const { sess } = db.prepare(find).get(sid)
+      db.prepare(replace).run(String(Number(sess) + 1), sid)
+    })
+    for (let i = 0; i < n; i++) add.immediate()
+    db.close()
+  },
+  async sqlite3(sid, n) {
+    const db = new (require('sqlite3')).Database(path)
+    db.configure('busyTimeout', 60000)
+    const [run, get, close] = ['run', 'get', 'close'].map((method) => promisify(db[method].bind(db)))
+    for (let i = 0; i < n; i++) {
+      await run('BEGIN IMMEDIATE')
+      const { sess } = await get(find, sid)
+      await run(replace, String(Number(sess) + 1), sid)
+      await run('COMMIT')
+    }
+    await close()
+  }
 }
+const increment = (library, sid, n) => increments[library](sid, n)
 
 const journal = () => {
   const db = new (require('better-sqlite3'))(path)
@@ -59,6 +75,7 @@ const journal = () => {
 }
 
 const ops = {
+  ready: () => null,
   get: (sid) => call('get', sid),
   set: (sid, sess) => call('set', sid, sess),
   touch: (sid, sess) => call('touch', sid, sess),
