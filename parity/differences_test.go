@@ -89,7 +89,11 @@ var onPurpose = []struct {
 		express: "the cookie stays as it is",
 		here:    "it is sent again, signed by the first secret",
 		why:     "else dropping the old secret logs out those who only read",
+		always:  true,
 		allows: func(d difference) bool {
+			if d.step.Forge != "last secret" || len(d.options.secrets()) == 1 {
+				return false
+			}
 			return d.node == "none" && d.gos == "one" || d.node == "" && d.gos == `no-cache="Set-Cookie"`
 		},
 	},
@@ -113,13 +117,22 @@ var onPurpose = []struct {
 		},
 	},
 	{
-		name:    "connect-session-knex without maxAge",
+		name:    "connect-session-knex and connect-sqlite3 without maxAge",
 		express: "such a session is not touched: it ends a day after its last change",
 		here:    "it ends a day after its last use, as with the other stores",
 		why:     "a user who is there must not be logged out",
 		always:  true,
 		allows: func(d difference) bool {
-			return d.longerHere() && d.store == "connect-session-knex" && d.recorded().cookie["expires"] == nil
+			return d.longerHere() && d.store.TouchNeedsMaxAge && d.recorded().cookie["expires"] == nil
+		},
+	},
+	{
+		name:    "connect-session-sequelize after the expiry",
+		express: "a session that has expired is found, and by that prolonged, until the next clean-up",
+		here:    "it is gone, as with the other stores",
+		why:     "a session ends when its cookie does",
+		allows: func(d difference) bool {
+			return d.at == 1 && d.within("sid", "result", "store", "record")
 		},
 	},
 	{
@@ -168,7 +181,7 @@ var onPurpose = []struct {
 	},
 	{
 		name:    "maxAge alone",
-		express: "if nothing else of a session changes, connect-redis, connect-pg-simple and connect-session-knex forget its new maxAge after the response",
+		express: "if nothing else of a session changes, every store but that in memory forgets its new maxAge after the response",
 		here:    "it is kept in each store",
 		why:     "as with Express's own memory store",
 		allows: func(d difference) bool {

@@ -15,10 +15,10 @@ type behaviour struct {
 	name   string
 	config string // the options, except the secret, resave and saveUninitialized
 	script script
-	want   []string // Express's outcome of each step, as by outcome.String
-	here   []string // samesid's outcomes, if they differ
-	shows  string   // the difference on purpose that it demonstrates
-	not    []string // the stores that it does not apply to
+	want   []string         // Express's outcome of each step, as by outcome.String
+	here   []string         // samesid's outcomes, if they differ
+	shows  string           // the difference on purpose that it demonstrates
+	on     func(store) bool // the stores that it applies to; nil for all
 }
 
 // onEachStore are the options that involve the store. The others work the same on all
@@ -45,18 +45,19 @@ func complete(config string) string {
 }
 
 func TestExpress(t *testing.T) {
+	t.Parallel()
 	need(t)
 	testserver.Redis(t)
 	testserver.Postgres(t)
 	t.Run("behaviour", func(t *testing.T) {
-		forEachStore(t, func(t *testing.T, store string) {
-			testBehaviours(t, store, func(b *behaviour) bool {
-				return slices.Contains(onEachStore, b.option) && !slices.Contains(b.not, store)
+		forEachStore(t, func(t *testing.T, s store) {
+			testBehaviours(t, s, func(b *behaviour) bool {
+				return slices.Contains(onEachStore, b.option) && (b.on == nil || b.on(s))
 			})
 		})
 		t.Run("options", func(t *testing.T) {
 			t.Parallel()
-			testBehaviours(t, oneStore, func(b *behaviour) bool { return !slices.Contains(onEachStore, b.option) })
+			testBehaviours(t, storeNamed(t, oneStore), func(b *behaviour) bool { return !slices.Contains(onEachStore, b.option) })
 		})
 	})
 	t.Run("refused", testRefused)
@@ -75,8 +76,8 @@ func TestExpress(t *testing.T) {
 }
 
 // testBehaviours tests the behaviours for which here returns true.
-func testBehaviours(t *testing.T, store string, here func(*behaviour) bool) {
-	a := newArena(t, store)
+func testBehaviours(t *testing.T, s store, here func(*behaviour) bool) {
+	a := newArena(t, s)
 	done := make([]bool, len(behaviours))
 	// One pair of servers serves all behaviours of the same configuration.
 	for i := range behaviours {
@@ -104,7 +105,7 @@ func testBehaviours(t *testing.T, store string, here func(*behaviour) bool) {
 			})
 		}
 		if p != nil {
-			p.stop()
+			p.done()
 		}
 	}
 }
@@ -143,7 +144,7 @@ func testRefused(t *testing.T) {
 		"secret": complete(`"secret":[]`),
 	} {
 		for _, s := range []side{node, gos} {
-			if _, err := start(t, s, config); err == nil || !strings.Contains(err.Error(), name) {
+			if _, err := start(t, s, store{}, config); err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s on %s: %v; it should name %s", s, config, err, name)
 			}
 		}
@@ -152,14 +153,14 @@ func testRefused(t *testing.T) {
 
 func testNoSecret(t *testing.T) {
 	const config = `{"resave":false,"saveUninitialized":false,"store":{"type":"memory"}}`
-	srv, err := start(t, node, config)
+	srv, err := start(t, node, store{}, config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if out := send(t, srv, options{}, run()); out.status != 500 {
 		t.Errorf("%s answers %d without a secret", node, out.status)
 	}
-	if _, err := start(t, gos, config); err == nil || !strings.Contains(err.Error(), "secret") {
+	if _, err := start(t, gos, store{}, config); err == nil || !strings.Contains(err.Error(), "secret") {
 		t.Errorf("%s without a secret: %v", gos, err)
 	}
 	shown(t, "no secret")
@@ -173,14 +174,14 @@ func testContradictoryCookies(t *testing.T) {
 	} {
 		o := parseOptions(complete(`"cookie":` + cookie))
 		a := &arena{tb: t, places: map[side]place{node: {store: `{"type":"memory"}`}, gos: {store: `{"type":"memory"}`}}}
-		srv, err := start(t, node, a.config(node, o))
+		srv, err := start(t, node, store{}, a.config(node, o))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if out := send(t, srv, o, run(set("a", 1))); out.cookie == nil {
 			t.Errorf("%s sends no cookie of %s", node, cookie)
 		}
-		_, err = start(t, gos, a.config(gos, o))
+		_, err = start(t, gos, store{}, a.config(gos, o))
 		for _, name := range names {
 			if err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s on %s: %v; it should name %s", gos, cookie, err, name)
@@ -192,10 +193,9 @@ func testContradictoryCookies(t *testing.T) {
 
 func testStoreDown(t *testing.T) {
 	db := testserver.StartRedis(t)
-	store := block(map[string]any{"type": "redis", "layout": "connect-redis", "url": db.URL})
-	a := &arena{tb: t, store: oneStore, places: map[side]place{}}
+	a := &arena{tb: t, store: storeNamed(t, oneStore), places: map[side]place{}}
 	for s, prefix := range map[side]string{node: "node:", gos: "go:"} {
-		a.places[s] = place{store: strings.Replace(store, `{`, `{"prefix":"`+prefix+`",`, 1)}
+		a.places[s] = place{store: a.store.block(map[string]any{"url": db.URL, "prefix": prefix})}
 	}
 	p, err := a.start(parseOptions(complete(minute)))
 	if err != nil {
@@ -244,7 +244,9 @@ func testSecureOnPlainHTTP(t *testing.T) {
 			}
 		}
 	}
-	p.stop()
+	for _, srv := range p.servers {
+		srv.stop()
+	}
 	if log := p.servers[node].log.String(); log != "" {
 		t.Errorf("%s logs %q", node, log)
 	}

@@ -2,6 +2,7 @@ package parity
 
 import (
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -14,19 +15,22 @@ import (
 // TestRandom runs random scripts with random options.
 //
 // PARITY_CONFIGS is the number of sets of options for each store. If it is set, each run
-// has a new seed, and PARITY_SEED repeats a failed run. Otherwise the scripts are always
-// the same, so that only a change of the code can make the test fail.
+// has a new seed, and PARITY_SEED repeats a failed run. Otherwise each store's scripts are
+// always the same, so that only a change of the code can make the test fail.
 func TestRandom(t *testing.T) {
-	configs := fromEnv(t, "PARITY_CONFIGS", 8)
+	t.Parallel()
+	configs := fromEnv(t, "PARITY_CONFIGS", 3)
 	seed := uint64(1)
 	if os.Getenv("PARITY_CONFIGS") != "" {
 		seed = rand.Uint64()
 	}
 	seed = fromEnv(t, "PARITY_SEED", seed)
-	forEachStore(t, func(t *testing.T, store string) {
-		a := newArena(t, store)
+	forEachStore(t, func(t *testing.T, s store) {
+		a := newArena(t, s)
+		own := fnv.New64()
+		own.Write([]byte(s.Name))
 		for i := range configs {
-			g := generator{rand.New(rand.NewPCG(seed, i))}
+			g := generator{rand.New(rand.NewPCG(seed, own.Sum64()+i)), s.endsInTime()}
 			p, err := a.start(parseOptions(complete(g.config())))
 			if err != nil {
 				t.Fatal(err)
@@ -46,7 +50,7 @@ func TestRandom(t *testing.T) {
 					strings.Join(left, "\n"), p.print(short), seed, i+1, t.Name())
 				break
 			}
-			p.stop()
+			p.done()
 		}
 	})
 }
@@ -136,7 +140,7 @@ func shorter(sc script) (all []script) {
 // print returns a script as text, so that it can be run again.
 func (p *pair) print(sc script) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s on %s:\n", p.options.text, p.store)
+	fmt.Fprintf(&b, "%s on %s:\n", p.options.text, p.store.Name)
 	for _, st := range sc {
 		fmt.Fprintf(&b, "\t%s\n", text(st))
 	}
@@ -144,7 +148,10 @@ func (p *pair) print(sc script) string {
 }
 
 // generator generates scripts and options.
-type generator struct{ *rand.Rand }
+type generator struct {
+	*rand.Rand
+	ends bool // it ends sessions by their maxAge
+}
 
 func pick[T any](g generator, from ...T) T { return from[g.IntN(len(from))] }
 
@@ -250,7 +257,7 @@ func (g generator) ops() []op {
 		case 13, 14:
 			ops = append(ops, set(withMaxAge, g.Uint32()), setMaxAge(pick[any](g, nil, 30000, 60000, 7200000.25, 3000000000)))
 		case 3:
-			if g.IntN(4) == 0 {
+			if g.IntN(4) == 0 && g.ends {
 				return append(ops, set(withMaxAge, g.Uint32()), setMaxAge(-60000))
 			}
 		case 15:

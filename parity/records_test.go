@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"github.com/gomodule/redigo/redis"
-	_ "github.com/lib/pq" // the driver
+	_ "github.com/lib/pq"                    // the driver of Postgres
+	_ "github.com/ncruces/go-sqlite3/driver" // that of SQLite
 )
 
 // records accesses a store's server directly, bypassing both sides.
@@ -80,40 +81,56 @@ func (r redisRecords) each(command string, args ...any) error {
 	return err
 }
 
-type postgresRecords struct {
-	db            *sql.DB
-	table, expiry string
+// sqlRecords reads a table of Postgres or SQLite.
+type sqlRecords struct {
+	db          *sql.DB
+	table, data string
+	left        string // the seconds left
+	expiry      string // the column
+	in          string // its value for a number of seconds left, the first argument
 }
 
-func newPostgresRecords(tb testing.TB, url, table, expiry string) postgresRecords {
-	db, err := sql.Open("postgres", url)
+func newPostgresRecords(tb testing.TB, url, schema string, s store) sqlRecords {
+	r := newSQLRecords(tb, "postgres", url, s)
+	if schema != "" {
+		r.table = schema + "." + r.table
+	}
+	// Either type of a timestamp can be cast, in the connection's time zone.
+	r.left = "extract(epoch FROM " + r.expiry + "::timestamptz - now())"
+	r.in = "now() + $1 * interval '1 second'"
+	return r
+}
+
+func newSQLiteRecords(tb testing.TB, path string, s store) sqlRecords {
+	r := newSQLRecords(tb, "sqlite3", "file:"+path, s)
+	// A text is a date, and a number is in milliseconds since 1970.
+	const now = "(julianday('now') - 2440587.5) * 86400"
+	r.left = "CASE typeof(" + r.expiry + ") WHEN 'text' THEN (julianday(" + r.expiry + ") - 2440587.5) * 86400 ELSE " + r.expiry + " / 1000.0 END - " + now
+	r.in = "CASE typeof(" + r.expiry + ") WHEN 'text' THEN strftime('%Y-%m-%dT%H:%M:%fZ', julianday('now') + $1 / 86400) ELSE CAST((" + now + " + $1) * 1000 AS INTEGER) END"
+	return r
+}
+
+func newSQLRecords(tb testing.TB, driver, source string, s store) sqlRecords {
+	db, err := sql.Open(driver, source)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { db.Close() })
-	return postgresRecords{db, table, expiry}
+	return sqlRecords{db: db, table: `"` + s.Table + `"`, data: s.Data, expiry: s.Expiry}
 }
 
-func (r postgresRecords) get(id string) (body string, left time.Duration, err error) {
+func (r sqlRecords) get(id string) (body string, left time.Duration, err error) {
 	var seconds float64
-	err = r.db.QueryRow("SELECT sess, extract(epoch FROM "+r.expiry+" - now()::"+r.zone()+") FROM "+r.table+" WHERE sid = $1", id).Scan(&body, &seconds)
+	err = r.db.QueryRow("SELECT CAST("+r.data+" AS text), "+r.left+" FROM "+r.table+" WHERE sid = $1", id).Scan(&body, &seconds)
 	return body, time.Duration(seconds * float64(time.Second)), err
 }
 
-// zone returns the type of the expiry's column.
-func (r postgresRecords) zone() string {
-	if r.expiry == "expire" {
-		return "timestamp"
-	}
-	return "timestamptz"
-}
-
-func (r postgresRecords) age(left time.Duration) error {
-	_, err := r.db.Exec("UPDATE "+r.table+" SET "+r.expiry+" = now() + $1 * interval '1 second' WHERE "+r.expiry+" > now()::"+r.zone(), left.Seconds())
+func (r sqlRecords) age(left time.Duration) error {
+	_, err := r.db.Exec("UPDATE "+r.table+" SET "+r.expiry+" = "+r.in+" WHERE "+r.left+" > 0", left.Seconds())
 	return err
 }
 
-func (r postgresRecords) replace(body string) error {
-	_, err := r.db.Exec("UPDATE "+r.table+" SET sess = $1", body)
+func (r sqlRecords) replace(body string) error {
+	_, err := r.db.Exec("UPDATE "+r.table+" SET "+r.data+" = $1", body)
 	return err
 }

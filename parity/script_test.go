@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/samesid/samesid/internal/leaktest"
@@ -36,8 +35,8 @@ type step struct {
 	Age    float64 `json:",omitempty"` // first set each record's time left, in seconds
 	Record string  `json:",omitempty"` // first replace each record
 
-	// Meanwhile makes the next steps run while this one sleeps. Its operations
-	// must include the sleep.
+	// Meanwhile makes the next steps run while this one holds. Its operations must
+	// include the hold.
 	Meanwhile bool `json:",omitempty"`
 
 	Ops []op `json:",omitempty"`
@@ -72,6 +71,7 @@ var (
 	maxAge     = op{"maxAge"}
 	original   = op{"originalMaxAge"}
 	flush      = op{"flush"}
+	hold       = op{"hold"}
 )
 
 // outcome is one side's outcome of a step.
@@ -233,7 +233,7 @@ type runner struct {
 	jar      map[string]string // client → the id in its cookie
 	names    map[string]string // id → its name, by order of appearance
 	outcomes []outcome
-	slow     []func() error // each waits for a request that overlaps later steps
+	slow     []func() error // each waits for the end of a request that overlaps later steps
 }
 
 func (p *pair) runner(s side, sc script) *runner {
@@ -271,14 +271,21 @@ func (r *runner) do(i int, st step) error {
 		}
 		return err
 	})
-	// This waits until the other request has loaded its session.
-	_, err := r.send(run(sleep(250)), nil)
-	return err
+	return r.held()
 }
 
-// finish waits for the slow requests.
+// held waits until a request holds: then it has loaded its session.
+func (r *runner) held() error { return r.call(http.MethodGet, "/held", nil) }
+
+// release lets the request that holds continue.
+func (r *runner) release() error { return r.post("/release", "") }
+
+// finish releases the slow request, and waits for it.
 func (r *runner) finish() error {
 	for _, wait := range r.slow {
+		if err := r.release(); err != nil {
+			return err
+		}
 		if err := wait(); err != nil {
 			return err
 		}
@@ -286,14 +293,22 @@ func (r *runner) finish() error {
 	return nil
 }
 
-func (r *runner) clear() error { return r.call(http.MethodPost, "/store/clear", nil) }
+func (r *runner) clear() error { return r.post("/store/clear", "") }
 
-func (r *runner) call(method, path string, into any) error {
-	req, err := http.NewRequest(method, r.url+path, nil)
+func (r *runner) post(path, body string) error {
+	return r.request(http.MethodPost, path, body, nil)
+}
+
+func (r *runner) call(method, path string, into any) error { return r.request(method, path, "", into) }
+
+// request sends a request that is not one of the session layer.
+func (r *runner) request(method, path, send string, into any) error {
+	req, err := http.NewRequest(method, r.url+path, strings.NewReader(send))
 	if err != nil {
 		return err
 	}
-	resp, err := client.Do(req)
+	req.Header.Set("Content-Type", "text/plain")
+	resp, err := steady.Do(req)
 	if err != nil {
 		return err
 	}
@@ -314,6 +329,9 @@ func (r *runner) call(method, path string, into any) error {
 // client never reuses a connection: if Express fails after it has answered, it closes
 // the connection under the next request.
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+
+// steady is for requests outside the session layer, which don't fail so.
+var steady = &http.Client{Timeout: time.Minute}
 
 func (r *runner) prepare(st step) error {
 	var err error
@@ -518,14 +536,4 @@ func both(runners map[side]*runner, do func(*runner) error) error {
 		}()
 	}
 	return errors.Join(<-errs, <-errs)
-}
-
-// forEachStore runs a test on each store.
-func forEachStore(t *testing.T, test func(t *testing.T, store string)) {
-	for _, store := range slices.Sorted(maps.Keys(stores)) {
-		t.Run(store, func(t *testing.T) {
-			t.Parallel()
-			test(t, store)
-		})
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/samesid/samesid/internal/leaktest"
@@ -51,14 +52,16 @@ var programs = map[side]func() ([]string, error){
 		}
 		return []string{path}, nil
 	}),
-	node: sync.OnceValues(func() ([]string, error) {
-		path, err := exec.LookPath("node")
-		if err != nil {
-			return nil, err
-		}
-		return []string{path, "express/server.mjs"}, installPackages()
-	}),
+	node: nodeProgram,
 }
+
+var nodeProgram = sync.OnceValues(func() ([]string, error) {
+	path, err := exec.LookPath("node")
+	if err != nil {
+		return nil, err
+	}
+	return []string{path, "express/server.mjs"}, installPackages()
+})
 
 // installPackages installs the Node packages of the lock file, if they are missing or
 // from an older lock file.
@@ -90,6 +93,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(dir)
+		defer stopIdle()
 		scratch = dir
 		// The scripts mostly wait for the servers, so many can run in parallel.
 		flag.Parse()
@@ -106,15 +110,87 @@ type server struct {
 	url  string
 	log  *bytes.Buffer // its standard error; read it only after the server has exited
 	stop func()
+	done func() // stops it, or keeps it for the next test of its store
+
+	stopped atomic.Bool
 }
 
 // leashed is a shell script that kills its program when standard input ends, and so
 // with this process, however that ends. Only the program holds standard output.
 const leashed = `"$@" </dev/null & exec >&-; read _; kill -TERM $! 2>/dev/null; wait $!`
 
-// start runs one side's server with the text of a configuration file. It returns an error
-// if the server exits before it listens.
-func start(tb testing.TB, s side, config string, env ...string) (*server, error) {
+// start runs one side's server with the text of a configuration file, until the test
+// ends. It returns an error if the server exits before it listens.
+func start(tb testing.TB, s side, of store, config string, env ...string) (*server, error) {
+	srv, err := launch(s, of, config, env)
+	if err == nil {
+		tb.Cleanup(srv.stop)
+	}
+	return srv, err
+}
+
+// idle are Node's servers that no test uses, by store. Starting one takes longer than
+// most tests.
+var idle struct {
+	sync.Mutex
+	servers map[string][]*server
+}
+
+// serve is like start, but gives a Node server that is running another configuration.
+func serve(tb testing.TB, s side, of store, config string) (*server, error) {
+	if s != node {
+		return start(tb, s, of, config)
+	}
+	srv := takeIdle(of.Name)
+	if srv == nil {
+		var err error
+		if srv, err = launch(s, of, config, nil); err != nil {
+			return nil, err
+		}
+	} else if err := srv.configure(config); err != nil {
+		srv.stop()
+		return nil, err
+	}
+	srv.done = sync.OnceFunc(func() {
+		if srv.stopped.Load() {
+			return
+		}
+		idle.Lock()
+		defer idle.Unlock()
+		idle.servers[of.Name] = append(idle.servers[of.Name], srv)
+	})
+	tb.Cleanup(func() { srv.done() })
+	return srv, nil
+}
+
+func takeIdle(name string) *server {
+	idle.Lock()
+	defer idle.Unlock()
+	if idle.servers == nil {
+		idle.servers = map[string][]*server{}
+	}
+	all := idle.servers[name]
+	if len(all) == 0 {
+		return nil
+	}
+	idle.servers[name] = all[:len(all)-1]
+	return all[len(all)-1]
+}
+
+func stopIdle() {
+	for _, all := range idle.servers {
+		for _, srv := range all {
+			srv.stop()
+		}
+	}
+}
+
+// configure gives a Node server another configuration, and with it a new store.
+func (srv *server) configure(config string) error {
+	return (&runner{server: srv}).post("/configure", config)
+}
+
+func launch(s side, of store, config string, env []string) (*server, error) {
 	command, err := programs[s]()
 	if err != nil {
 		return nil, err
@@ -128,7 +204,11 @@ func start(tb testing.TB, s side, config string, env ...string) (*server, error)
 		return nil, err
 	}
 	args := append([]string{"-c", leashed, "sh"}, command...)
-	cmd := exec.Command("/bin/sh", append(args, "--addr", "127.0.0.1:0", "--config", f.Name())...)
+	args = append(args, "--addr", "127.0.0.1:0", "--config", f.Name())
+	if s == node && of.Name != "" {
+		args = append(args, "--store", of.Name)
+	}
+	cmd := exec.Command("/bin/sh", args...)
 	srv := &server{side: s, log: new(bytes.Buffer)}
 	cmd.Stderr = srv.log
 	if s == gos {
@@ -148,11 +228,12 @@ func start(tb testing.TB, s side, config string, env ...string) (*server, error)
 		return nil, err
 	}
 	srv.stop = sync.OnceFunc(func() {
+		srv.stopped.Store(true)
 		leash.Close()
 		_, _ = io.Copy(io.Discard, stdout)
 		_ = cmd.Wait() // the exit status does not matter
 	})
-	tb.Cleanup(srv.stop)
+	srv.done = srv.stop
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
 	if err != nil || !ok {
@@ -163,58 +244,17 @@ func start(tb testing.TB, s side, config string, env ...string) (*server, error)
 	return srv, nil
 }
 
-// place is where one side's sessions are stored, separate from all others.
-type place struct {
-	store   string  // the configuration's store block
-	records records // nil for a store in the server's memory
-}
-
-// stores are the stores that both Express and samesid have, by Express's names.
-var stores = map[string]func(testing.TB) place{
-	"memory": func(testing.TB) place { return place{store: `{"type":"memory"}`} },
-	"connect-redis": func(tb testing.TB) place {
-		prefix := testserver.Prefix(tb)
-		return place{
-			store:   block(map[string]any{"type": "redis", "layout": "connect-redis", "url": testserver.Redis(tb), "prefix": prefix}),
-			records: newRedisRecords(tb, testserver.Redis(tb), prefix),
-		}
-	},
-	"connect-pg-simple": func(tb testing.TB) place {
-		return postgresPlace(tb, "connect-pg-simple", "session", "expire")
-	},
-	"connect-session-knex": func(tb testing.TB) place {
-		return postgresPlace(tb, "connect-session-knex", "sessions", "expired")
-	},
-}
-
-func postgresPlace(tb testing.TB, layout, table, expiry string) place {
-	_, schema := testserver.Schema(tb)
-	url := testserver.Postgres(tb)
-	return place{
-		store:   block(map[string]any{"type": "postgres", "layout": layout, "url": url, "schemaName": schema, "createTable": true}),
-		records: newPostgresRecords(tb, url, schema+"."+table, expiry),
-	}
-}
-
-func block(store map[string]any) string {
-	b, err := json.Marshal(store)
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
-}
-
 // arena holds a separate place for each side, on which scripts run.
 type arena struct {
 	tb     testing.TB
-	store  string
+	store  store
 	places map[side]place
 }
 
-func newArena(tb testing.TB, store string) *arena {
+func newArena(tb testing.TB, s store) *arena {
 	tb.Helper()
 	need(tb)
-	return &arena{tb: tb, store: store, places: map[side]place{node: stores[store](tb), gos: stores[store](tb)}}
+	return &arena{tb: tb, store: s, places: map[side]place{node: s.place(tb), gos: s.place(tb)}}
 }
 
 // pair is both sides' servers with one configuration.
@@ -276,7 +316,7 @@ func (a *arena) start(o options) (*pair, error) {
 	var errs error
 	for s := range a.places {
 		wg.Go(func() {
-			srv, err := start(a.tb, s, a.config(s, o))
+			srv, err := serve(a.tb, s, a.store, a.config(s, o))
 			mu.Lock()
 			defer mu.Unlock()
 			p.servers[s], errs = srv, errors.Join(errs, err)
@@ -289,8 +329,9 @@ func (a *arena) start(o options) (*pair, error) {
 	return p, nil
 }
 
-func (p *pair) stop() {
+// done ends the pair's use of its servers.
+func (p *pair) done() {
 	for _, srv := range p.servers {
-		srv.stop()
+		srv.done()
 	}
 }

@@ -3,6 +3,7 @@ package parity
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -21,6 +22,7 @@ import (
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/adapter/config"
 	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/backends/sqlite"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -31,21 +33,18 @@ type shared struct {
 	at map[side]*runner
 }
 
-// sharedStores are the stores that both sides can share.
-var sharedStores = []string{"connect-redis", "connect-pg-simple", "connect-session-knex"}
-
-// share starts both servers on one store, one after the other. The first one creates the
-// table.
-func share(tb testing.TB, store string, first side, options string) *shared {
+// share gives each side a server on one store, one after the other. The first one
+// creates the table.
+func share(tb testing.TB, of store, first side, options string) *shared {
 	tb.Helper()
-	return shareAt(tb, store, stores[store](tb), first, options, nil)
+	return shareAt(tb, of, of.place(tb), first, options, nil)
 }
 
-func shareAt(tb testing.TB, store string, at place, first side, options string, env map[side][]string) *shared {
+func shareAt(tb testing.TB, of store, at place, first side, options string, env map[side][]string) *shared {
 	tb.Helper()
 	need(tb)
 	sh := &shared{
-		arena: &arena{tb: tb, store: store, places: map[side]place{node: at, gos: at}},
+		arena: &arena{tb: tb, store: of, places: map[side]place{node: at, gos: at}},
 		at:    map[side]*runner{},
 	}
 	sh.start(first, options, env[first]...)
@@ -60,15 +59,22 @@ func (s side) other() side {
 	return node
 }
 
+// start gives a side a server with this configuration, in place of the one before.
 func (sh *shared) start(s side, config string, env ...string) {
 	sh.tb.Helper()
 	o := parseOptions(complete(config))
-	srv, err := start(sh.tb, s, sh.config(s, o), env...)
+	if old := sh.at[s]; old != nil {
+		old.done()
+	}
+	var srv *server
+	var err error
+	if env == nil {
+		srv, err = serve(sh.tb, s, sh.store, sh.config(s, o))
+	} else {
+		srv, err = start(sh.tb, s, sh.store, sh.config(s, o), env...)
+	}
 	if err != nil {
 		sh.tb.Fatal(err)
-	}
-	if old := sh.at[s]; old != nil {
-		old.stop()
 	}
 	sh.at[s] = &runner{server: srv, options: &o, records: sh.places[s].records}
 }
@@ -80,7 +86,7 @@ func (sh *shared) open(options string) *config.Sessions {
 	if err := os.WriteFile(file, []byte(sh.config(gos, parseOptions(complete(options)))), 0o600); err != nil {
 		sh.tb.Fatal(err)
 	}
-	sessions, err := config.Open(sh.tb.Context(), file)
+	sessions, err := config.Open(sh.tb.Context(), file, sqlite.Backend)
 	if err != nil {
 		sh.tb.Fatal(err)
 	}
@@ -145,7 +151,6 @@ type visitor struct {
 	id     string
 	cookie []string
 	set    *setCookie // the last cookie that it was sent
-	when   time.Time  // the time of its last answer
 }
 
 func (sh *shared) visitor() *visitor { return &visitor{shared: sh} }
@@ -157,7 +162,6 @@ func (b *visitor) ask(s side, ops ...op) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.when = time.Now()
 	return out.results, b.take(s, out)
 }
 
@@ -189,15 +193,6 @@ func (b *visitor) run(t *testing.T, s side, ops ...op) []any {
 	return results
 }
 
-func forEachShared(t *testing.T, test func(t *testing.T, store string)) {
-	for _, store := range sharedStores {
-		t.Run(store, func(t *testing.T) {
-			t.Parallel()
-			test(t, store)
-		})
-	}
-}
-
 // handOvers are what one side does with a session that began on the other, with the data
 // {"n":1,"user":"bob"} and an age of a minute.
 var handOvers = []struct {
@@ -207,6 +202,7 @@ var handOvers = []struct {
 	want    map[string]any // the data afterwards on both sides; nil: the session is gone
 	id      bool           // it has a new id
 	left    time.Duration  // the time left afterwards; it was 20 seconds before
+	ends    bool           // by its expiry
 }{
 	{
 		name: "read", ops: []op{get("user"), keys, original},
@@ -245,13 +241,14 @@ var handOvers = []struct {
 	},
 	{name: "destroy", ops: []op{destroy}, results: []any{true}},
 	{name: "unset", ops: []op{unset}, results: []any{true}}, // the configuration says destroy
-	{name: "end it by its maxAge", ops: []op{set("n", 2), setMaxAge(-1000)}, results: []any{true, true}},
+	{name: "end it by its maxAge", ops: []op{set("n", 2), setMaxAge(-1000)}, results: []any{true, true}, ends: true},
 }
 
 // A session that began on one side continues, changes and ends on the other.
 func TestSharingOperations(t *testing.T) {
-	forEachShared(t, func(t *testing.T, store string) {
-		sh := share(t, store, node, `"unset":"destroy",`+minute)
+	t.Parallel()
+	forEachShared(t, func(t *testing.T, of store) {
+		sh := share(t, of, node, `"unset":"destroy",`+minute)
 		for _, born := range []side{node, gos} {
 			for _, h := range handOvers {
 				t.Run("born on "+string(born)+"/"+h.name, func(t *testing.T) {
@@ -285,6 +282,9 @@ func TestSharingOperations(t *testing.T) {
 						if results := b.run(t, s, get("user")); h.want != nil && results[0] != h.want["user"] {
 							t.Errorf("%s has the user %v, want %v", s, results[0], h.want["user"])
 						}
+						if of.FindsExpired && s == node && h.ends {
+							continue // see "expired"
+						}
 						before := &visitor{shared: sh, id: first, cookie: cookie}
 						if results := before.run(t, s, get("user"), id); (results[0] != nil) != (h.want != nil && !h.id) {
 							t.Errorf("%s has the user %v under the first id", s, results[0])
@@ -296,15 +296,20 @@ func TestSharingOperations(t *testing.T) {
 				})
 			}
 		}
-		for s, r := range sh.at {
+		for s := range sh.at {
 			t.Run("expired/"+string(s), func(t *testing.T) {
 				b := sh.visitor()
 				b.run(t, s.other(), set("user", "bob"))
 				sh.age(t, -time.Second)
-				if results, err := b.ask(s, get("user")); err != nil || results[0] != nil {
-					t.Errorf("%s has the user %v, %v", r.side, results, err)
+				want, stored := any(nil), map[string]any{}
+				if of.FindsExpired && s == node { // and prolongs it
+					want, stored[b.id] = "bob", map[string]any{"user": "bob"}
 				}
-				sh.agree(t, map[string]any{})
+				if results := b.run(t, s, get("user")); results[0] != want {
+					t.Errorf("%s has the user %v, want %v", s, results[0], want)
+				}
+				sh.agree(t, stored)
+				sh.clear(t)
 			})
 		}
 	})
@@ -315,12 +320,13 @@ func TestSharingOperations(t *testing.T) {
 // PARITY_HANDOVERS is the number of steps on each store, and PARITY_SEED repeats a failed
 // run.
 func TestSharingHandOvers(t *testing.T) {
-	steps := fromEnv(t, "PARITY_HANDOVERS", 1000)
+	t.Parallel()
+	steps := fromEnv(t, "PARITY_HANDOVERS", 300)
 	seed := fromEnv(t, "PARITY_SEED", rand.Uint64())
 	t.Logf("PARITY_SEED=%d", seed)
-	forEachShared(t, func(t *testing.T, store string) {
-		g := generator{rand.New(rand.NewPCG(seed, 0))}
-		sh := share(t, store, pick(g, node, gos), tenMinutes)
+	forEachShared(t, func(t *testing.T, of store) {
+		g := generator{rand.New(rand.NewPCG(seed, 0)), of.endsInTime()}
+		sh := share(t, of, pick(g, node, gos), tenMinutes)
 		// The expected content of the store, by visitor.
 		models := []*model{{visitor: sh.visitor()}, {visitor: sh.visitor()}, {visitor: sh.visitor()}}
 		for i := range steps {
@@ -343,9 +349,9 @@ func TestSharingHandOvers(t *testing.T) {
 				}
 			}
 			sh.agree(t, all)
-			// There are two differences on purpose: connect-session-knex does not touch a
-			// session without a maxAge, and samesid slides the expiry before an unset.
-			if m.stored != nil && ops[len(ops)-1][0] != "unset" && (store != "connect-session-knex" || m.stored.age != nil) {
+			// There are two differences on purpose: some stores don't touch a session
+			// without a maxAge, and samesid slides the expiry before an unset.
+			if m.stored != nil && ops[len(ops)-1][0] != "unset" && (!of.TouchNeedsMaxAge || m.stored.age != nil) {
 				if left := sh.left(t, m.visitor.id); (left - m.stored.left()).Abs() > time.Minute {
 					t.Errorf("%v left, want %v", left, m.stored.left())
 				}
@@ -521,8 +527,9 @@ var oddities = map[string]string{
 
 // Odd data works in both directions, and survives the other side's save.
 func TestSharingOddData(t *testing.T) {
-	forEachShared(t, func(t *testing.T, store string) {
-		sh := share(t, store, gos, minute)
+	t.Parallel()
+	forEachShared(t, func(t *testing.T, of store) {
+		sh := share(t, of, gos, minute)
 		names := slices.Sorted(maps.Keys(oddities))
 		var write, read []op
 		for _, name := range names {
@@ -663,8 +670,10 @@ func testNamesOfSession(t *testing.T, sh *shared) {
 
 // Both sides use the same sessions under load.
 func TestSharingUnderLoad(t *testing.T) {
-	forEachShared(t, func(t *testing.T, store string) {
-		sh := share(t, store, node, tenMinutes)
+	t.Parallel()
+	forEachShared(t, func(t *testing.T, of store) {
+		// Node's log must be of this test alone, so its server is a new one.
+		sh := shareAt(t, of, of.place(t), node, tenMinutes, map[side][]string{node: {}})
 		seed := fromEnv(t, "PARITY_SEED", rand.Uint64())
 		t.Logf("PARITY_SEED=%d", seed)
 		t.Run("few sessions", func(t *testing.T) { testLoad(t, sh, seed, 2) })
@@ -701,7 +710,7 @@ func testLoad(t *testing.T, sh *shared, seed uint64, sessions int) {
 	var wg sync.WaitGroup
 	for w := range workers {
 		s := []side{node, gos}[w%2]
-		g := generator{rand.New(rand.NewPCG(seed, uint64(w)))}
+		g := generator{rand.New(rand.NewPCG(seed, uint64(w))), true}
 		wg.Go(func() {
 			for range requests {
 				i := g.IntN(len(pool))
@@ -795,6 +804,56 @@ func testLoadOfReads(t *testing.T, sh *shared) {
 	}
 	wg.Wait()
 	sh.agree(t, map[string]any{v.id: want})
+}
+
+// A process may keep a file locked for longer than the others wait. This is not
+// guaranteed, and Go can't help it: connect-sqlite3 loses the change without a word to the
+// client, and connect-session-knex ends the process.
+func TestSharingLockedFile(t *testing.T) {
+	t.Parallel()
+	forEach(t, func(s store) bool { return s.Type == "sqlite" }, func(t *testing.T, of store) {
+		sh := shareAt(t, of, of.place(t), node, minute, map[side][]string{node: {}}) // its log must be its own
+		v := sh.visitor()
+		v.run(t, node, set("a", 1))
+		locker, err := sh.places[gos].records.(sqlRecords).db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		lock := func(statement string) {
+			t.Helper()
+			if _, err := locker.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lock("BEGIN IMMEDIATE")
+		// Both wait at once.
+		answered := make(chan string, 1)
+		go func() {
+			out, err := sh.at[node].send(run(set("a", 2)), v.cookie)
+			answered <- fmt.Sprint(out.status, err)
+		}()
+		if out, err := sh.at[gos].send(run(set("a", 2)), v.cookie); err != nil || out.status != http.StatusServiceUnavailable {
+			t.Errorf("%s answers %d, %v", gos, out.status, err)
+		}
+		answer := <-answered
+		lock("ROLLBACK")
+		stored, err := sh.stored(gos)
+		if got := data(stored, v.id); got != `{"a":1}` || err != nil {
+			t.Errorf("%s has %s, %v", gos, got, err)
+		}
+		sh.at[node].stop()
+		log := sh.at[node].log.String()
+		if !strings.Contains(log, "database is locked") {
+			t.Errorf("%s logs %q", node, log)
+		}
+		ends := of.Layout == "connect-session-knex"
+		if ended := strings.Contains(log, "Node.js v"); ended != ends {
+			t.Errorf("%s has ended: %t, want %t", node, ended, ends)
+		}
+		if !ends && answer != "200 <nil>" {
+			t.Errorf("%s answers %s", node, answer)
+		}
+	})
 }
 
 // interleavings are the outcomes for a session, with the data {"a":1}, that one side has
@@ -906,39 +965,28 @@ var interleavings = []struct {
 
 const gone = "gone"
 
-// inFlight is how long a request runs while the other side does something.
-const inFlight = 1000
-
 // TestSharingMeanwhile tests concurrent requests.
 func TestSharingMeanwhile(t *testing.T) {
-	forEachShared(t, func(t *testing.T, store string) {
-		sh := share(t, store, node, minute)
+	t.Parallel()
+	forEachShared(t, func(t *testing.T, of store) {
+		sh := share(t, of, node, minute)
 		for _, resave := range []bool{false, true} {
 			if resave {
 				sh.start(node, `"resave":true,`+minute)
 			}
-			finish := map[string]func(*testing.T){}
 			for _, in := range interleavings {
 				if in.resave != resave {
 					continue
 				}
-				slow := sh.visitor()
-				slow.run(t, in.slow.other(), set("a", 1))
-				quick := *slow
-				answered, err := slow.begin(t, in.slow, in.ops...)
-				if err == nil {
-					_, err = quick.ask(in.slow.other(), in.quick...)
-				}
-				if err != nil {
-					t.Fatalf("%s: %v", in.name, err)
-				}
-				finish[in.name] = func(t *testing.T) {
-					a := <-answered
-					if a.err != nil || a.status != http.StatusOK {
-						t.Fatal(a.status, a.err)
-					}
-					if a.when.Before(quick.when) {
-						t.Fatal("the request that was to run meanwhile came too late")
+				t.Run(in.name, func(t *testing.T) {
+					slow := sh.visitor()
+					slow.run(t, in.slow.other(), set("a", 1))
+					quick := *slow
+					end := slow.begin(t, in.slow, in.ops...)
+					quick.run(t, in.slow.other(), in.quick...)
+					a := end()
+					if a.status != http.StatusOK {
+						t.Fatal(a.status)
 					}
 					if in.slow == gos && in.want == gone && !run(in.ops...).did("destroy") && a.cookie != nil {
 						t.Error("a cookie for a session that has ended")
@@ -958,12 +1006,7 @@ func TestSharingMeanwhile(t *testing.T) {
 							t.Errorf("%s has %s under the new id, want %s", s, got, in.renewed)
 						}
 					}
-				}
-			}
-			for _, in := range interleavings {
-				if in.resave == resave {
-					t.Run(in.name, finish[in.name])
-				}
+				})
 			}
 		}
 	})
@@ -977,61 +1020,52 @@ func data(stored map[string]any, id string) string {
 	return gone
 }
 
-// answer is the answer to a request that begin has sent.
-type answer struct {
-	outcome
-	err  error
-	when time.Time
-}
-
-// begin sends a request that runs for a while after it has loaded its session, and
-// returns once it has.
-func (v *visitor) begin(t *testing.T, s side, ops ...op) (<-chan answer, error) {
-	r, answered := v.at[s], make(chan answer, 1)
-	ops = append([]op{sleep(inFlight)}, ops...)
-	if s == node {
-		// In Express, a flush in the handler does not affect the session, so the
-		// header shows that the session is loaded.
-		begun := make(chan error, 1)
-		go func() {
-			resp, err := r.begin(run(append([]op{flush}, ops...)...), v.cookie)
-			begun <- err
-			if err == nil {
-				out, err := r.read(resp)
-				answered <- answer{out, err, time.Now()}
-			}
-		}()
-		return answered, <-begun
-	}
-	// samesid slides the expiry when it loads a session.
-	v.age(t, 30*time.Second)
+// begin sends a request that holds once it has loaded its session. end lets it do the
+// operations, and returns its outcome.
+func (v *visitor) begin(t *testing.T, s side, ops ...op) (end func() outcome) {
+	t.Helper()
+	r, cookie := v.at[s], v.cookie
+	var out outcome
+	answered := make(chan error, 1)
 	go func() {
-		out, err := r.send(run(ops...), v.cookie)
-		answered <- answer{out, err, time.Now()}
+		var err error
+		out, err = r.send(run(append([]op{hold}, ops...)...), cookie)
+		answered <- err
 	}()
-	for deadline := time.Now().Add(time.Minute); v.left(t, v.id) < 45*time.Second; {
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("%s has not loaded the session", s)
-		}
+	if err := r.held(); err != nil {
+		t.Fatal(err)
 	}
-	return answered, nil
+	return func() outcome {
+		t.Helper()
+		if err := errors.Join(r.release(), <-answered); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
 }
 
 // A change that Go has shown to a client is already stored for the other side.
 func TestSharingSavedBeforeSeen(t *testing.T) {
-	forEachShared(t, func(t *testing.T, store string) {
-		sh := share(t, store, gos, minute)
+	t.Parallel()
+	forEachShared(t, func(t *testing.T, of store) {
+		sh := share(t, of, gos, minute)
 		for s, want := range map[side]string{
 			gos:  `{"a":1}`,
 			node: gone, // not guaranteed: Express saves at the end of its response
 		} {
 			r := sh.at[s]
-			resp, err := r.begin(run(set("a", 1), flush, sleep(inFlight/2)), nil)
+			resp, err := r.begin(run(set("a", 1), flush, hold), nil)
 			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.held(); err != nil {
 				t.Fatal(err)
 			}
 			stored, err := sh.stored(s.other())
 			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.release(); err != nil {
 				t.Fatal(err)
 			}
 			out, err := r.read(resp)
@@ -1051,12 +1085,13 @@ func TestSharingSavedBeforeSeen(t *testing.T) {
 
 // The signing secret is rotated without a logout, in the order that the page describes.
 func TestSharingSecrets(t *testing.T) {
+	t.Parallel()
 	const before, after = "old old old old old old old old!", "new new new new new new new new!"
 	options := func(secrets ...string) string { return `"secret":` + text(secrets) + "," + minute }
 
 	t.Run("one side at a time", func(t *testing.T) {
 		t.Parallel()
-		sh := share(t, oneStore, gos, options(before))
+		sh := share(t, storeNamed(t, oneStore), gos, options(before))
 		away := sh.visitor() // it only reads
 		away.run(t, node, set("user", "away"))
 		gone := sh.visitor() // it keeps its first cookie
@@ -1116,7 +1151,7 @@ func TestSharingSecrets(t *testing.T) {
 	// side knows it, the other side rejects the cookies that are signed meanwhile.
 	t.Run("the new one first too early", func(t *testing.T) {
 		t.Parallel()
-		sh := share(t, oneStore, gos, options(before))
+		sh := share(t, storeNamed(t, oneStore), gos, options(before))
 		reads, changes := sh.visitor(), sh.visitor()
 		for _, v := range []*visitor{reads, changes} {
 			v.run(t, node, set("user", "bob"))
@@ -1144,80 +1179,80 @@ func TestSharingSecrets(t *testing.T) {
 
 // The two processes run in different time zones, and Postgres in a third.
 func TestSharingTimeZones(t *testing.T) {
+	t.Parallel()
 	need(t)
 	db := testserver.StartPostgres(t, "timezone=Asia/Kathmandu")
 	zones := map[side][]string{node: {"TZ=Pacific/Kiritimati"}, gos: {"TZ=America/St_Johns"}}
-	places := map[string]func(testing.TB) place{
-		"connect-redis": stores["connect-redis"],
-		"connect-pg-simple": func(tb testing.TB) place {
-			return publicPlace(tb, db.URL, "connect-pg-simple", "session", "expire")
-		},
-		"connect-session-knex": func(tb testing.TB) place {
-			return publicPlace(tb, db.URL, "connect-session-knex", "sessions", "expired")
-		},
-	}
-	for _, store := range sharedStores {
-		t.Run(store, func(t *testing.T) {
-			sh := shareAt(t, store, places[store](t), node, minute, zones)
-			for s := range sh.at {
-				v := sh.visitor()
-				v.run(t, s.other(), set("user", "bob"))
-				if left := sh.left(t, v.id); (left - time.Minute).Abs() > tolerance {
-					t.Errorf("%s gives a session %v, want a minute", s.other(), left)
-				}
-				if left, ok := v.set.expiresIn(); !ok || (left-time.Minute).Abs() > tolerance {
-					t.Errorf("%s gives a cookie %v, want a minute", s.other(), left)
-				}
-				sh.age(t, 20*time.Second)
-				results := v.run(t, s, get("user"), original, touch, maxAge)
-				if left := results[3].(float64); results[0] != "bob" || results[1] != 60000.0 || time.Minute.Milliseconds()-int64(left) > tolerance.Milliseconds() {
-					t.Errorf("%s has %s", s, text(results))
-				}
-				if left := sh.left(t, v.id); (left - time.Minute).Abs() > tolerance {
-					t.Errorf("%s slides a session to %v, want a minute", s, left)
-				}
-				sh.agree(t, map[string]any{v.id: map[string]any{"user": "bob"}})
-				sh.age(t, -time.Second)
-				for s := range sh.at {
-					if user := v.run(t, s, get("user"))[0]; user != nil {
-						t.Errorf("%s has the user %v after the end", s, user)
-					}
-				}
-				sh.agree(t, map[string]any{})
+	forEachShared(t, func(t *testing.T, of store) {
+		at := func(query string) place {
+			if of.Type == "postgres" {
+				return publicPlace(t, db.URL+query, of)
 			}
-
-			// This is not guaranteed: connect-pg-simple's column has no zone, so a
-			// zone that only one side's connections set changes the time.
-			if store != "connect-pg-simple" {
-				return
-			}
+			return of.place(t)
+		}
+		sh := shareAt(t, of, at(""), node, minute, zones)
+		for s := range sh.at {
 			v := sh.visitor()
-			v.run(t, node, set("user", "bob"))
-			sh.places[gos] = publicPlace(t, db.URL+"&TimeZone=Pacific/Kiritimati", store, "session", "expire")
-			sh.start(gos, minute)
-			if user := v.run(t, gos, get("user"))[0]; user != nil {
-				t.Errorf("%s has the user %v with a zone of its own for Postgres", gos, user)
+			v.run(t, s.other(), set("user", "bob"))
+			if left := sh.left(t, v.id); (left - time.Minute).Abs() > tolerance {
+				t.Errorf("%s gives a session %v, want a minute", s.other(), left)
 			}
-			sh.at[gos].stop()
-			if log := sh.at[gos].log.String(); !strings.Contains(log, "time zone") {
-				t.Errorf("%s logs %q, and should warn of its zone", gos, log)
+			if left, ok := v.set.expiresIn(); !ok || (left-time.Minute).Abs() > tolerance {
+				t.Errorf("%s gives a cookie %v, want a minute", s.other(), left)
 			}
-		})
-	}
+			sh.age(t, 20*time.Second)
+			results := v.run(t, s, get("user"), original, touch, maxAge)
+			if left := results[3].(float64); results[0] != "bob" || results[1] != 60000.0 || time.Minute.Milliseconds()-int64(left) > tolerance.Milliseconds() {
+				t.Errorf("%s has %s", s, text(results))
+			}
+			if left := sh.left(t, v.id); (left - time.Minute).Abs() > tolerance {
+				t.Errorf("%s slides a session to %v, want a minute", s, left)
+			}
+			sh.agree(t, map[string]any{v.id: map[string]any{"user": "bob"}})
+			sh.age(t, -time.Second)
+			for s := range sh.at {
+				if of.FindsExpired && s == node {
+					continue // it goes by no clock
+				}
+				if user := v.run(t, s, get("user"))[0]; user != nil {
+					t.Errorf("%s has the user %v after the end", s, user)
+				}
+			}
+			sh.agree(t, map[string]any{})
+		}
+
+		// This is not guaranteed: connect-pg-simple's column has no zone, so a
+		// zone that only one side's connections set changes the time.
+		if of.Layout != "connect-pg-simple" {
+			return
+		}
+		v := sh.visitor()
+		v.run(t, node, set("user", "bob"))
+		sh.places[gos] = at("&TimeZone=Pacific/Kiritimati")
+		sh.start(gos, minute)
+		if user := v.run(t, gos, get("user"))[0]; user != nil {
+			t.Errorf("%s has the user %v with a zone of its own for Postgres", gos, user)
+		}
+		sh.at[gos].stop()
+		if log := sh.at[gos].log.String(); !strings.Contains(log, "time zone") {
+			t.Errorf("%s logs %q, and should warn of its zone", gos, log)
+		}
+	})
 }
 
-// publicPlace returns a place on a server that the test owns.
-func publicPlace(tb testing.TB, url, layout, table, expiry string) place {
+// publicPlace returns a place on a Postgres server that the test owns.
+func publicPlace(tb testing.TB, url string, s store) place {
 	return place{
-		store:   block(map[string]any{"type": "postgres", "layout": layout, "url": url, "createTable": true}),
-		records: newPostgresRecords(tb, url, table, expiry),
+		store:   s.block(map[string]any{"url": url, "createTable": true}),
+		records: newPostgresRecords(tb, url, "", s),
 	}
 }
 
 // A login through Passport is valid in Go, and vice versa.
 func TestSharingPassport(t *testing.T) {
-	forEachShared(t, func(t *testing.T, store string) {
-		sh := share(t, store, node, minute)
+	t.Parallel()
+	forEachShared(t, func(t *testing.T, of store) {
+		sh := share(t, of, node, minute)
 		sessions := sh.open(minute)
 		t.Run("user object", func(t *testing.T) {
 			type user struct {

@@ -4,6 +4,9 @@
 //
 // It passes the options of the configuration file unchanged to express-session and its
 // stores. Keys of samesid only have no effect here.
+//
+// --store NAME chooses one of several packages with the same records, and --stores prints
+// what stores.mjs has.
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,25 +16,43 @@ import express from 'express'
 import session from 'express-session'
 import { parse } from 'yaml'
 
-import { openStore } from './stores.mjs'
+import { described, openStore } from './stores.mjs'
 
 const { values: flags } = parseArgs({
   options: {
     addr: { type: 'string', default: '127.0.0.1:3000' },
-    config: { type: 'string' }
+    config: { type: 'string' },
+    store: { type: 'string' },
+    stores: { type: 'boolean' }
   }
 })
-const config = parse(await readFile(flags.config, 'utf8')) // JSON is YAML
-const { store: storeConfig, ...options } = config
-if (options.cookie?.expires) {
-  options.cookie.expires = new Date(options.cookie.expires)
+if (flags.stores) {
+  console.log(JSON.stringify(described()))
+  process.exit(0)
 }
-const { store, list, clear, close } = await openStore(storeConfig)
+
+// configure makes the server one of this configuration, with a new store.
+let current
+async function configure(text) {
+  const { store: storeConfig, ...options } = parse(text) // JSON is YAML
+  if (options.cookie?.expires) {
+    options.cookie.expires = new Date(options.cookie.expires)
+  }
+  await current?.close()
+  const opened = await openStore(storeConfig, flags.store)
+  current = { ...opened, session: session({ ...options, store: opened.store }) }
+}
+await configure(await readFile(flags.config, 'utf8'))
 
 const app = express()
 
+app.post('/configure', express.text(), async (req, res) => {
+  await configure(req.body)
+  res.json(true)
+})
+
 app.get('/store', async (req, res) => {
-  const sessions = await list()
+  const sessions = await current.list()
   for (const data of Object.values(sessions)) {
     delete data.cookie
   }
@@ -39,11 +60,11 @@ app.get('/store', async (req, res) => {
 })
 
 app.post('/store/clear', async (req, res) => {
-  await clear()
+  await current.clear()
   res.json(true)
 })
 
-app.post(/^(\/.*)?\/run$/, session({ ...options, store }), express.json({ limit: '64mb' }), async (req, res) => {
+app.post(/^(\/.*)?\/run$/, (...args) => current.session(...args), express.json({ limit: '64mb' }), async (req, res) => {
   res.type('json')
   const results = []
   for (const [op, ...args] of req.body.ops) {
@@ -55,6 +76,25 @@ app.post(/^(\/.*)?\/run$/, session({ ...options, store }), express.json({ limit:
     }
   }
   res.end(JSON.stringify({ sid: req.session?.id ?? null, results }))
+})
+
+function deferred() {
+  const d = {}
+  d.promise = new Promise((resolve) => { d.resolve = resolve })
+  return d
+}
+
+// A request that holds waits until it is released. /held answers when there is one.
+const newHold = () => ({ reached: deferred(), released: deferred() })
+let hold = newHold()
+app.get('/held', async (req, res) => {
+  await hold.reached.promise
+  res.json(true)
+})
+app.post('/release', (req, res) => {
+  hold.released.resolve()
+  hold = newHold()
+  res.json(true)
 })
 
 // The methods of a session take a callback.
@@ -94,6 +134,12 @@ const operations = {
     await sleep(ms)
     return true
   },
+  async hold() {
+    const { reached, released } = hold
+    reached.resolve()
+    await released.promise
+    return true
+  },
   flush(req, res) {
     res.write(' ')
     return true
@@ -109,5 +155,5 @@ console.log(`listening on ${address}:${port}`)
 await once(process, 'SIGTERM')
 server.close()
 server.closeAllConnections()
-await close()
+await current.close()
 process.exit(0)

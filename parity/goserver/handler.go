@@ -13,8 +13,9 @@ import (
 
 // handler serves the protocol.
 func handler(sessions *config.Sessions) http.Handler {
+	h := hold{make(chan struct{}), make(chan struct{})}
 	scripts := sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		serveScript(sessions, w, r)
+		serveScript(sessions, h, w, r)
 	}))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /store", func(w http.ResponseWriter, r *http.Request) {
@@ -23,6 +24,14 @@ func handler(sessions *config.Sessions) http.Handler {
 	})
 	mux.HandleFunc("POST /store/clear", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, true, sessions.Backend.Clear(r.Context()))
+	})
+	mux.HandleFunc("GET /held", func(w http.ResponseWriter, r *http.Request) {
+		h.reached <- struct{}{}
+		reply(w, true, nil)
+	})
+	mux.HandleFunc("POST /release", func(w http.ResponseWriter, r *http.Request) {
+		h.released <- struct{}{}
+		reply(w, true, nil)
 	})
 	mux.HandleFunc("POST /", func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, "/run") {
@@ -33,6 +42,9 @@ func handler(sessions *config.Sessions) http.Handler {
 	})
 	return mux
 }
+
+// hold is where a request waits, with its session loaded, until it is released.
+type hold struct{ reached, released chan struct{} }
 
 func reply(w http.ResponseWriter, body any, err error) {
 	if err != nil {
@@ -60,22 +72,23 @@ func list(ctx context.Context, sessions *config.Sessions) (map[string]map[string
 // script runs the operations of one request.
 type script struct {
 	*config.Sessions
-	ctx context.Context
-	w   http.ResponseWriter
+	hold hold
+	ctx  context.Context
+	w    http.ResponseWriter
 
 	// ended is true after the session was destroyed or unset. Unlike Express, the
 	// Manager has no null session.
 	ended bool
 }
 
-func serveScript(sessions *config.Sessions, w http.ResponseWriter, r *http.Request) {
+func serveScript(sessions *config.Sessions, h hold, w http.ResponseWriter, r *http.Request) {
 	var body struct{ Ops [][]any }
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	s := &script{Sessions: sessions, ctx: r.Context(), w: w}
+	s := &script{Sessions: sessions, hold: h, ctx: r.Context(), w: w}
 	results := []any{}
 	for _, op := range body.Ops {
 		result, err := s.do(op)
@@ -129,6 +142,9 @@ func (s *script) do(op []any) (any, error) {
 		return milliseconds(s.OriginalMaxAge(ctx)), nil
 	case "sleep":
 		time.Sleep(time.Duration(args[0].(float64) * float64(time.Millisecond)))
+	case "hold":
+		<-s.hold.reached
+		<-s.hold.released
 	case "flush":
 		_, err := s.w.Write([]byte(" "))
 		if err == nil {

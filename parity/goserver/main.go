@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/samesid/samesid/adapter/config"
+	"github.com/samesid/samesid/backends/sqlite"
 )
 
 func main() {
@@ -32,7 +33,7 @@ func run(ctx context.Context) error {
 	file := flag.String("config", "", "configuration `file`")
 	flag.Parse()
 
-	sessions, err := config.Open(ctx, *file)
+	sessions, err := config.Open(ctx, *file, sqlite.Backend)
 	if err != nil {
 		return err
 	}
