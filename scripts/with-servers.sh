@@ -79,10 +79,11 @@ have_386() {
 }
 
 install_missing() {
-	local packages=()
+	local packages=() name
 	have_386 || packages+=(qemu-user)
 	have_redis || packages+=(redis-server)
 	have_postgres || packages+=(postgresql)
+	for name in pgbouncer haproxy; do have "$name" || [ -x "/usr/sbin/$name" ] || packages+=("$name"); done
 	! needs_chrome || find_chrome || packages+=(chromium)
 	! needs_node || have node || packages+=(nodejs)
 	[ ${#packages[@]} = 0 ] || apt_install "${packages[@]}"

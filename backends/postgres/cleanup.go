@@ -20,7 +20,7 @@ func (s *Store) deleteExpired(ctx context.Context) (deleted int64, err error) {
 	for {
 		var n int64
 		var last sql.NullString
-		if _, err := s.row(ctx, "clean-up", s.stmts.deleteExpired, []any{s.batch, from}, &n, &last); err != nil {
+		if _, err := s.row(ctx, "clean-up", sqlDeleteExpired, []any{s.batch, from}, &n, &last); err != nil {
 			return deleted, err
 		}
 		deleted += n

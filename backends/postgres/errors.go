@@ -17,7 +17,28 @@ const (
 	codeDuplicateTable       = "42P07"
 	codeDuplicateObject      = "42710"
 	codeInvalidSchemaName    = "3F000"
+
+	codeInsufficientPrivilege = "42501"
 )
+
+// outdated reports whether the server's code can be due to a change of the table after
+// its statements were made.
+func outdated(code string) bool {
+	const (
+		planChanged   = "0A000" // cached plan must not change result type
+		noSuchName    = "26000" // a named statement is gone
+		notNull       = "23502" // perhaps a new column
+		names         = "42"    // tables, columns, types and operators
+		lengthOfClass = 2
+	)
+	switch code {
+	case planChanged, noSuchName, notNull:
+		return true
+	case "", codeInsufficientPrivilege:
+		return false
+	}
+	return code[:lengthOfClass] == names
+}
 
 // sqlState returns the server's code for err, or "".
 func sqlState(err error) string {

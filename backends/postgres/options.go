@@ -112,6 +112,14 @@ type Options struct {
 	// wait for a free connection on. Negative: only the context limits a call.
 	Timeout time.Duration `key:"timeout"`
 
+	// PreparedStatements prepares named statements on each connection. Zero value: each
+	// statement is sent without a name.
+	//
+	// It makes calls faster on a direct connection to the server, or through a pooler
+	// in session mode. Behind one in transaction mode, statements may meet those of
+	// other clients.
+	PreparedStatements bool `key:"preparedStatements"`
+
 	// Logger receives the errors of the clean-up, and warnings about the table. Zero
 	// value: slog.Default().
 	Logger *slog.Logger
@@ -127,7 +135,9 @@ type Options struct {
 	MaxIdleConns int `key:"maxIdleConnections" for:"Open"`
 
 	// ConnMaxIdleTime is the time after which an idle connection is closed. Zero
-	// value: 5m.
+	// value: 30s.
+	//
+	// It should be shorter than what proxies on the way allow, which is often a minute.
 	ConnMaxIdleTime time.Duration `key:"connectionMaxIdleTime" for:"Open"`
 
 	// ConnMaxLifetime is the age at which a connection is closed. Zero value: 1h.
@@ -167,7 +177,7 @@ const (
 	defaultCleanupInterval = 15 * time.Minute
 	defaultTimeout         = 5 * time.Second
 	defaultMaxConns        = 20
-	defaultConnMaxIdleTime = 5 * time.Minute
+	defaultConnMaxIdleTime = 30 * time.Second
 	defaultConnMaxLifetime = time.Hour
 	defaultConnectTimeout  = 5 * time.Second
 

@@ -5,14 +5,15 @@
 //
 // The SQL is this package's own. postgresstore defines the default layout, and the
 // tests verify that each reads the other's rows. Its statements are not used because
-// they take no context, delete all expired rows at once, and are not prepared, which
-// costs lib/pq a second round trip for every call.
+// they take no context, delete all expired rows at once, and cost lib/pq a second round
+// trip for every call, between which a pooler may hand on the connection.
 //
 // # Time
 //
-// The server's clock alone decides whether a session has expired, so all processes
-// that use this package agree. The caller's clock computes the expiry: an error of
-// some seconds in it shifts expiries by as much, and has no other effect.
+// The server's clock alone decides whether a session has expired, and it is told ages,
+// not dates, so all processes that use this package agree, whatever their clocks say.
+// Express's stores and postgresstore send dates by their own clock. If that of this
+// process differs from the server's by more than some seconds, New and Open log a warning.
 //
 // connect-pg-simple's column expire has no time zone. Express writes it as local time
 // in the zone of its connection, which is set for the role, the database or the
@@ -35,9 +36,10 @@
 // a connection. For a store that New returned, give the connector a Dialer whose
 // connections have deadlines.
 //
-// Statements are prepared once on each connection. A pooler between this package
-// and the server must support prepared statements (PgBouncer: session pooling, or
-// max_prepared_statements).
+// Statements have no names, and nothing that they set outlives their transaction, as
+// node-postgres does it. So a pooler may give each of them another connection to the
+// server. Named statements are faster, and an option for a direct connection:
+// Options.PreparedStatements.
 package postgres
 
 import (
@@ -53,6 +55,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -86,28 +89,21 @@ type Store struct {
 	db     *sql.DB
 	ownsDB bool
 	table  table
-	// dataType is the type of the record's column.
-	dataType string
-	// expiryType is the type of the table's column.
-	expiryType string
-	timeout    time.Duration
-	logger     *slog.Logger
-	stmts      statements
-	prepared   []*sql.Stmt
+	named  bool // Options.PreparedStatements
+
+	timeout time.Duration
+	logger  *slog.Logger
+
+	stmts    atomic.Pointer[statements]
+	changing chan struct{} // capacity 1; whoever holds the slot inspects a table that has changed
+	outdated []*statements // guarded by changing; prepared, and perhaps in use
 
 	page, batch int // the sizes of a page of Range and of a batch of deletions
 
 	stopCleanup context.CancelFunc
 	cleanupDone chan struct{}
 	close       func() error
-}
-
-// statements are prepared by database/sql on each connection that runs them.
-type statements struct {
-	find, findExpiry, findTouch, commit, delete    *sql.Stmt
-	swapCreate, swapReplace, swapTouch, swapDelete *sql.Stmt
-	move, makeRoom, lock, findAll                  *sql.Stmt
-	page, count, clear, deleteExpired, ping        *sql.Stmt
+	closed      atomic.Bool
 }
 
 // New returns a store on the caller's db, which Close leaves open. Options that are
@@ -123,6 +119,11 @@ func New(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
+	}
+	if !opts.PreparedStatements {
+		if err := binaryParameters(ctx, db); err != nil {
+			return nil, err
+		}
 	}
 	return newStore(ctx, db, opts)
 }
@@ -140,6 +141,8 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 		return nil, dsnError(err)
 	}
 	cfg.ConnectTimeout = cmp.Or(opts.ConnectTimeout, cfg.ConnectTimeout, defaultConnectTimeout)
+	// Else the driver sends a statement and its arguments separately.
+	cfg.BinaryParameters = true
 	cfg.SSLMode = cmp.Or(pq.SSLMode(opts.SSLMode), cfg.SSLMode)
 	cfg.SSLRootCert = cmp.Or(opts.TLS.CAFile, cfg.SSLRootCert)
 	cfg.SSLCert = cmp.Or(opts.TLS.CertFile, cfg.SSLCert)
@@ -157,7 +160,7 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	db.SetMaxIdleConns(cmp.Or(opts.MaxIdleConns, open))
 	db.SetConnMaxIdleTime(cmp.Or(opts.ConnMaxIdleTime, defaultConnMaxIdleTime))
 	db.SetConnMaxLifetime(cmp.Or(opts.ConnMaxLifetime, defaultConnMaxLifetime))
-	s, err := newStore(ctx, db, opts)
+	s, err := start(ctx, db, opts, cfg.Runtime)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -170,22 +173,42 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// start is newStore on a pool of this package's own, to a server that may not be up yet.
+func start(ctx context.Context, db *sql.DB, opts Options, params map[string]string) (*Store, error) {
+	if err := await(ctx, db, opts.Logger); err != nil {
+		return nil, err
+	}
+	// A pooler can be told to ignore parameters. This is the one that decides on the
+	// table.
+	if want, ok := params["search_path"]; ok {
+		var have string
+		if err := db.QueryRowContext(ctx, "SHOW search_path").Scan(&have); err != nil {
+			return nil, explain(clean(ctx, err))
+		}
+		if have != want {
+			return nil, errors.New("postgres: open: the pooler ignores the parameter search_path; drop it from the url, and " + instead("search_path"))
+		}
+	}
+	return newStore(ctx, db, opts)
+}
+
 // newStore expects validated options.
 func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 	s := &Store{
-		db:      db,
-		table:   newTable(opts),
-		timeout: opts.Timeout,
-		logger:  opts.Logger,
-		page:    rangePage,
-		batch:   cleanupBatch,
+		db:       db,
+		table:    newTable(opts),
+		named:    opts.PreparedStatements,
+		timeout:  opts.Timeout,
+		logger:   opts.Logger,
+		changing: make(chan struct{}, 1),
+		page:     rangePage,
+		batch:    cleanupBatch,
 	}
+	s.changing <- struct{}{}
 	if err := s.prepareTable(ctx, opts); err != nil {
 		return nil, err
 	}
-	if err := s.prepareStatements(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("postgres: open: prepare: %w", clean(ctx, err)), s.closeStatements())
-	}
+	<-s.changing
 	s.close = sync.OnceValue(s.closeAll)
 	if opts.CleanupInterval > 0 {
 		// The clean-up must outlive ctx, which limits only the start.
@@ -201,7 +224,7 @@ func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 
 // prepareTable inspects the table, and creates it if Options.CreateTable is set.
 func (s *Store) prepareTable(ctx context.Context, opts Options) error {
-	columns, err := s.table.inspect(ctx, s.db)
+	columns, err := s.look(ctx)
 	if err == nil && opts.CreateTable && !s.table.complete(columns) {
 		if err := s.table.create(ctx, s.db); err != nil {
 			return err
@@ -209,119 +232,111 @@ func (s *Store) prepareTable(ctx context.Context, opts Options) error {
 		columns, err = s.table.inspect(ctx, s.db)
 	}
 	switch {
-	case errors.Is(err, pq.ErrSSLNotSupported):
-		return fmt.Errorf("postgres: open: the server has no TLS; if the way to it is safe without, set sslmode=disable: %w", err)
+	case sqlState(err) == codeInsufficientPrivilege:
+		return s.table.granted(ctx, s.db, "USAGE", err)
 	case err != nil:
-		return fmt.Errorf("postgres: open: %w", clean(ctx, err))
+		return explain(clean(ctx, err))
 	}
-	if err := s.table.validate(columns); err != nil {
+	if err := s.use(ctx, columns); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	if err := s.rehearse(ctx); err != nil {
 		return err
 	}
-	s.dataType = columns[s.table.data].typ
-
 	expiry := columns[s.table.expiry]
-	s.expiryType = expiry.typ
 	if !expiry.indexed && opts.CleanupInterval > 0 {
 		s.logger.Warn("the sessions' expiry has no index, so each clean-up reads the whole table",
 			"table", s.table.q, "run", s.table.createIndex)
 	}
-	if expiry.typ == typeTimestamp {
-		return s.warnTimeZone(ctx)
+	return s.warn(ctx, expiry.typ)
+}
+
+// use makes the statements for a table with these columns. The caller holds the slot of
+// changing.
+func (s *Store) use(ctx context.Context, columns map[string]column) error {
+	if err := s.table.validate(columns); err != nil {
+		return err
+	}
+	q := newStatements(s.table, columns[s.table.data].typ, columns[s.table.expiry].typ)
+	if s.named {
+		if err := q.prepare(ctx, s.db); err != nil {
+			return fmt.Errorf("prepare: %w", clean(ctx, err))
+		}
+	}
+	if old := s.stmts.Swap(q); old != nil && s.named {
+		s.outdated = append(s.outdated, old)
 	}
 	return nil
 }
 
-// warnTimeZone logs a warning if this connection's time zone may differ from that of
-// Express's connections.
-func (s *Store) warnTimeZone(ctx context.Context) error {
-	var zone, source string
-	err := s.db.QueryRowContext(ctx, "SELECT setting, source FROM pg_settings WHERE name = 'TimeZone'").Scan(&zone, &source)
-	if err != nil {
-		return fmt.Errorf("postgres: open: %w", clean(ctx, err))
+// follow makes the statements anew after the table has changed. It reports whether to try
+// again those that failed. used are the statements that did.
+func (s *Store) follow(ctx context.Context, used *statements) (again bool, err error) {
+	select {
+	case s.changing <- struct{}{}:
+	case <-ctx.Done():
+		return false, ctx.Err()
 	}
-	if source == "client" || source == "session" {
+	defer func() { <-s.changing }()
+	if s.stmts.Load() != used {
+		return true, nil
+	}
+	columns, err := s.table.inspect(ctx, s.db)
+	if err != nil {
+		return false, clean(ctx, err)
+	}
+	if err := s.use(ctx, columns); err != nil {
+		return false, err
+	}
+	now := s.stmts.Load()
+	return s.named || now.dataType != used.dataType || now.expiryType != used.expiryType, nil
+}
+
+// look inspects the table within a transaction, since a move of several sessions will need
+// one.
+func (s *Store) look(ctx context.Context) (map[string]column, error) {
+	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if errors.Is(err, sqldriver.ErrBadConn) {
+		var one int
+		if err := s.db.QueryRowContext(ctx, "SELECT 1").Scan(&one); err != nil {
+			return nil, err
+		}
+		return nil, errNoTransactions
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback()
+	return s.table.inspect(ctx, tx)
+}
+
+// clockSlack is by how much the server's clock may differ without a warning.
+const clockSlack = 5 * time.Second
+
+// warn logs a warning if the server's clock differs from this machine's, or if this
+// connection's time zone may differ from that of Express's connections.
+func (s *Store) warn(ctx context.Context, expiryType string) error {
+	var micros int64
+	var zone, source string
+	before := time.Now()
+	err := s.db.QueryRowContext(ctx, "SELECT (extract(epoch FROM now()) * 1000000)::bigint, setting, source FROM pg_settings WHERE name = 'TimeZone'").
+		Scan(&micros, &zone, &source)
+	if err != nil {
+		return explain(clean(ctx, err))
+	}
+	took := time.Since(before)
+	ahead := time.UnixMicro(micros).Sub(before.Add(took / 2))
+	if by := ahead.Abs(); by > clockSlack+took {
+		than := "behind"
+		if ahead > 0 {
+			than = "ahead of"
+		}
+		s.logger.Warn("the server's clock is "+than+" this machine's; Express's stores and scs's write expiries by their own clock, so that their sessions end early or late",
+			"table", s.table.q, "by", by.Round(time.Second))
+	}
+	if expiryType == typeTimestamp && (source == "client" || source == "session") {
 		s.logger.Warn("the connection sets a time zone of its own; Express's connections must set the same, or expiries will differ by hours",
 			"table", s.table.q, "TimeZone", zone)
-	}
-	return nil
-}
-
-func (s *Store) prepareStatements(ctx context.Context) error {
-	t := s.table
-	read, isOld, newData := t.qData, t.qData+" = $2", "$3"
-	switch s.dataType {
-	case typeJSONB:
-		// The parameter has type json, which the driver sends as text in every setting.
-		isOld, newData = t.qData+" = $2::json::jsonb", "$3::json"
-	case typeJSON:
-		// json has no equality, but keeps the text that was written.
-		isOld, newData = t.qData+"::text = $2", "$3::json"
-	case typeText, typeVarchar:
-		read = "coalesce(" + t.qData + ", '')" // NULL counts as an empty record
-		// The server rejects what is not JSON, and keeps the text that was written.
-		isOld, newData = read+" = $2", "$3::json::text"
-	}
-	stamps, now, stamp := t.stamps()
-	// This condition is always true, and its setting holds for one transaction. A
-	// touch need not wait for the disk: if a crash undoes it, no data is lost.
-	const unsynced = "set_config('synchronous_commit', 'off', true) = 'off'"
-	names := strings.NewReplacer("{table}", t.q, "{id}", t.qID, "{data}", t.qData, "{expiry}", t.qExpiry,
-		"{read}", read, "{old}", isOld, "{new}", newData, "{unsynced}", unsynced, "{expiryType}", s.expiryType,
-		"{, stamps}", stamps, "{, now}", now, "{, stamp}", stamp)
-
-	// The casts to timestamptz make a parameter an instant, whatever the column's
-	// type. For a parameter of type timestamp, Postgres would ignore the zone.
-	for _, p := range []struct {
-		stmt  **sql.Stmt
-		query string
-	}{
-		{&s.stmts.find, `SELECT {read} FROM {table} WHERE {id} = $1 AND {expiry} > now()`},
-		{&s.stmts.findExpiry, `SELECT {read}, least({expiry}::timestamptz, '9999-12-31 00:00:00Z')
-			FROM {table} WHERE {id} = $1 AND {expiry} > now()`},
-		{&s.stmts.findTouch, `UPDATE {table} SET {expiry} = $2::timestamptz{, stamp}
-			WHERE {id} = $1 AND {expiry} > now() AND {unsynced} RETURNING {read}`},
-		{&s.stmts.commit, `INSERT INTO {table} ({id}, {expiry}, {data}{, stamps}) VALUES ($1, $2::timestamptz, {new}{, now})
-			ON CONFLICT ({id}) DO UPDATE SET {data} = excluded.{data}, {expiry} = excluded.{expiry}{, stamp}`},
-		{&s.stmts.delete, `DELETE FROM {table} WHERE {id} = $1`},
-
-		// An update or delete that has waited for another one evaluates its
-		// condition again on the new row, so none of these acts on stale data.
-		{&s.stmts.swapCreate, `INSERT INTO {table} AS t ({id}, {expiry}, {data}{, stamps}) VALUES ($1, $2::timestamptz, {new}{, now})
-			ON CONFLICT ({id}) DO UPDATE SET {data} = excluded.{data}, {expiry} = excluded.{expiry}{, stamp}
-			WHERE t.{expiry} <= now()`},
-		{&s.stmts.swapReplace, `UPDATE {table} SET {data} = {new}, {expiry} = $4::timestamptz{, stamp}
-			WHERE {id} = $1 AND {old} AND {expiry} > now()`},
-		{&s.stmts.swapTouch, `UPDATE {table} SET {expiry} = $3::timestamptz{, stamp}
-			WHERE {id} = $1 AND {old} AND {expiry} > now() AND {unsynced}`},
-		{&s.stmts.swapDelete, `DELETE FROM {table} WHERE {id} = $1 AND {old} AND {expiry} > now()`},
-
-		{&s.stmts.move, `UPDATE {table} SET {id} = $5, {data} = {new}, {expiry} = $4::timestamptz{, stamp}
-			WHERE {id} = $1 AND {old} AND {expiry} > now()
-			AND NOT EXISTS (SELECT FROM {table} WHERE {id} = $5 AND {expiry} > now())`},
-		{&s.stmts.makeRoom, `DELETE FROM {table} WHERE {id} = $1 AND {expiry} <= now()`},
-		{&s.stmts.lock, `SELECT FROM {table} WHERE {id} = $1 AND {old} AND {expiry} > now() FOR UPDATE`},
-		{&s.stmts.findAll, `SELECT {id}, {read} FROM {table} WHERE {id} = ANY ($1) AND {expiry} > now()`},
-
-		{&s.stmts.page, `SELECT {id}, {read} FROM {table} WHERE {id} >= $1 AND {expiry} > now() ORDER BY {id} LIMIT $2`},
-		{&s.stmts.ping, `SELECT 1`},
-		{&s.stmts.count, `SELECT count(*) FROM {table} WHERE {expiry} > now()`},
-		{&s.stmts.clear, `WITH gone AS (SELECT {id} FROM {table} WHERE {id} >= $1 ORDER BY {id} LIMIT $2),
-			deleted AS (DELETE FROM {table} t USING gone WHERE t.{id} = gone.{id})
-			SELECT {id} FROM gone ORDER BY {id} DESC LIMIT 1`},
-
-		// This deletes by key, as ctid is not unique in a partitioned table.
-		{&s.stmts.deleteExpired, `WITH gone AS (SELECT {id}, {expiry} FROM {table}
-				WHERE {expiry} <= now() AND {expiry} >= $2::text::{expiryType}
-				ORDER BY {expiry} LIMIT $1 FOR UPDATE SKIP LOCKED),
-			deleted AS (DELETE FROM {table} t USING gone WHERE t.{id} = gone.{id} AND t.{expiry} <= now() RETURNING 1)
-			SELECT (SELECT count(*) FROM deleted), (SELECT max({expiry})::text FROM gone)`},
-	} {
-		stmt, err := s.db.PrepareContext(ctx, names.Replace(p.query)) //nolint:sqlclosecheck // Close closes it
-		if err != nil {
-			return err
-		}
-		*p.stmt = stmt
-		s.prepared = append(s.prepared, stmt)
 	}
 	return nil
 }
@@ -332,6 +347,7 @@ func (s *Store) prepareStatements(ctx context.Context) error {
 func (s *Store) Close() error { return s.close() }
 
 func (s *Store) closeAll() error {
+	s.closed.Store(true)
 	if s.stopCleanup != nil {
 		s.stopCleanup()
 		<-s.cleanupDone
@@ -347,37 +363,55 @@ func (s *Store) closeAll() error {
 }
 
 func (s *Store) closeStatements() error {
+	s.changing <- struct{}{} // nobody follows a change of the table any more
 	var err error
-	for _, stmt := range s.prepared {
-		err = errors.Join(err, stmt.Close())
+	for _, q := range append(s.outdated, s.stmts.Load()) {
+		err = errors.Join(err, q.close())
 	}
 	return err
 }
 
+var errClosed = errors.New("the store is closed")
+
 // do runs fn, a single statement or transaction, within the timeout. It retries fn
-// after a deadlock or a serialization failure, for which the server has rolled it back.
+// after a deadlock or a serialization failure, for which the server has rolled it back,
+// and once if the table has changed so that the statements no longer fit.
 func (s *Store) do(ctx context.Context, op string, fn func(context.Context) error) error {
 	if s.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
 		defer cancel()
 	}
-	for {
+	if s.closed.Load() {
+		return fmt.Errorf("postgres: %s: %w", op, errClosed)
+	}
+	for followed := false; ; {
+		used := s.stmts.Load()
 		err := fn(ctx)
-		if err == nil {
+		code := sqlState(err)
+		switch {
+		case err == nil:
 			return nil
-		}
-		if code := sqlState(err); code == codeSerializationFailure || code == codeDeadlockDetected {
+		case code == codeSerializationFailure, code == codeDeadlockDetected:
 			continue
+		case !followed && outdated(code):
+			followed = true
+			again, followErr := s.follow(ctx, used)
+			if again {
+				continue
+			}
+			if followErr != nil {
+				err = followErr
+			}
 		}
 		return fmt.Errorf("postgres: %s: %w", op, clean(ctx, err))
 	}
 }
 
 // row runs a statement that returns at most one row.
-func (s *Store) row(ctx context.Context, op string, stmt *sql.Stmt, args []any, dest ...any) (found bool, err error) {
+func (s *Store) row(ctx context.Context, op string, st statement, args []any, dest ...any) (found bool, err error) {
 	err = s.do(ctx, op, func(ctx context.Context) error {
-		err := stmt.QueryRowContext(ctx, args...).Scan(dest...)
+		err := s.stmts.Load().queryRow(ctx, s.db, st, args...).Scan(dest...)
 		found = err == nil
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
@@ -388,13 +422,13 @@ func (s *Store) row(ctx context.Context, op string, stmt *sql.Stmt, args []any, 
 }
 
 // exec runs a statement and reports whether it changed a row.
-func (s *Store) exec(ctx context.Context, op string, stmt *sql.Stmt, args ...any) (changed bool, err error) {
+func (s *Store) exec(ctx context.Context, op string, st statement, args ...any) (changed bool, err error) {
 	err = s.do(ctx, op, func(ctx context.Context) error {
-		if id, ok := args[0].(*sent); ok {
-			id.times = 0 // a retry by do: the server has rolled back the earlier statement
-		}
-		result, err := stmt.ExecContext(ctx, args...)
+		result, err := s.stmts.Load().exec(ctx, s.db, st, args...)
 		if err != nil {
+			if id, ok := args[0].(*sent); ok && sqlState(err) != "" {
+				id.times-- // the server has rolled it back
+			}
 			return err
 		}
 		n, err := result.RowsAffected()
@@ -413,18 +447,23 @@ func (s *Store) find(ctx context.Context, op, token string) (data []byte, found 
 	if !storable(token) {
 		return nil, false, nil
 	}
-	found, err = s.row(ctx, op, s.stmts.find, []any{token}, &data)
+	found, err = s.row(ctx, op, sqlFind, []any{token}, &data)
 	return data, found, err
 }
 
-// FindExpiry returns the record of a live session and its expiry. A later expiry
-// than the end of the year 9999, such as infinity, is returned as that date.
+// FindExpiry returns the record of a live session and its expiry, by this machine's
+// clock. A later expiry than the end of the year 9999, such as infinity, is returned as
+// that date.
 func (s *Store) FindExpiry(ctx context.Context, token string) (data []byte, expiry time.Time, found bool, err error) {
 	if !storable(token) {
 		return nil, time.Time{}, false, nil
 	}
-	found, err = s.row(ctx, "find", s.stmts.findExpiry, []any{token}, &data, &expiry)
-	return data, expiry, found, err
+	var left int64
+	found, err = s.row(ctx, "find", sqlFindExpiry, []any{token}, &data, &left)
+	if !found {
+		return nil, time.Time{}, false, err
+	}
+	return data, time.UnixMicro(time.Now().UnixMicro() + left), true, nil
 }
 
 // FindTouch returns the record of a live session and sets its expiry, in one
@@ -433,7 +472,7 @@ func (s *Store) FindTouch(ctx context.Context, token string, expiry time.Time) (
 	if !storable(token) {
 		return nil, false, nil
 	}
-	found, err = s.row(ctx, "find and touch", s.stmts.findTouch, []any{token, s.expiry(expiry)}, &data)
+	found, err = s.row(ctx, "find and touch", sqlFindTouch, []any{token, age(expiry)}, &data)
 	return data, found, err
 }
 
@@ -443,17 +482,37 @@ func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry
 	if err := s.validateToken("commit", token); err != nil {
 		return err
 	}
-	_, err := s.exec(ctx, "commit", s.stmts.commit, token, s.expiry(expiry), notNull(data))
+	_, err := s.exec(ctx, "commit", sqlCommit, token, age(expiry), notNull(data))
 	return err
 }
 
-// DeleteCtx deletes a record. It is not an error if there is none.
+// DeleteCtx deletes a record. It is not an error if there is none, but one if the server
+// removes nothing and the record is there.
 func (s *Store) DeleteCtx(ctx context.Context, token string) error {
 	if !storable(token) {
 		return nil
 	}
-	_, err := s.exec(ctx, "delete", s.stmts.delete, token)
-	return err
+	const op = "delete"
+	for range deleteTries {
+		deleted, err := s.exec(ctx, op, sqlDelete, token)
+		if deleted || err != nil {
+			return err
+		}
+		// Perhaps it was created just now.
+		var one int
+		if there, err := s.row(ctx, op, sqlExists, []any{token}, &one); !there || err != nil {
+			return err
+		}
+	}
+	return kept(op)
+}
+
+// deleteTries is the number of tries of a delete. A record that is created again after
+// each of them is not one that can't be deleted.
+const deleteTries = 5
+
+func kept(op string) error {
+	return fmt.Errorf("postgres: %s: the server has removed nothing, and the row is still there: does a trigger, a rule or row security keep it?", op)
 }
 
 // cancelGrace is how long the server may take to answer a cancellation before
@@ -464,8 +523,8 @@ const cancelGrace = time.Second
 // prevented the write no longer does so by the time it is read.
 const swapTries = 100
 
-// sent is a token that counts how often a statement was sent with it. When a
-// connection is lost before the answer, database/sql sends the statement again on
+// sent is a token that counts how often a statement was sent with it and perhaps took
+// effect. When a connection is lost before the answer, database/sql sends the statement again on
 // another one, which then sees the effect of the first.
 type sent struct {
 	token string
@@ -503,14 +562,14 @@ func (s *Store) swap(ctx context.Context, op, token string, old, new []byte, exp
 		id := &sent{token: token}
 		switch {
 		case old == nil:
-			swapped, err = s.exec(ctx, op, s.stmts.swapCreate, id, s.expiry(expiry), new)
+			swapped, err = s.exec(ctx, op, sqlSwapCreate, id, age(expiry), new)
 		case !s.comparable(old):
 		case new == nil:
-			swapped, err = s.exec(ctx, op, s.stmts.swapDelete, id, old)
+			swapped, err = s.exec(ctx, op, sqlSwapDelete, id, old)
 		case touch:
-			swapped, err = s.exec(ctx, op, s.stmts.swapTouch, id, old, s.expiry(expiry))
+			swapped, err = s.exec(ctx, op, sqlSwapTouch, id, old, age(expiry))
 		default:
-			swapped, err = s.exec(ctx, op, s.stmts.swapReplace, id, old, new, s.expiry(expiry))
+			swapped, err = s.exec(ctx, op, sqlSwapReplace, id, old, new, age(expiry))
 		}
 		if swapped || err != nil {
 			return nil, swapped, err
@@ -565,17 +624,17 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 		switch {
 		case !possible:
 		case len(from) == 1:
-			moved, err = s.exec(ctx, op, s.stmts.move, id, notNull(from[0].Data), data, s.expiry(expiry), to)
+			moved, err = s.exec(ctx, op, sqlMove, id, notNull(from[0].Data), data, age(expiry), to)
 			if sqlState(err) == codeUniqueViolation {
 				// The existing row has expired, or was created after the
 				// statement began; the next try sees it.
-				if _, err := s.exec(ctx, op, s.stmts.makeRoom, to); err != nil {
+				if _, err := s.exec(ctx, op, sqlMakeRoom, to); err != nil {
 					return nil, false, err
 				}
 				continue
 			}
 		default:
-			moved, err = s.merge(ctx, op, from, to, data, s.expiry(expiry), inPlace)
+			moved, err = s.merge(ctx, op, from, to, data, age(expiry), inPlace)
 		}
 		if moved || err != nil {
 			return nil, moved, err
@@ -603,7 +662,7 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 
 // merge moves several records in a transaction. It locks them in the order of their
 // tokens, so that concurrent merges of the same records don't deadlock.
-func (s *Store) merge(ctx context.Context, op string, from []contract.Record, to string, data []byte, expiry time.Time, inPlace bool) (moved bool, err error) {
+func (s *Store) merge(ctx context.Context, op string, from []contract.Record, to string, data []byte, left int64, inPlace bool) (moved bool, err error) {
 	if !inPlace {
 		// Without this check, two merges would deadlock if the target of each is
 		// a record that the other has locked.
@@ -614,6 +673,7 @@ func (s *Store) merge(ctx context.Context, op string, from []contract.Record, to
 	sorted := slices.SortedFunc(slices.Values(from), func(a, b contract.Record) int { return strings.Compare(a.Token, b.Token) })
 	err = s.do(ctx, op, func(ctx context.Context) error {
 		moved = false
+		q := s.stmts.Load()
 		// At this level, each statement sees what was committed while the one
 		// before it waited.
 		tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
@@ -621,8 +681,8 @@ func (s *Store) merge(ctx context.Context, op string, from []contract.Record, to
 			return err
 		}
 		defer tx.Rollback()
-		changed := func(stmt *sql.Stmt, args ...any) (bool, error) {
-			result, err := tx.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // ends with the transaction
+		changed := func(st statement, args ...any) (bool, error) {
+			result, err := q.execTx(ctx, tx, st, args...)
 			if err != nil {
 				return false, err
 			}
@@ -630,7 +690,7 @@ func (s *Store) merge(ctx context.Context, op string, from []contract.Record, to
 			return n > 0, err
 		}
 		for _, r := range sorted {
-			if known, err := changed(s.stmts.lock, r.Token, notNull(r.Data)); !known || err != nil {
+			if known, err := changed(sqlLock, r.Token, notNull(r.Data)); !known || err != nil {
 				return err
 			}
 		}
@@ -638,15 +698,15 @@ func (s *Store) merge(ctx context.Context, op string, from []contract.Record, to
 			if r.Token == to {
 				continue
 			}
-			if _, err := changed(s.stmts.delete, r.Token); err != nil {
+			if _, err := changed(sqlDelete, r.Token); err != nil {
 				return err
 			}
 		}
-		write := s.stmts.swapCreate
+		write := sqlSwapCreate
 		if inPlace {
-			write = s.stmts.commit
+			write = sqlCommit
 		}
-		if written, err := changed(write, to, expiry, data); !written || err != nil {
+		if written, err := changed(write, to, left, data); !written || err != nil {
 			return err
 		}
 		if err := tx.Commit(); err != nil {
@@ -673,7 +733,7 @@ func (s *Store) findAll(ctx context.Context, op string, from []contract.Record, 
 	found := make(map[string][]byte)
 	err = s.do(ctx, op, func(ctx context.Context) error {
 		clear(found)
-		rows, err := s.stmts.findAll.QueryContext(ctx, pq.Array(tokens))
+		rows, err := s.stmts.Load().query(ctx, s.db, sqlFindAll, pq.Array(tokens))
 		if err != nil {
 			return err
 		}
@@ -707,7 +767,7 @@ func toAndFro(op string) error {
 // server would reject the comparison.
 func (s *Store) comparable(old []byte) bool {
 	switch {
-	case s.dataType == typeJSONB:
+	case s.stmts.Load().dataType == typeJSONB:
 		return json.Valid(old)
 	case s.JSONRecords():
 		return utf8.Valid(old) && bytes.IndexByte(old, 0) < 0
@@ -722,7 +782,10 @@ const rangePage = 200
 // Range calls fn for each live record, in no particular order. It reads pages, and
 // holds no connection while fn runs.
 func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) error) error {
-	return sqlstore.Range(ctx, s.do, s.stmts.page, s.page, fn)
+	page := func(ctx context.Context, args ...any) (*sql.Rows, error) {
+		return s.stmts.Load().query(ctx, s.db, sqlPage, args...)
+	}
+	return sqlstore.Range(ctx, s.do, page, s.page, fn)
 }
 
 // AllCtx returns all live records by token. Range needs less memory.
@@ -733,7 +796,7 @@ func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 // Len counts the live sessions. The server reads every row to do so.
 func (s *Store) Len(ctx context.Context) (int, error) {
 	var n int
-	_, err := s.row(ctx, "len", s.stmts.count, nil, &n)
+	_, err := s.row(ctx, "len", sqlCount, nil, &n)
 	return n, err
 }
 
@@ -742,7 +805,7 @@ func (s *Store) Len(ctx context.Context) (int, error) {
 func (s *Store) Clear(ctx context.Context) error {
 	last := ""
 	for {
-		found, err := s.row(ctx, "clear", s.stmts.clear, []any{last, s.batch}, &last)
+		found, err := s.row(ctx, "clear", sqlClear, []any{last, s.batch}, &last)
 		if err != nil || !found {
 			return err
 		}
@@ -752,7 +815,7 @@ func (s *Store) Clear(ctx context.Context) error {
 // Ping returns an error if the server does not answer, or Close has been called.
 func (s *Store) Ping(ctx context.Context) error {
 	var one int
-	_, err := s.row(ctx, "ping", s.stmts.ping, nil, &one)
+	_, err := s.row(ctx, "ping", sqlPing, nil, &one)
 	return err
 }
 
@@ -783,12 +846,13 @@ func (s *Store) All() (map[string][]byte, error) {
 	return s.AllCtx(context.Background())
 }
 
-// expiry returns t rounded up to the layout's precision.
-func (s *Store) expiry(t time.Time) time.Time {
-	if whole := t.Truncate(s.table.Step); whole.Before(t) {
-		return whole.Add(s.table.Step)
+// age returns how long it is until t, in microseconds. It is an argument of a statement.
+func age(t time.Time) int64 {
+	left := time.Until(t)
+	if whole := left.Truncate(time.Microsecond); whole < left {
+		return whole.Microseconds() + 1
 	}
-	return t
+	return left.Microseconds()
 }
 
 func (s *Store) validateToken(op, token string) error {

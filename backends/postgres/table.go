@@ -123,18 +123,22 @@ type columnOf struct {
 	name, quoted, typ string
 	accepted          []string // the server's names of types
 	nullable          bool     // as created
+	filler            string   // SQL of a value for the rows that there are
 }
 
 // columns returns the columns, with that of the id first.
 func (l layout) columns() []columnOf {
 	all := []columnOf{
-		{name: l.id, typ: l.idType, accepted: idTypes},
-		{name: l.data, typ: l.dataType, accepted: l.dataTypes, nullable: l.nullable},
-		{name: l.expiry, typ: l.expiryType, accepted: l.expiryTypes, nullable: l.nullable},
+		{name: l.id, typ: l.idType, accepted: idTypes, filler: "md5(random()::text)"},
+		{name: l.data, typ: l.dataType, accepted: l.dataTypes, nullable: l.nullable, filler: "''"},
+		{name: l.expiry, typ: l.expiryType, accepted: l.expiryTypes, nullable: l.nullable, filler: "now()"},
+	}
+	if l.Express {
+		all[1].filler = `'{"cookie":{}}'`
 	}
 	for _, stamp := range []string{l.created, l.updated} {
 		if stamp != "" {
-			all = append(all, columnOf{name: stamp, typ: "timestamptz", accepted: timeTypes})
+			all = append(all, columnOf{name: stamp, typ: "timestamptz", accepted: timeTypes, filler: "now()"})
 		}
 	}
 	for i := range all {
@@ -218,6 +222,11 @@ type column struct {
 	required bool // an INSERT must give it a value
 	unique   bool // ON CONFLICT can use an index whose only key is this column
 	indexed  bool // an index begins with it
+
+	primary    string // the constraint of the table's primary key, or ""
+	inPrimary  bool   // it is a part of that
+	deferrable string // a deferrable constraint that makes it unique, or ""
+	keyword    string // PRIMARY KEY or UNIQUE, of that
 }
 
 type querier interface {
@@ -232,8 +241,12 @@ func (t table) inspect(ctx context.Context, db querier) (map[string]column, erro
 			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum
 				AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL),
 			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum
-				AND i.indisvalid AND i.indpred IS NULL)
+				AND i.indisvalid AND i.indpred IS NULL),
+			coalesce(p.conname, ''), coalesce(a.attnum = ANY (p.conkey), false), coalesce(d.conname, ''),
+			CASE d.contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END
 		FROM pg_attribute a
+		LEFT JOIN pg_constraint p ON p.conrelid = a.attrelid AND p.contype = 'p'
+		LEFT JOIN pg_constraint d ON d.conrelid = a.attrelid AND d.contype IN ('p', 'u') AND d.condeferrable AND d.conkey = ARRAY[a.attnum]
 		WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped`, t.q)
 	if err != nil {
 		return nil, err
@@ -243,7 +256,7 @@ func (t table) inspect(ctx context.Context, db querier) (map[string]column, erro
 	for rows.Next() {
 		var name string
 		var c column
-		if err := rows.Scan(&name, &c.typ, &c.required, &c.unique, &c.indexed); err != nil {
+		if err := rows.Scan(&name, &c.typ, &c.required, &c.unique, &c.indexed, &c.primary, &c.inPrimary, &c.deferrable, &c.keyword); err != nil {
 			return nil, err
 		}
 		columns[name] = c
@@ -269,10 +282,22 @@ func (t table) create(ctx context.Context, db *sql.DB) error {
 		case code == codeInvalidSchemaName && t.schemaName != "":
 			return fmt.Errorf("postgres: create table %s: the schema is missing: run CREATE SCHEMA %s: %w",
 				t.q, pq.QuoteIdentifier(t.schemaName), clean(ctx, err))
+		case code == codeInsufficientPrivilege:
+			return t.granted(ctx, db, "USAGE, CREATE", err)
 		default:
 			return fmt.Errorf("postgres: create table %s: %w", t.q, clean(ctx, err))
 		}
 	}
+}
+
+// granted returns the error of a role that lacks rights on the table's schema.
+func (t table) granted(ctx context.Context, db *sql.DB, rights string, reason error) error {
+	var role, schema string
+	if err := db.QueryRowContext(ctx, "SELECT current_user, coalesce(current_schema(), 'public')").Scan(&role, &schema); err != nil {
+		return explain(errors.Join(reason, clean(ctx, err)))
+	}
+	return fmt.Errorf("postgres: table %s: %w; run:\n\nGRANT %s ON SCHEMA %s TO %s;\n", t.q, clean(ctx, reason),
+		rights, pq.QuoteIdentifier(cmp.Or(t.schemaName, schema)), pq.QuoteIdentifier(role))
 }
 
 func (t table) createOnce(ctx context.Context, db *sql.DB) error {
@@ -307,28 +332,38 @@ func (t table) complete(columns map[string]column) bool {
 	return len(columns) > 0 && (!ok || expiry.indexed)
 }
 
-// check returns an error that describes what is wrong with the table, with the SQL
+// validate returns an error that describes what is wrong with the table, with the SQL
 // that fixes it.
 func (t table) validate(columns map[string]column) error {
 	if len(columns) == 0 {
-		return fmt.Errorf("postgres: table %s does not exist; set CreateTable, or run:\n\n%s;\n%s;", t.q, t.createTable, t.createIndex)
+		return fmt.Errorf("table %s does not exist; set CreateTable, or run:\n\n%s;\n%s;", t.q, t.createTable, t.createIndex)
 	}
 	for _, other := range layouts {
 		_, id := columns[other.id]
 		_, data := columns[other.data]
 		_, expiry := columns[other.expiry]
 		if _, ours := columns[t.expiry]; !ours && id && data && expiry {
-			return fmt.Errorf("postgres: table %s is one of layout %q; set Layout to it, or TableName to another table", t.q, other.Name)
+			return fmt.Errorf("table %s is one of layout %q; set Layout to it, or TableName to another table", t.q, other.Name)
 		}
 	}
 
 	var problems, fixes []string
+	primary := ""
+	for _, c := range columns {
+		primary = c.primary
+	}
 	for _, want := range t.columns() {
 		have, ok := columns[want.name]
 		switch {
 		case !ok:
 			problems = append(problems, fmt.Sprintf("column %s is missing", want.quoted))
-			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s;", t.q, want.definition()))
+			if want.nullable {
+				fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s;", t.q, want.definition()))
+				continue
+			}
+			// There may be rows.
+			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %[1]s ADD COLUMN %[2]s DEFAULT %[3]s;\nALTER TABLE %[1]s ALTER COLUMN %[4]s DROP DEFAULT;",
+				t.q, want.definition(), want.filler, want.quoted))
 		case !slices.Contains(want.accepted, have.typ):
 			problems = append(problems, fmt.Sprintf("column %s is of type %s, not %s", want.quoted, have.typ, want.typ))
 			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s;", t.q, want.quoted, want.typ, cast(want.quoted, have.typ, want.typ)))
@@ -338,17 +373,29 @@ func (t table) validate(columns map[string]column) error {
 		ours := slices.ContainsFunc(t.columns(), func(c columnOf) bool { return c.name == name })
 		if quoted := pq.QuoteIdentifier(name); !ours && columns[name].required {
 			problems = append(problems, fmt.Sprintf("column %s needs a value that is not the session's, and has no default", quoted))
+			if columns[name].inPrimary && primary != "" {
+				fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s;", t.q, pq.QuoteIdentifier(primary)))
+				primary = ""
+			}
 			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL;", t.q, quoted))
 		}
 	}
-	if !columns[t.id].unique {
+	switch id := columns[t.id]; {
+	case id.deferrable != "":
+		problems = append(problems, fmt.Sprintf("the key of column %s is deferrable", t.qID))
+		fixes = append(fixes, fmt.Sprintf("ALTER TABLE %[1]s DROP CONSTRAINT %[2]s, ADD CONSTRAINT %[2]s %[3]s (%[4]s);",
+			t.q, pq.QuoteIdentifier(id.deferrable), id.keyword, t.qID))
+	case !id.unique && primary != "":
+		problems = append(problems, fmt.Sprintf("column %s is not unique", t.qID))
+		fixes = append(fixes, fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);", t.q, t.qID))
+	case !id.unique:
 		problems = append(problems, fmt.Sprintf("column %s is not unique", t.qID))
 		fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s);", t.q, t.qID))
 	}
 	if problems == nil {
 		return nil
 	}
-	return errors.New("postgres: table " + t.q + ": " + strings.Join(problems, "; ") + "; run:\n\n" + strings.Join(fixes, "\n") + "\n")
+	return errors.New("table " + t.q + ": " + strings.Join(problems, "; ") + "; run:\n\n" + strings.Join(fixes, "\n") + "\n")
 }
 
 // cast returns the SQL expression that converts a column to typ.

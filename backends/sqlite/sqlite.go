@@ -584,7 +584,7 @@ const rangePage = 200
 // Range calls fn for each live record, in no particular order. It reads pages, and
 // holds no connection while fn runs.
 func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) error) error {
-	return sqlstore.Range(ctx, s.do, s.stmts.page, s.page, func(token string, data []byte) error {
+	return sqlstore.Range(ctx, s.do, s.stmts.page.QueryContext, s.page, func(token string, data []byte) error {
 		return fn(token, record(data, true))
 	})
 }

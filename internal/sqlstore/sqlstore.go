@@ -13,11 +13,13 @@ import (
 // op names it in errors.
 type Do func(ctx context.Context, op string, fn func(context.Context) error) error
 
+// Page runs a statement that takes a token and a number of rows, and returns that many
+// tokens and data, in the order of the tokens, from the token on.
+type Page func(ctx context.Context, args ...any) (*sql.Rows, error)
+
 // Range calls fn for each record that page returns, in no particular order, and stops at
-// its first error. The statement takes a token and a number of rows, and returns that many
-// tokens and data, in the order of the tokens, from the token on. No connection is held
-// while fn runs.
-func Range(ctx context.Context, do Do, page *sql.Stmt, size int, fn func(token string, data []byte) error) error {
+// its first error. No connection is held while fn runs.
+func Range(ctx context.Context, do Do, page Page, size int, fn func(token string, data []byte) error) error {
 	type record struct {
 		token string
 		data  []byte
@@ -27,7 +29,7 @@ func Range(ctx context.Context, do Do, page *sql.Stmt, size int, fn func(token s
 	for first := true; first || len(records) == size; first = false {
 		err := do(ctx, "range", func(ctx context.Context) error {
 			records = records[:0]
-			rows, err := page.QueryContext(ctx, last, size)
+			rows, err := page(ctx, last, size)
 			if err != nil {
 				return err
 			}
