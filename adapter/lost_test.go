@@ -38,6 +38,7 @@ func TestWhatCantBeWrittenLeavesTheOldSession(t *testing.T) {
 		},
 	}
 	down := errors.New("down")
+	refused := fmt.Errorf("no NUL bytes: %w", contract.ErrRejected)
 	failures := map[string]struct {
 		do     func(m *adapter.Manager, ctx context.Context, s *mapStore)
 		status int
@@ -53,6 +54,10 @@ func TestWhatCantBeWrittenLeavesTheOldSession(t *testing.T) {
 			m.Put(ctx, "k", 1)
 			s.fail = map[string]error{"move": down, "create": down, "replace": down, "commit": down}
 		}, http.StatusServiceUnavailable},
+		"store refuses the record": {func(m *adapter.Manager, ctx context.Context, s *mapStore) {
+			m.Put(ctx, "k", 1)
+			s.fail = map[string]error{"move": refused, "create": refused, "replace": refused, "commit": refused}
+		}, http.StatusInternalServerError},
 		"store can't delete": {func(m *adapter.Manager, ctx context.Context, s *mapStore) {
 			s.fail = map[string]error{"move": down, "take": down, "delete": down}
 		}, http.StatusServiceUnavailable},
@@ -961,4 +966,25 @@ func TestEndAllOthersWhileIDsMove(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A record that the store can't hold is the handler's mistake: the error names the keys
+// that were changed, and no value.
+func TestRejectedRecordNamesItsKeys(t *testing.T) {
+	everyStore(t, adapter.Options{}, func(t *testing.T, m *adapter.Manager, store *mapStore) {
+		id := begin(t, m, map[string]any{"user": "secret", "cart": "secret"})
+		within(t, m, id, func(ctx context.Context) {
+			m.Put(ctx, "note", "secret")
+			m.Put(ctx, "user", "secret too")
+			refused := fmt.Errorf("no NUL bytes: %w", contract.ErrRejected)
+			store.fail = map[string]error{"replace": refused, "commit": refused}
+			defer func() { store.fail = nil }()
+			err := m.Save(ctx)
+			var failure *adapter.StoreError
+			if !errors.Is(err, contract.ErrRejected) || errors.As(err, &failure) || strings.Contains(err.Error(), "secret") ||
+				!strings.HasPrefix(err.Error(), `session: save: the keys ["note" "user"] were changed: `) {
+				t.Errorf("Save gave %v", err)
+			}
+		})
+	})
 }

@@ -334,7 +334,8 @@ func (m *Manager) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // RespondError is the ErrorFunc that New sets: 503 with Retry-After when the
-// store fails, 500 for anything else, and a line in the log. Wrap leaves scs's, which
+// store fails, 500 for anything else, such as a record that the store can't hold
+// (contract.ErrRejected), and a line in the log. Wrap leaves scs's, which
 // answers 500 to all of them, until it is set to this one.
 func (m *Manager) RespondError(w http.ResponseWriter, r *http.Request, err error) {
 	level := slog.LevelError

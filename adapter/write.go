@@ -3,6 +3,7 @@ package adapter
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -61,6 +62,9 @@ func (s *session) write(cur *version) error {
 			defer s.m.moves.begin()()
 		}
 		current, done, err := s.m.cfg.store.replace(ctx, from, to, data, end)
+		if errors.Is(err, contract.ErrRejected) {
+			return s.rejected(cur, err)
+		}
 		if err != nil {
 			s.tried = append(s.tried, &attempt{from, to, s.random, data, cur})
 			if moves {
@@ -84,6 +88,18 @@ func (s *session) write(cur *version) error {
 			return storeError("save", err)
 		}
 	}
+}
+
+// rejected returns the error of a record that the store can't hold, with the keys that
+// this request has changed: one of their values is the reason.
+func (s *session) rejected(cur *version, err error) error {
+	var keys []string
+	if cur != nil {
+		// Without the keys the error is still true.
+		_ = cur.changes(s.base, func(key string) bool { keys = append(keys, key); return true })
+	}
+	slices.Sort(keys)
+	return fmt.Errorf("session: save: the keys %q were changed: %w", keys, err)
 }
 
 // wrote notes that the store has data under the key to; nil for nothing.

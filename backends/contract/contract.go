@@ -10,10 +10,16 @@ package contract
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
 )
+
+// ErrRejected must be wrapped by the error of a write that the store refuses because of
+// the record or its token: it would be refused again, however often it was tried. It is
+// the application's mistake, and no failure of the store.
+var ErrRejected = errors.New("the store can't hold this record")
 
 // FindToucher reads a record and sets its expiry in one round trip.
 //

@@ -183,7 +183,7 @@ func start(ctx context.Context, db *sql.DB, opts Options, params map[string]stri
 	if want, ok := params["search_path"]; ok {
 		var have string
 		if err := db.QueryRowContext(ctx, "SHOW search_path").Scan(&have); err != nil {
-			return nil, explain(clean(ctx, err))
+			return nil, explain(cleanStart(ctx, err))
 		}
 		if have != want {
 			return nil, errors.New("postgres: open: the pooler ignores the parameter search_path; drop it from the url, and " + instead("search_path"))
@@ -235,7 +235,7 @@ func (s *Store) prepareTable(ctx context.Context, opts Options) error {
 	case sqlState(err) == codeInsufficientPrivilege:
 		return s.table.granted(ctx, s.db, "USAGE", err)
 	case err != nil:
-		return explain(clean(ctx, err))
+		return explain(cleanStart(ctx, err))
 	}
 	if err := s.use(ctx, columns); err != nil {
 		return fmt.Errorf("postgres: %w", err)
@@ -260,7 +260,7 @@ func (s *Store) use(ctx context.Context, columns map[string]column) error {
 	q := newStatements(s.table, columns[s.table.data].typ, columns[s.table.expiry].typ)
 	if s.named {
 		if err := q.prepare(ctx, s.db); err != nil {
-			return fmt.Errorf("prepare: %w", clean(ctx, err))
+			return fmt.Errorf("prepare: %w", cleanStart(ctx, err))
 		}
 	}
 	if old := s.stmts.Swap(q); old != nil && s.named {
@@ -283,7 +283,7 @@ func (s *Store) follow(ctx context.Context, used *statements) (again bool, err e
 	}
 	columns, err := s.table.inspect(ctx, s.db)
 	if err != nil {
-		return false, clean(ctx, err)
+		return false, cleanStart(ctx, err)
 	}
 	if err := s.use(ctx, columns); err != nil {
 		return false, err
@@ -322,7 +322,7 @@ func (s *Store) warn(ctx context.Context, expiryType string) error {
 	err := s.db.QueryRowContext(ctx, "SELECT (extract(epoch FROM now()) * 1000000)::bigint, setting, source FROM pg_settings WHERE name = 'TimeZone'").
 		Scan(&micros, &zone, &source)
 	if err != nil {
-		return explain(clean(ctx, err))
+		return explain(cleanStart(ctx, err))
 	}
 	took := time.Since(before)
 	ahead := time.UnixMicro(micros).Sub(before.Add(took / 2))
@@ -857,7 +857,7 @@ func age(t time.Time) int64 {
 
 func (s *Store) validateToken(op, token string) error {
 	if !storable(token) {
-		return fmt.Errorf("postgres: %s: the session id holds a NUL byte or is not UTF-8, and cannot be kept", op)
+		return fmt.Errorf("postgres: %s: the session id holds a NUL byte or is not UTF-8: %w", op, contract.ErrRejected)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ const (
 func (s *Store) rehearse(ctx context.Context) error {
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
-		return explain(clean(ctx, err))
+		return explain(cleanStart(ctx, err))
 	}
 	defer tx.Rollback()
 	act, err := s.acts(ctx, tx)
@@ -40,7 +40,7 @@ func (s *Store) rehearse(ctx context.Context) error {
 	}
 	// The rest asks the server, which a failed transaction can't.
 	if err := tx.Rollback(); err != nil {
-		return explain(clean(ctx, err))
+		return explain(cleanStart(ctx, err))
 	}
 	return s.blame(ctx, act, err)
 }
@@ -137,7 +137,7 @@ func (s *Store) blame(ctx context.Context, act string, reason error) error {
 		FROM pg_class t WHERE t.oid = to_regclass($1)`, s.table.q).
 		Scan(&role, pq.Array(&missing), &secured, &restricted, pq.Array(&triggers))
 	if err != nil {
-		return explain(errors.Join(reason, clean(ctx, err)))
+		return explain(errors.Join(reason, cleanStart(ctx, err)))
 	}
 	quoted := pq.QuoteIdentifier(role)
 	fault := func(what, fix string) error {

@@ -192,7 +192,7 @@ func (q *statements) queryRowTx(ctx context.Context, tx *sql.Tx, st statement, a
 func binaryParameters(ctx context.Context, db *sql.DB) error {
 	c, err := db.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("postgres: open: %w", clean(ctx, err))
+		return fmt.Errorf("postgres: open: %w", cleanStart(ctx, err))
 	}
 	defer c.Close()
 	err = c.Raw(func(raw any) error {

@@ -281,11 +281,11 @@ func (t table) create(ctx context.Context, db *sql.DB) error {
 			continue
 		case code == codeInvalidSchemaName && t.schemaName != "":
 			return fmt.Errorf("postgres: create table %s: the schema is missing: run CREATE SCHEMA %s: %w",
-				t.q, pq.QuoteIdentifier(t.schemaName), clean(ctx, err))
+				t.q, pq.QuoteIdentifier(t.schemaName), cleanStart(ctx, err))
 		case code == codeInsufficientPrivilege:
 			return t.granted(ctx, db, "USAGE, CREATE", err)
 		default:
-			return fmt.Errorf("postgres: create table %s: %w", t.q, clean(ctx, err))
+			return fmt.Errorf("postgres: create table %s: %w", t.q, cleanStart(ctx, err))
 		}
 	}
 }
@@ -294,9 +294,9 @@ func (t table) create(ctx context.Context, db *sql.DB) error {
 func (t table) granted(ctx context.Context, db *sql.DB, rights string, reason error) error {
 	var role, schema string
 	if err := db.QueryRowContext(ctx, "SELECT current_user, coalesce(current_schema(), 'public')").Scan(&role, &schema); err != nil {
-		return explain(errors.Join(reason, clean(ctx, err)))
+		return explain(errors.Join(reason, cleanStart(ctx, err)))
 	}
-	return fmt.Errorf("postgres: table %s: %w; run:\n\nGRANT %s ON SCHEMA %s TO %s;\n", t.q, clean(ctx, reason),
+	return fmt.Errorf("postgres: table %s: %w; run:\n\nGRANT %s ON SCHEMA %s TO %s;\n", t.q, cleanStart(ctx, reason),
 		rights, pq.QuoteIdentifier(cmp.Or(t.schemaName, schema)), pq.QuoteIdentifier(role))
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/samesid/samesid/backends/contract"
 )
 
 // faults are SQLite's own texts for what an operator can mend. Each driver adds
@@ -17,6 +19,9 @@ var faults = []struct{ text, fix string }{
 	{"malformed", "the file is corrupt; stop all processes that use it, and restore a copy, or save what is left with the .recover command of the program sqlite3"},
 	{"disk I/O error", "the disk has failed; see the operating system's log"},
 }
+
+// refused are SQLite's texts for a record that the table or the library does not take.
+var refused = []string{"constraint failed", "string or blob too big", "malformed JSON"}
 
 // isLocked reports whether a statement was not run because another connection holds a
 // lock.
@@ -33,6 +38,11 @@ func (s *Store) explain(ctx context.Context, op string, err error) error {
 		return fmt.Errorf("sqlite: %s: another connection holds the write lock of %s: %w", op, s.path, ctxErr)
 	case ctxErr != nil && (errors.Is(err, ctxErr) || strings.Contains(err.Error(), "interrupt")):
 		return fmt.Errorf("sqlite: %s: %w", op, ctxErr)
+	}
+	for _, text := range refused {
+		if strings.Contains(err.Error(), text) {
+			return fmt.Errorf("sqlite: %s: %w: %w", op, contract.ErrRejected, err)
+		}
 	}
 	for _, f := range faults {
 		if strings.Contains(err.Error(), f.text) {

@@ -426,6 +426,18 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// A record that the table does not take is the application's mistake.
+func TestRejectedRecord(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path, quiet(LayoutSCS))
+	run(t, s.writer, "CREATE TRIGGER small BEFORE INSERT ON sessions WHEN length(new.data) > 100 BEGIN INSERT INTO sessions VALUES (new.token, new.data, NULL); END")
+	err := s.Commit("secret", []byte(strings.Repeat("secret", 100)), inAnHour())
+	if !errors.Is(err, contract.ErrRejected) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("Commit gave %v", err)
+	}
+	commit(t, s, "id", body, inAnHour())
+}
+
 // A corrupt page is an error of the sessions that it holds.
 func TestCorruptFile(t *testing.T) {
 	path := newPath(t)
