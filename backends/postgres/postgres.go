@@ -371,20 +371,51 @@ func (s *Store) closeStatements() error {
 	return err
 }
 
+// abortGrace is how long a statement may still run once its context is cancelled.
+const abortGrace = time.Second
+
+// outlive returns the context of a statement. It has the deadline of ctx or the timeout,
+// whichever is earlier, and it is cancelled some time after ctx is. The driver closes a
+// connection whose statement is cancelled: if it were cancelled at once, each client that
+// hangs up would cost a connection, although most statements end in a moment.
+func (s *Store) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, limited := ctx.Deadline()
+	if s.timeout > 0 {
+		if end := time.Now().Add(s.timeout); !limited || end.Before(deadline) {
+			deadline, limited = end, true
+		}
+	}
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	if limited {
+		cancel()
+		longer, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) { // else its deadline is also longer's
+			timer := time.AfterFunc(abortGrace, cancel)
+			context.AfterFunc(longer, func() { timer.Stop() })
+		}
+	})
+	return longer, func() {
+		stop()
+		cancel()
+	}
+}
+
 var errClosed = errors.New("the store is closed")
 
 // do runs fn, a single statement or transaction, within the timeout. It retries fn
 // after a deadlock or a serialization failure, for which the server has rolled it back,
 // and once if the table has changed so that the statements no longer fit.
 func (s *Store) do(ctx context.Context, op string, fn func(context.Context) error) error {
-	if s.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.timeout)
-		defer cancel()
-	}
 	if s.closed.Load() {
 		return fmt.Errorf("postgres: %s: %w", op, errClosed)
 	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("postgres: %s: %w", op, err)
+	}
+	ctx, cancel := s.outlive(ctx)
+	defer cancel()
 	for followed := false; ; {
 		used := s.stmts.Load()
 		err := fn(ctx)

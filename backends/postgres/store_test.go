@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -978,6 +979,8 @@ type proxy struct {
 	// answer and its connection are lost.
 	lose atomic.Pointer[func()]
 	skip atomic.Int64
+
+	accepted atomic.Int64 // connections
 }
 
 func newProxy(t *testing.T, to string) *proxy {
@@ -997,6 +1000,7 @@ func newProxy(t *testing.T, to string) *proxy {
 			if err != nil {
 				return
 			}
+			p.accepted.Add(1)
 			server, err := net.Dial("tcp", to)
 			if err != nil {
 				client.Close()
@@ -1069,6 +1073,53 @@ func TestVanishedServer(t *testing.T) {
 	release()
 	s.timeout = time.Minute
 	wantFound(t, s, "id", body)
+}
+
+// A client that hangs up while its statement runs costs no connection, and its statement
+// is done.
+func TestAbortedCallsKeepTheirConnection(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProxy(t, u.Host)
+	u.Host = p.Addr().String()
+	for _, named := range []bool{false, true} {
+		opts := quiet(LayoutSCS)
+		opts.Timeout, opts.MaxConns, opts.PreparedStatements = time.Minute, 1, named
+		s := open(t, u.String(), opts)
+		commit(t, s, "id", body, inAnHour())
+		commit(t, s, "id", body2, inAnHour())
+		wantFound(t, s, "id", body2)
+		before := p.accepted.Load()
+		for i := range 50 {
+			release := p.hold()
+			ctx, cancel := context.WithCancel(t.Context())
+			called := make(chan error, 1)
+			data := fmt.Append(nil, i)
+			go func() {
+				err := s.CommitCtx(ctx, "id", data, inAnHour())
+				if _, _, findErr := s.FindCtx(ctx, "id"); !errors.Is(findErr, context.Canceled) {
+					err = errors.Join(err, fmt.Errorf("Find after a hang-up gave %w", findErr))
+				}
+				called <- err
+			}()
+			for s.db.Stats().InUse == 0 {
+				runtime.Gosched()
+			}
+			cancel()
+			release()
+			if err := <-called; err != nil {
+				t.Fatal(err)
+			}
+			wantFound(t, s, "id", data)
+		}
+		if made := p.accepted.Load() - before; made != 0 {
+			t.Errorf("named=%t: 50 aborted calls made %d connections", named, made)
+		}
+	}
 }
 
 // An answer that arrives byte by byte times out too.
