@@ -39,6 +39,9 @@ func TestStoreOptions(t *testing.T) {
 			if first := k.in[0]; first.OneOf != nil {
 				value = first.OneOf[0]
 			}
+			if k.path == "store.fingerprint" {
+				value = strings.Repeat("ab", 32)
+			}
 			file := fmt.Sprintf("secret: s\nstore:\n  url: %s\n  %s: %s\n", url(b), nameOf(k), value)
 			switch k.path {
 			case "store.certFile":

@@ -1,11 +1,136 @@
 package postgres
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"database/sql/driver"
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"net"
+	"os"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/lib/pq"
 )
+
+// connector makes the connections of a store that Open has made.
+type connector struct {
+	cfg  pq.Config
+	dial *dialer
+	opts Options
+	// tls is the name under which the driver has our TLS settings, or "". It has room
+	// for them in a list of the whole process alone.
+	tls string
+}
+
+// newConnector reads a DSN, over which the options take precedence.
+func newConnector(dsn string, opts Options) (*connector, error) {
+	c, err := parseDSN(dsn)
+	if err != nil {
+		return nil, err
+	}
+	cfg, unverified := c.Config, c.noVerify
+	cfg.ConnectTimeout = cmp.Or(opts.ConnectTimeout, cfg.ConnectTimeout, defaultConnectTimeout)
+	// Else the driver sends a statement and its arguments separately.
+	cfg.BinaryParameters = true
+	if opts.SSLMode != "" {
+		cfg.SSLMode, unverified = pq.SSLMode(opts.SSLMode), opts.SSLMode == noVerify
+	}
+	cfg.SSLRootCert = cmp.Or(opts.TLS.CAFile, cfg.SSLRootCert)
+	cfg.SSLCert = cmp.Or(opts.TLS.CertFile, cfg.SSLCert)
+	cfg.SSLKey = cmp.Or(opts.TLS.KeyFile, cfg.SSLKey)
+	out := &connector{cfg: cfg, dial: &dialer{}, opts: opts}
+	out.dial.KeepAliveConfig = c.keepAlive
+	if !c.keepAlive.Enable {
+		out.dial.KeepAlive = -1
+	}
+	if unverified || opts.TLS.Fingerprint != "" {
+		out.tls = rand.Text()
+		out.cfg.SSLMode, out.cfg.SSLRootCert = pq.SSLMode("pqgo-"+out.tls), ""
+		if err := pq.RegisterTLSConfig(out.tls, out.pinned()); err != nil {
+			return nil, fmt.Errorf("postgres: open: %w", err)
+		}
+		if opts.TLS.Fingerprint == "" {
+			opts.Logger.Warn("postgres: sslmode no-verify: the server's certificate is not verified, so whoever is on the way can pose as it and read all sessions; " +
+				"give its CA as TLS.CAFile (caFile), or pin it by TLS.Fingerprint (fingerprint)")
+		}
+	}
+	return out, nil
+}
+
+// close removes the TLS settings from the driver's list.
+func (c *connector) close() error {
+	if c.tls == "" {
+		return nil
+	}
+	return pq.RegisterTLSConfig(c.tls, nil)
+}
+
+// pinned returns settings for a server whose certificate is the pinned one, or any if none
+// is pinned.
+func (c *connector) pinned() *tls.Config {
+	return &tls.Config{
+		InsecureSkipVerify: true, //nolint:gosec // VerifyPeerCertificate does it, if there is a fingerprint
+		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+			want, err := fingerprint(c.opts.TLS.Fingerprint)
+			if err != nil || len(want) == 0 {
+				return err
+			}
+			if len(raw) > 0 {
+				if have := sha256.Sum256(raw[0]); !bytes.Equal(have[:], want) {
+					return fmt.Errorf("the server's certificate has the fingerprint %x, not that of Options.TLS.Fingerprint", have)
+				}
+				return nil
+			}
+			return errors.New("the server has no certificate")
+		},
+	}
+}
+
+// fingerprint reads a SHA-256 in hexadecimal, with or without colons.
+func fingerprint(text string) ([]byte, error) {
+	sum, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
+	if err != nil || text != "" && len(sum) != sha256.Size {
+		return nil, errors.New("is no SHA-256 in hexadecimal; openssl x509 -noout -fingerprint -sha256 prints it")
+	}
+	return sum, nil
+}
+
+// Connect implements driver.Connector.
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	cfg := c.cfg.Clone()
+	if c.opts.PasswordFile != "" {
+		text, err := os.ReadFile(c.opts.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Password = strings.TrimRight(string(text), "\r\n")
+	}
+	if c.opts.Credentials != nil {
+		user, password, err := c.opts.Credentials(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("Options.Credentials: %w", err)
+		}
+		cfg.User, cfg.Password = cmp.Or(user, cfg.User), password
+	}
+	inner, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, dsnError(err)
+	}
+	inner.Dialer(c.dial)
+	return inner.Connect(ctx)
+}
+
+// Driver implements driver.Connector.
+func (c *connector) Driver() driver.Driver { return &pq.Driver{} }
 
 // dialer makes connections with a limit on the wait for an answer. When a context ends,
 // the driver asks the server to cancel the statement and waits for the answer. Without a

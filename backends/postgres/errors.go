@@ -136,13 +136,16 @@ func newServerError(e *pq.Error) *serverError {
 	return &serverError{e.Code, text + " (" + string(e.Code) + ")"}
 }
 
+// errUnreadable is the error of a DSN that can't be taken apart.
+var errUnreadable = errors.New("postgres: open: the DSN is neither a URL, postgres://user:password@host:port/database, nor key=value pairs; " +
+	"special characters of a password must be percent-encoded in the one and quoted in the other")
+
 // dsnError describes what is wrong with a DSN. It quotes none of the DSN's values, as
 // any of them may be part of an unescaped password.
 func dsnError(err error) error {
 	text, ok := strings.CutPrefix(err.Error(), "pq: ")
 	if !ok {
-		return errors.New("postgres: open: the DSN is neither a URL, postgres://user:password@host:port/database, nor key=value pairs; " +
-			"special characters of a password must be percent-encoded in the one and quoted in the other")
+		return errUnreadable
 	}
 	text, _, _ = strings.Cut(text, ": ")
 	return fmt.Errorf("postgres: open: DSN: %s", text)

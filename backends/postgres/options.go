@@ -150,7 +150,22 @@ type Options struct {
 	ConnectTimeout time.Duration `key:"connectTimeout" for:"Open"`
 
 	// SSLMode overrides the url's sslmode. Zero value: the url's, or require.
-	SSLMode string `key:"sslMode oneof=disable|allow|prefer|require|verify-ca|verify-full" for:"Open"`
+	//
+	// It has libpq's meaning: prefer and require encrypt, and verify no certificate
+	// unless a CA is given. In a URL they have node-postgres's, which is verify-full.
+	// no-verify is node-postgres's: TLS with any certificate, of which a warning is logged.
+	SSLMode string `key:"sslMode oneof=disable|allow|prefer|require|verify-ca|verify-full|no-verify" for:"Open"`
+
+	// PasswordFile is a file that contains the password. Zero value: the url's password.
+	//
+	// It is read for each connection, so that a new password needs no restart.
+	PasswordFile string `key:"passwordFile path" for:"Open"`
+
+	// Credentials returns the user and the password for a connection, such as a token
+	// that expires. An empty user is the url's. It may be called concurrently, and ctx
+	// is that of the connection. A password that ends before ConnMaxLifetime needs
+	// that set to less. Zero value: the url's.
+	Credentials func(ctx context.Context) (user, password string, err error) `for:"Open"`
 
 	// TLS sets the CA for the server and the client certificate. Zero value: the
 	// DSN's.
@@ -171,6 +186,13 @@ type TLS struct {
 	// KeyFile is a PEM file with the private key of the client certificate. Zero
 	// value: the url's sslkey or none.
 	KeyFile string `key:"keyFile path"`
+
+	// Fingerprint is the SHA-256 of the server's certificate in hexadecimal, which is
+	// then verified by that alone. Zero value: it is verified as sslmode says.
+	//
+	// openssl x509 -noout -fingerprint -sha256 prints it. Whoever renews the
+	// certificate changes it.
+	Fingerprint string `key:"fingerprint"`
 }
 
 const (
@@ -210,7 +232,17 @@ func (o Options) Validate() error {
 	}
 	r.Numbers(o, "CleanupInterval", "Timeout")
 	r.Pool(o.MaxIdleConns, o.MaxConns, defaultMaxConns)
+	r.OneOf("SSLMode", cmp.Or(o.SSLMode, sslModes[0]), sslModes)
 	r.Pair(o.TLS.CertFile, o.TLS.KeyFile)
+	if _, err := fingerprint(o.TLS.Fingerprint); err != nil {
+		r.Add("TLS.Fingerprint", "%w", err)
+	}
+	if o.TLS.Fingerprint != "" && o.TLS.CAFile != "" {
+		r.Add("TLS.Fingerprint TLS.CAFile", "the certificate is verified by one of them; drop the other")
+	}
+	if o.PasswordFile != "" && o.Credentials != nil {
+		r.Add("PasswordFile Credentials", "both give the password; drop one")
+	}
 	return r.Err()
 }
 

@@ -86,10 +86,10 @@ var (
 // token that the table's column can't hold counts as absent in calls that read, move
 // or delete it, and is an error in calls that would write it.
 type Store struct {
-	db     *sql.DB
-	ownsDB bool
-	table  table
-	named  bool // Options.PreparedStatements
+	db        *sql.DB
+	connector *connector // of the db that Open made, or nil
+	table     table
+	named     bool // Options.PreparedStatements
 
 	timeout time.Duration
 	logger  *slog.Logger
@@ -129,58 +129,47 @@ func New(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 }
 
 // Open returns a store with a connection pool of its own, which Close closes. dsn is
-// a DSN of lib/pq: a URL or key=value pairs. The usual PG* variables of the
-// environment supply what it lacks. ctx limits the start.
+// a URL, as for node-postgres or libpq, or key=value pairs, as for libpq; docs/deployments.md
+// has what differs. The usual PG* variables of the environment supply what it lacks.
+//
+// ctx limits the start. While the server is not up yet, Open tries again until ctx ends,
+// or for a minute if it has no deadline.
 func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := pq.NewConfig(dsn)
+	connector, err := newConnector(dsn, opts)
 	if err != nil {
-		return nil, dsnError(err)
+		return nil, err
 	}
-	cfg.ConnectTimeout = cmp.Or(opts.ConnectTimeout, cfg.ConnectTimeout, defaultConnectTimeout)
-	// Else the driver sends a statement and its arguments separately.
-	cfg.BinaryParameters = true
-	cfg.SSLMode = cmp.Or(pq.SSLMode(opts.SSLMode), cfg.SSLMode)
-	cfg.SSLRootCert = cmp.Or(opts.TLS.CAFile, cfg.SSLRootCert)
-	cfg.SSLCert = cmp.Or(opts.TLS.CertFile, cfg.SSLCert)
-	cfg.SSLKey = cmp.Or(opts.TLS.KeyFile, cfg.SSLKey)
-	connector, err := pq.NewConnectorConfig(cfg)
-	if err != nil {
-		return nil, dsnError(err)
-	}
-	d := &dialer{}
-	connector.Dialer(d)
-
 	db := sql.OpenDB(connector)
 	open := cmp.Or(opts.MaxConns, defaultMaxConns)
 	db.SetMaxOpenConns(open)
 	db.SetMaxIdleConns(cmp.Or(opts.MaxIdleConns, open))
 	db.SetConnMaxIdleTime(cmp.Or(opts.ConnMaxIdleTime, defaultConnMaxIdleTime))
 	db.SetConnMaxLifetime(cmp.Or(opts.ConnMaxLifetime, defaultConnMaxLifetime))
-	s, err := start(ctx, db, opts, cfg.Runtime)
+	s, err := start(ctx, db, opts, connector.cfg)
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, db.Close(), connector.close())
 	}
-	s.ownsDB = true
+	s.connector = connector
 	if opts.Timeout > 0 {
 		// The limit applies only from here on, since building an index may take
 		// long. The answer to a cancellation comes after the timeout.
-		d.limit.Store(int64(opts.Timeout + cancelGrace))
+		connector.dial.limit.Store(int64(opts.Timeout + cancelGrace))
 	}
 	return s, nil
 }
 
 // start is newStore on a pool of this package's own, to a server that may not be up yet.
-func start(ctx context.Context, db *sql.DB, opts Options, params map[string]string) (*Store, error) {
+func start(ctx context.Context, db *sql.DB, opts Options, cfg pq.Config) (*Store, error) {
 	if err := await(ctx, db, opts.Logger); err != nil {
 		return nil, err
 	}
 	// A pooler can be told to ignore parameters. This is the one that decides on the
 	// table.
-	if want, ok := params["search_path"]; ok {
+	if want, ok := searchPath(cfg); ok {
 		var have string
 		if err := db.QueryRowContext(ctx, "SHOW search_path").Scan(&have); err != nil {
 			return nil, explain(cleanStart(ctx, err))
@@ -190,6 +179,16 @@ func start(ctx context.Context, db *sql.DB, opts Options, params map[string]stri
 		}
 	}
 	return newStore(ctx, db, opts)
+}
+
+// searchPath returns the search_path that a connection asks for.
+func searchPath(cfg pq.Config) (path string, ok bool) {
+	if path, ok = cfg.Runtime["search_path"]; ok {
+		return path, true
+	}
+	_, path, ok = strings.Cut(cfg.Options, "search_path=")
+	path, _, _ = strings.Cut(path, " ")
+	return path, ok && path != "" && !strings.Contains(path, "\\")
 }
 
 // newStore expects validated options.
@@ -353,8 +352,8 @@ func (s *Store) closeAll() error {
 		<-s.cleanupDone
 	}
 	err := s.closeStatements()
-	if s.ownsDB {
-		err = errors.Join(err, s.db.Close())
+	if s.connector != nil {
+		err = errors.Join(err, s.db.Close(), s.connector.close())
 	}
 	if err != nil {
 		return fmt.Errorf("postgres: close: %w", err)

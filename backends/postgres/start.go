@@ -128,6 +128,8 @@ func explain(err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		hint = "the connection was closed before an answer: either the server is not up behind its proxy, or this is the port of something else, " +
 			"such as one that takes TLS alone (sslmode=verify-full and sslnegotiation=direct)"
+	case strings.Contains(text, "unrecognized configuration parameter"):
+		hint = "the server has no such parameter, and node-postgres ignores it; drop it from the url"
 	case code == "25006":
 		hint = "the server takes no writes; give the primary's address, or all addresses and target_session_attrs=read-write"
 	}

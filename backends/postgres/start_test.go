@@ -34,6 +34,10 @@ func TestBadOptions(t *testing.T) {
 		{Options{ConnectTimeout: -1}, `postgres: Options.ConnectTimeout: is negative; 0 is the default`},
 		{Options{MaxIdleConns: 21}, `postgres: Options.MaxIdleConns and Options.MaxConns: no more connections can stay open (21) than there may be (by default 20); lower the first or give the second`},
 		{Options{TLS: TLS{KeyFile: "f"}}, `postgres: Options.TLS.CertFile and Options.TLS.KeyFile: go together; give both or neither`},
+		{Options{SSLMode: "on"}, `postgres: Options.SSLMode: "on" is unknown; use disable, allow, prefer, require, verify-ca, verify-full or no-verify`},
+		{Options{TLS: TLS{Fingerprint: "ab"}}, `postgres: Options.TLS.Fingerprint: is no SHA-256 in hexadecimal; openssl x509 -noout -fingerprint -sha256 prints it`},
+		{Options{TLS: TLS{Fingerprint: strings.Repeat("ab", 32), CAFile: "f"}}, `postgres: Options.TLS.Fingerprint and Options.TLS.CAFile: the certificate is verified by one of them; drop the other`},
+		{Options{PasswordFile: "f", Credentials: func(context.Context) (string, string, error) { return "", "", nil }}, `postgres: Options.PasswordFile and Options.Credentials: both give the password; drop one`},
 		{Options{MaxConns: -1, TableName: "\x00"}, "postgres: Options.TableName: not a name that Postgres can hold; use UTF-8 without NUL bytes\n" +
 			"postgres: Options.MaxConns: is negative; 0 is the default"},
 	} {
@@ -60,6 +64,8 @@ func TestBadOptions(t *testing.T) {
 		{Options{ConnMaxLifetime: 1}, `postgres: Options.ConnMaxLifetime: is for Open; set it up on the *sql.DB given to New`},
 		{Options{ConnectTimeout: 1}, `postgres: Options.ConnectTimeout: is for Open; set it up on the *sql.DB given to New`},
 		{Options{SSLMode: "require"}, `postgres: Options.SSLMode: is for Open; set it up on the *sql.DB given to New`},
+		{Options{PasswordFile: "f"}, `postgres: Options.PasswordFile: is for Open; set it up on the *sql.DB given to New`},
+		{Options{Credentials: func(context.Context) (string, string, error) { return "", "", nil }}, `postgres: Options.Credentials: is for Open; set it up on the *sql.DB given to New`},
 		{Options{TLS: TLS{CAFile: "f"}}, `postgres: Options.TLS: is for Open; set it up on the *sql.DB given to New`},
 		{Options{TLS: TLS{CertFile: "f", KeyFile: "f"}}, `postgres: Options.TLS: is for Open; set it up on the *sql.DB given to New`},
 	} {
@@ -84,7 +90,7 @@ func TestBadDSN(t *testing.T) {
 		"host=127.0.0.1 password='hunter2":                       unreadable,
 		"host=127.0.0.1 password=hunter2\\":                      unreadable,
 		"host=127.0.0.1 password=x port=hunter2":                 `postgres: open: DSN: wrong value for "port"`,
-		"postgres://u:hunter2@127.0.0.1/db?sslmode=on":           `postgres: open: DSN: wrong value for "sslmode"`,
+		"postgres://u:hunter2@127.0.0.1/db?sslmode=on":           `postgres: open: DSN: sslmode: is not one of disable, allow, prefer, require, verify-ca, verify-full, no-verify`,
 		"postgres://u:hunter2@127.0.0.1/db?client_encoding=SJIS": `postgres: open: DSN: unsupported client_encoding "SJIS"`,
 	} {
 		// Nothing that can't be read is tried, and so tried again, at all.
