@@ -366,18 +366,20 @@ func sslMode(params map[string]string, node bool) (string, error) {
 			}
 		case "true", "1":
 			mode = string(pq.SSLModeVerifyFull)
-		case "false", "0":
+		case "0":
 			mode = string(pq.SSLModeDisable)
+		case "false":
+			return "", paramError("ssl", "node-postgres takes false for true, as it is a text; set sslmode=disable in its place")
 		case noVerify:
 			mode = noVerify
 		default:
-			return "", paramError("ssl", "is not one of true, false, no-verify")
+			return "", paramError("ssl", "is not one of true, 1, 0, no-verify")
 		}
 	}
 	if mode != "" && !slices.Contains(sslModes, mode) {
 		return "", paramError("sslmode", "is not one of "+strings.Join(sslModes, ", "))
 	}
-	if node && !compat && slices.Contains([]string{"prefer", "require", "verify-ca"}, mode) {
+	if node && !compat && slices.Contains([]string{"allow", "prefer", "require", "verify-ca"}, mode) {
 		mode = string(pq.SSLModeVerifyFull)
 	}
 	return mode, nil

@@ -152,7 +152,8 @@ type Options struct {
 	// SSLMode overrides the url's sslmode. Zero value: the url's, or require.
 	//
 	// It has libpq's meaning: prefer and require encrypt, and verify no certificate
-	// unless a CA is given. In a URL they have node-postgres's, which is verify-full.
+	// unless a CA is given. In a URL, allow, prefer, require and verify-ca have
+	// node-postgres's, which is verify-full.
 	// no-verify is node-postgres's: TLS with any certificate, of which a warning is logged.
 	SSLMode string `key:"sslMode oneof=disable|allow|prefer|require|verify-ca|verify-full|no-verify" for:"Open"`
 
