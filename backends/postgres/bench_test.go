@@ -12,8 +12,16 @@ import (
 // prepared statement that a call needs at least.
 func BenchmarkStore(b *testing.B) {
 	server := testserver.StartPostgres(b, "fsync=on", "full_page_writes=on")
+	for _, named := range []bool{false, true} {
+		b.Run(map[bool]string{false: "unnamed", true: "named"}[named], func(b *testing.B) {
+			benchmarkStore(b, server.URL, named)
+		})
+	}
+}
+
+func benchmarkStore(b *testing.B, url string, named bool) {
 	ctx := b.Context()
-	s, err := Open(ctx, server.URL, Options{CreateTable: true, CleanupInterval: -1, MaxConns: 32})
+	s, err := Open(ctx, url, Options{CreateTable: true, CleanupInterval: -1, MaxConns: 32, PreparedStatements: named})
 	if err != nil {
 		b.Fatal(err)
 	}

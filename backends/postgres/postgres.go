@@ -223,6 +223,9 @@ func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 
 // prepareTable inspects the table, and creates it if Options.CreateTable is set.
 func (s *Store) prepareTable(ctx context.Context, opts Options) error {
+	if err := s.writable(ctx); err != nil {
+		return err
+	}
 	columns, err := s.look(ctx)
 	if err == nil && opts.CreateTable && !s.table.complete(columns) {
 		if err := s.table.create(ctx, s.db); err != nil {
@@ -289,6 +292,19 @@ func (s *Store) follow(ctx context.Context, used *statements) (again bool, err e
 	}
 	now := s.stmts.Load()
 	return s.named || now.dataType != used.dataType || now.expiryType != used.expiryType, nil
+}
+
+// writable returns an error if the server takes no writes. In a transaction the driver asks
+// for writes itself, and so would not see it.
+func (s *Store) writable(ctx context.Context) error {
+	var readOnly bool
+	if err := s.db.QueryRowContext(ctx, "SELECT current_setting('transaction_read_only')::bool").Scan(&readOnly); err != nil {
+		return explain(cleanStart(ctx, err))
+	}
+	if readOnly {
+		return errors.New("postgres: open: " + noWrites)
+	}
+	return nil
 }
 
 // look inspects the table within a transaction, since a move of several sessions will need

@@ -51,11 +51,11 @@ func TestRights(t *testing.T) {
 		"no schema": {
 			opts: Options{SchemaName: "app"},
 			sql:  `CREATE SCHEMA app; SET search_path = app; ` + scsTable + grantAll,
-			want: `postgres: table "app"."sessions": pq: permission denied for schema app (42501); run:` + "\n\n" + `GRANT USAGE ON SCHEMA "app" TO "the app";` + "\n",
+			want: `postgres: table "app"."sessions": pq: permission denied for schema app (42501); run:` + "\n\n" + `GRANT USAGE ON SCHEMA "app" TO "the app";`,
 		},
 		"no right to create": {
 			opts: Options{CreateTable: true},
-			want: `postgres: table "sessions": pq: permission denied for schema public at position 1:14 (42501); run:` + "\n\n" + `GRANT USAGE, CREATE ON SCHEMA "public" TO "the app";` + "\n",
+			want: `postgres: table "sessions": pq: permission denied for schema public at position 1:14 (42501); run:` + "\n\n" + `GRANT USAGE, CREATE ON SCHEMA "public" TO "the app";`,
 		},
 		"no policy": {
 			sql: scsTable + grantAll + `ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;`,
@@ -267,5 +267,17 @@ func TestClocks(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A server that takes no writes is refused at the start.
+func TestReadOnlyServer(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	use(t, open(t, dsn, quiet(LayoutSCS)))
+	const want = `postgres: open: the server takes no writes; give the primary's address, or all addresses and target_session_attrs=read-write`
+	_, err := Open(t.Context(), with(t, dsn, "default_transaction_read_only", "on"), quiet(LayoutSCS))
+	if err == nil || err.Error() != want {
+		t.Errorf("Open gave %v\nwant %s", err, want)
 	}
 }

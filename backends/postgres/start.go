@@ -104,6 +104,8 @@ func timedOut(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
+const noWrites = "the server takes no writes; give the primary's address, or all addresses and target_session_attrs=read-write"
+
 // explain returns the error of a start that failed for this reason, with what to do about
 // it. No session is known yet, so the server's own words hold nothing of one.
 func explain(err error) error {
@@ -131,7 +133,7 @@ func explain(err error) error {
 	case strings.Contains(text, "unrecognized configuration parameter"):
 		hint = "the server has no such parameter, and node-postgres ignores it; drop it from the url"
 	case code == "25006":
-		hint = "the server takes no writes; give the primary's address, or all addresses and target_session_attrs=read-write"
+		hint = noWrites
 	}
 	if _, param, ok := strings.Cut(text, "unsupported startup parameter: "); ok {
 		param, _, _ = strings.Cut(param, " (")

@@ -296,7 +296,7 @@ func (t table) granted(ctx context.Context, db *sql.DB, rights string, reason er
 	if err := db.QueryRowContext(ctx, "SELECT current_user, coalesce(current_schema(), 'public')").Scan(&role, &schema); err != nil {
 		return explain(errors.Join(reason, cleanStart(ctx, err)))
 	}
-	return fmt.Errorf("postgres: table %s: %w; run:\n\nGRANT %s ON SCHEMA %s TO %s;\n", t.q, cleanStart(ctx, reason),
+	return fmt.Errorf("postgres: table %s: %w; run:\n\nGRANT %s ON SCHEMA %s TO %s;", t.q, cleanStart(ctx, reason),
 		rights, pq.QuoteIdentifier(cmp.Or(t.schemaName, schema)), pq.QuoteIdentifier(role))
 }
 

@@ -124,7 +124,7 @@ func (l *loseAcks) Pipe(stub *toxics.ToxicStub) {
 // a swap and a deletion with the number 1. Postgres answers with the number of rows
 // affected, and sends no row before it.
 func isAck(c *stream.StreamChunk) bool {
-	const bound = "2\x00\x00\x00\x04"
+	const parsed, bound, noRows = "1\x00\x00\x00\x04", "2\x00\x00\x00\x04", "n\x00\x00\x00\x04"
 	return bytes.Equal(c.Data, []byte(":1\r\n")) ||
-		bytes.HasPrefix(c.Data, []byte(bound+"C")) && bytes.Contains(c.Data, []byte(" 1\x00"))
+		bytes.HasPrefix(c.Data, []byte(parsed+bound+noRows+"C")) && bytes.Contains(c.Data, []byte(" 1\x00"))
 }
