@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,6 +61,17 @@ func textKind(want string, set func(*Config, scalar) error) kind {
 	return k
 }
 
+// texts are one or more texts.
+func texts(to func(*Config) *[]string) kind {
+	k := textKind("text", func(c *Config, v scalar) error {
+		all := to(c)
+		*all = append(slices.Clip(*all), v.text)
+		return nil
+	})
+	k.want, k.list = "text or a list of texts", true
+	return k
+}
+
 // path is the path of a file, made absolute or relative to the working directory.
 func path(to func(*Config) *string) kind {
 	return textKind("the path of a file", func(c *Config, v scalar) error {
@@ -77,12 +89,7 @@ func (v scalar) path() string {
 
 // secrets are one or more secrets.
 func secrets() kind {
-	k := textKind("text", func(c *Config, v scalar) error {
-		c.Options.Secrets = append(c.Options.Secrets, v.text)
-		return nil
-	})
-	k.want, k.list = "text or a list of texts", true
-	return k
+	return texts(func(c *Config) *[]string { return &c.Options.Secrets })
 }
 
 // secretFiles are the paths of one or more files that hold a secret each.

@@ -88,7 +88,9 @@ func (s *source) mark(n *yaml.Node, hidden bool) {
 }
 
 // secret reports whether the key's value must not be shown.
-func (k *key) secret() bool { return k.path == "secret" || k.path == "store.url" }
+func (k *key) secret() bool {
+	return k.path == "secret" || k.path == "store.url" || slices.ContainsFunc(k.in, func(f storeField) bool { return f.Secret })
+}
 
 const (
 	mask = "***"

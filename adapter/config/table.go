@@ -172,6 +172,8 @@ func optionKind(k *key) kind {
 		return scratch(count, put)
 	case f.Path:
 		return scratch(path, put)
+	case f.Type == reflect.TypeFor[[]string]():
+		return texts(func(c *Config) *[]string { return c.list(f) })
 	case f.OneOf != nil:
 		var words []any
 		for _, f := range k.in {
@@ -216,6 +218,14 @@ func (c *Config) set(f storeField, v any) {
 		c.options[f.backend.Type] = o
 	}
 	o.FieldByIndex(f.Index).Set(reflect.ValueOf(v).Convert(f.Type))
+}
+
+// list returns the value of a field that has a list.
+func (c *Config) list(f storeField) *[]string {
+	if c.settings(f.backend) == nil {
+		c.set(f, []string(nil))
+	}
+	return c.options[f.backend.Type].FieldByIndex(f.Index).Addr().Interface().(*[]string)
 }
 
 // settings returns the options of a backend as read so far, or nil.

@@ -175,10 +175,12 @@ const layoutKey = "layout"
 //	MaxConns        int           `key:"maxConnections"`
 //	SSLMode         string        `key:"sslMode oneof=disable|require|verify-full"`
 //	CAFile          string        `key:"caFile path"`
+//	Password        string        `key:"password secret"`
+//	Addresses       []string      `key:"addresses"`
 //	CleanupInterval time.Duration `key:"cleanupInterval also=clearInterval unit=ms never=0|false"`
 //
-// The type is string, bool, int or time.Duration, or has one of them as its underlying
-// type. A struct without a tag contains further settings.
+// The type is string, bool, int, time.Duration or []string, or has one of them as its
+// underlying type. A struct without a tag contains further settings.
 type Setting struct {
 	Field string // its name, with those of its structs: "TLS.CAFile"
 	Index []int  // for reflect.Value.FieldByIndex
@@ -190,8 +192,9 @@ type Setting struct {
 	// words of another Express store. Its key is "" if there is none.
 	Or Spelling
 
-	OneOf []string // the allowed values; of the key "layout", the names of the layouts
-	Path  bool     // the value is the path of a file, relative to the configuration file
+	OneOf  []string // the allowed values; of the key "layout", the names of the layouts
+	Path   bool     // the value is the path of a file, relative to the configuration file
+	Secret bool     // error messages must not show the value
 }
 
 // Spelling is a key, with what its values may be.
@@ -250,6 +253,8 @@ func (s *Setting) parse(to *Spelling, tag string) {
 			s.OneOf = strings.Split(value, "|")
 		case "path":
 			s.Path = true
+		case "secret":
+			s.Secret = true
 		case "unit":
 			switch value {
 			case "ms":
