@@ -43,6 +43,7 @@ start_containers() {
 have_redis() { have redis-server || have valkey-server; }
 have_postgres() { have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
 
+
 needs_chrome() { [ -e tests/browser ]; }
 find_chrome() {
 	local name

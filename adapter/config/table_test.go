@@ -35,19 +35,29 @@ func TestStoreOptions(t *testing.T) {
 		}
 		for _, b := range table.backends {
 			f, has := k.has(b)
-			value := map[reflect.Kind]string{reflect.Bool: "true", reflect.Int: "7", reflect.Int64: "90m", reflect.String: "text"}[k.in[0].Type.Kind()]
+			value := map[reflect.Kind]string{reflect.Bool: "true", reflect.Int: "7", reflect.Int64: "90m", reflect.String: "text", reflect.Slice: "[text]"}[k.in[0].Type.Kind()]
 			if first := k.in[0]; first.OneOf != nil {
 				value = first.OneOf[0]
 			}
-			if k.path == "store.fingerprint" {
-				value = strings.Repeat("ab", 32)
+			at := url(b)
+			switch {
+			case k.path == "store.addresses" && b.Type == "redis":
+				at = b.Schemes[0] // it has the host
+			case k.path == "store.serverCertSHA256":
+				value = strings.Repeat("0a:", 31) + "0a"
 			}
-			file := fmt.Sprintf("secret: s\nstore:\n  url: %s\n  %s: %s\n", url(b), nameOf(k), value)
+			file := fmt.Sprintf("secret: s\nstore:\n  url: %s\n  %s: %s\n", at, nameOf(k), value)
 			switch k.path {
 			case "store.certFile":
 				file += "  keyFile: text\n"
 			case "store.keyFile":
 				file += "  certFile: text\n"
+			case "store.masterName":
+				file += "  mode: sentinel\n"
+			case "store.sentinelUsername", "store.sentinelPassword":
+				file += "  mode: sentinel\n  masterName: text\n"
+			case "store.waitTimeout":
+				file += "  waitReplicas: 1\n"
 			case "store.sidFieldName":
 				file += "  layout: connect-session-knex\n"
 			case "store.maxIdleConnections":

@@ -1,124 +1,124 @@
 package redis
 
 import (
-	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
-	"strconv"
 	"strings"
 
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// server holds the parts of a URL.
-type server struct {
-	network, addr      string
-	tls                bool
-	username, password string
-	database           int
+// dialer makes connections.
+type dialer struct {
+	target
+	o    Options
+	tls  *tls.Config // nil without TLS
+	plan func(ctx context.Context) (username, password string, err error)
 }
 
-// parseURL parses the URL of Open. redigo's own parser has no unix sockets, and its errors
-// quote the URL with the password. The errors here quote no part of the URL, because a
-// password that is not percent-encoded can end up in any part.
-func parseURL(raw string) (server, error) {
-	bad := func(why string) (server, error) { return server{}, errors.New("redis: the URL " + why) }
-	u, err := url.Parse(raw)
-	if err != nil {
-		return bad("cannot be read; are the special characters of the password percent-encoded?")
-	}
-	var s server
-	database := strings.TrimPrefix(u.Path, "/")
-	query := u.Query()
-	switch u.Scheme {
-	case "rediss", "valkeys":
-		s.tls = true
-		fallthrough
-	case "redis", "valkey":
-		s.network = "tcp"
-		s.addr = net.JoinHostPort(cmp.Or(u.Hostname(), "localhost"), cmp.Or(u.Port(), "6379"))
-	case "unix", "redis+unix":
-		if u.Host != "" || u.Path == "" {
-			return bad("must have the path of a socket and no host: unix:///path/to/redis.sock")
-		}
-		s.network, s.addr = "unix", u.Path
-		database = query.Get("db")
-		query.Del("db")
-	default:
-		return bad("must begin with redis://, rediss:// or unix://")
-	}
-	switch {
-	case u.Opaque != "":
-		return bad("lacks the slashes after its scheme")
-	case u.Fragment != "":
-		return bad("has a #, which must be percent-encoded")
-	case len(query) > 0:
-		return bad("has parameters that are not known; the number of the database is the path, or ?db= after the path of a socket")
-	}
-	if database != "" {
-		if s.database, err = strconv.Atoi(database); err != nil || s.database < 0 {
-			return bad("has something else than a number in the place of the database")
-		}
-	}
-	var set bool
-	s.username = u.User.Username()
-	s.password, set = u.User.Password()
-	switch {
-	case !set:
-		s.username, s.password = "", s.username
-	case s.password == "" && s.username != "":
-		return bad("has a user and an empty password")
-	}
-	return s, nil
-}
-
-// dialer returns the function with which the pool dials.
-func dialer(rawURL string, o Options) (func(context.Context) (redigo.Conn, error), error) {
-	s, err := parseURL(rawURL)
-	if err != nil {
-		return nil, err
-	}
-	dial := (&net.Dialer{Timeout: o.ConnectTimeout}).DialContext
-	if s.tls {
+func newDialer(t target, o Options) (*dialer, error) {
+	d := &dialer{target: t, o: o}
+	if t.tls {
 		config, err := o.TLS.config()
 		if err != nil {
 			return nil, err
 		}
-		// redigo's own TLS handshake ignores the context.
-		dial = (&tls.Dialer{NetDialer: &net.Dialer{Timeout: o.ConnectTimeout}, Config: config}).DialContext
-	} else {
-		scheme, _, _ := strings.Cut(rawURL, "://")
-		r := refusals()
-		o.TLS.refuse(&r, scheme)
-		if err := r.Err(); err != nil {
-			return nil, err
+		d.tls = config
+	}
+	d.plan = func(context.Context) (string, string, error) { return t.username, t.password, nil }
+	switch {
+	case o.Credentials != nil:
+		d.plan = o.Credentials
+	case o.PasswordFile != "":
+		d.plan = func(context.Context) (string, string, error) {
+			password, err := readPassword(o.PasswordFile)
+			return t.username, password, err
+		}
+		// A file that is missing or empty is a mistake that Open reports at once.
+		if _, err := readPassword(o.PasswordFile); err != nil {
+			r := refusals()
+			r.Add("PasswordFile", "%w", err)
+			return nil, r.Err()
 		}
 	}
-	options := []redigo.DialOption{
+	return d, nil
+}
+
+// readPassword returns the content of a file without the line break at its end.
+func readPassword(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	password := strings.TrimRight(string(text), "\r\n")
+	if password == "" {
+		return "", fmt.Errorf("%s is empty", file)
+	}
+	return password, nil
+}
+
+// data connects to a server that has the sessions.
+func (d *dialer) data(ctx context.Context, addr string) (redigo.Conn, error) {
+	username, password, err := d.plan(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("credentials: %w", err)
+	}
+	return d.connect(ctx, addr, username, password, d.database)
+}
+
+// sentinel connects to a Sentinel.
+func (d *dialer) sentinel(ctx context.Context, addr string) (redigo.Conn, error) {
+	return d.connect(ctx, addr, d.o.SentinelUsername, d.o.SentinelPassword, 0)
+}
+
+func (d *dialer) connect(ctx context.Context, addr, username, password string, database int) (redigo.Conn, error) {
+	l := &link{}
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := d.raw(ctx, network, addr)
+		l.raw = c
+		return c, err
+	}
+	c, err := redigo.DialContext(ctx, d.network, addr,
 		redigo.DialContextFunc(dial),
-		redigo.DialUsername(s.username),
-		redigo.DialPassword(s.password),
-		redigo.DialDatabase(s.database),
-		redigo.DialReadTimeout(o.Timeout),
-		redigo.DialWriteTimeout(o.Timeout),
+		redigo.DialUsername(username),
+		redigo.DialPassword(password),
+		redigo.DialDatabase(database),
+		redigo.DialReadTimeout(d.o.Timeout),
+		redigo.DialWriteTimeout(d.o.Timeout))
+	if err == nil {
+		l.ConnWithTimeout = c.(redigo.ConnWithTimeout)
+		return l, nil
 	}
-	return func(ctx context.Context) (redigo.Conn, error) {
-		c, err := redigo.DialContext(ctx, s.network, s.addr, options...)
-		if err == nil {
-			return c, nil
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return nil, err // it names the address already
+	}
+	return nil, fmt.Errorf("connect to %s: %w", addr, scrub(err))
+}
+
+// raw dials, and does the handshake of TLS, as redigo's own ignores the context.
+func (d *dialer) raw(ctx context.Context, network, addr string) (net.Conn, error) {
+	dial := &net.Dialer{Timeout: d.o.ConnectTimeout}
+	if d.tls == nil {
+		return dial.DialContext(ctx, network, addr)
+	}
+	config := d.tls
+	if host, _, err := net.SplitHostPort(addr); err == nil && config.ServerName == "" && net.ParseIP(host) != nil {
+		// Clusters often announce their nodes as addresses, and have a certificate for
+		// the one name that everybody is given.
+		if name, _, err := net.SplitHostPort(d.addrs[0]); err == nil && d.mode == modeCluster && net.ParseIP(name) == nil {
+			config = config.Clone()
+			config.ServerName = name
 		}
-		var op *net.OpError
-		if errors.As(err, &op) && op.Op == "dial" {
-			return nil, err // it names the address already
-		}
-		return nil, fmt.Errorf("connect to %s: %w", s.addr, err)
-	}, nil
+	}
+	return (&tls.Dialer{NetDialer: dial, Config: config}).DialContext(ctx, network, addr)
 }
 
 func (t TLS) config() (*tls.Config, error) {
@@ -144,5 +144,63 @@ func (t TLS) config() (*tls.Config, error) {
 		}
 		config.Certificates = []tls.Certificate{cert}
 	}
+	config.InsecureSkipVerify = t.InsecureSkipVerify
+	if pin := t.pin(); pin != nil {
+		config.InsecureSkipVerify = true // for VerifyConnection alone decides
+		config.VerifyConnection = func(s tls.ConnectionState) error {
+			sum := sha256.Sum256(s.PeerCertificates[0].Raw)
+			if string(sum[:]) != string(pin) {
+				return fmt.Errorf("the server's certificate has the SHA-256 %x, which is not that of Options.TLS.ServerCertSHA256", sum)
+			}
+			return nil
+		}
+	}
 	return config, nil
+}
+
+// pin returns the hash in ServerCertSHA256, nil if it has none.
+func (t TLS) pin() []byte {
+	b, err := hex.DecodeString(strings.ReplaceAll(t.ServerCertSHA256, ":", ""))
+	if err != nil || len(b) != sha256.Size {
+		return nil
+	}
+	return b
+}
+
+// mismatch returns an error that says so if one side uses TLS and the other does not. It is
+// called after connecting has failed with err, and connects once more to find out.
+func (d *dialer) mismatch(ctx context.Context, addr string, err error) error {
+	var op *net.OpError
+	var reply redigo.Error
+	if d.network == "unix" || errors.As(err, &reply) || errors.As(err, &op) && op.Op == "dial" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.o.ConnectTimeout)
+	defer cancel()
+	c, dialErr := (&net.Dialer{}).DialContext(ctx, d.network, addr)
+	if dialErr != nil {
+		return nil
+	}
+	defer c.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = c.SetDeadline(deadline)
+	}
+	if d.tls == nil {
+		// Whether the certificate is good is not the question here.
+		t := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+		err := t.HandshakeContext(ctx)
+		var alert tls.AlertError
+		if err == nil || errors.As(err, &alert) {
+			return refused("url", "the server at %s wants TLS; make the scheme rediss://", addr)
+		}
+		return nil
+	}
+	answer := make([]byte, 1)
+	if _, err := c.Write([]byte("PING\r\n")); err != nil {
+		return nil
+	}
+	if _, err := c.Read(answer); err != nil || answer[0] != '+' && answer[0] != '-' {
+		return nil
+	}
+	return refused("url", "the server at %s has no TLS on this port; make the scheme redis://, or give the port that has", addr)
 }

@@ -1,57 +1,180 @@
 package redis
 
 import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
 )
 
 func TestParseURL(t *testing.T) {
-	for url, want := range map[string]server{
-		"redis://":                              {network: "tcp", addr: "localhost:6379"},
-		"redis://h":                             {network: "tcp", addr: "h:6379"},
-		"redis://h:1/":                          {network: "tcp", addr: "h:1"},
-		"redis://[::1]:7/3":                     {network: "tcp", addr: "[::1]:7", database: 3},
-		"redis://:p@h":                          {network: "tcp", addr: "h:6379", password: "p"},
-		"redis://p@h":                           {network: "tcp", addr: "h:6379", password: "p"},
-		"redis://u:p%3A%2F%40%23@h/15":          {network: "tcp", addr: "h:6379", username: "u", password: "p:/@#", database: 15},
-		"valkey://u:p@h":                        {network: "tcp", addr: "h:6379", username: "u", password: "p"},
-		"rediss://h:2":                          {network: "tcp", addr: "h:2", tls: true},
-		"valkeys://h":                           {network: "tcp", addr: "h:6379", tls: true},
-		"unix:///tmp/r.sock":                    {network: "unix", addr: "/tmp/r.sock"},
-		"redis+unix://u:p@/tmp/a%20b.sock?db=4": {network: "unix", addr: "/tmp/a b.sock", username: "u", password: "p", database: 4},
+	tcp := func(addrs ...string) target { return target{network: "tcp", addrs: addrs} }
+	with := func(t target, change func(*target)) target { change(&t); return t }
+	for url, want := range map[string]target{
+		"redis://":                     tcp(),
+		"redis://h":                    tcp("h:6379"),
+		"redis://h:1/":                 tcp("h:1"),
+		"redis://[::1]:7/3":            with(tcp("[::1]:7"), func(t *target) { t.database = 3 }),
+		"redis://:p@h":                 with(tcp("h:6379"), func(t *target) { t.password = "p" }),
+		"redis://p@h":                  with(tcp("h:6379"), func(t *target) { t.password = "p" }),
+		"redis://u:p%3A%2F%40%23@h/15": with(tcp("h:6379"), func(t *target) { t.username, t.password, t.database = "u", "p:/@#", 15 }),
+		"valkey://u:p@h":               with(tcp("h:6379"), func(t *target) { t.username, t.password = "u", "p" }),
+		"rediss://h:2":                 with(tcp("h:2"), func(t *target) { t.tls = true }),
+		"valkeys://h":                  with(tcp("h:6379"), func(t *target) { t.tls = true }),
+		"unix:///tmp/r.sock":           {mode: "single", network: "unix", addrs: []string{"/tmp/r.sock"}},
+		"redis+unix://u:p@/tmp/a%20b.sock?db=4": {
+			mode: "single", network: "unix", addrs: []string{"/tmp/a b.sock"}, username: "u", password: "p", database: 4,
+		},
+		"redis://h?db=1":            with(tcp("h:6379"), func(t *target) { t.database = 1 }),
+		"redis://h?family=0":        tcp("h:6379"),
+		"redis://h/2?family=6":      with(tcp("h:6379"), func(t *target) { t.network, t.database = "tcp6", 2 }),
+		"redis://h?family=4":        with(tcp("h:6379"), func(t *target) { t.network = "tcp4" }),
+		"redis://u:p@a:1,b,[::1]:3": with(tcp("a:1", "b:6379", "[::1]:3"), func(t *target) { t.username, t.password = "u", "p" }),
+		"redis-cluster://a,b:2":     with(tcp("a:6379", "b:2"), func(t *target) { t.mode = "cluster" }),
+		"rediss+cluster://a":        with(tcp("a:6379"), func(t *target) { t.mode, t.tls = "cluster", true }),
+		"redis-sentinel://u:p@a,b:2/3#mymaster": with(tcp("a:26379", "b:2"), func(t *target) {
+			t.mode, t.username, t.password, t.database, t.master = "sentinel", "u", "p", 3, "mymaster"
+		}),
+		"redis+sentinel://a/mymaster/3": with(tcp("a:26379"), func(t *target) { t.mode, t.database, t.master = "sentinel", 3, "mymaster" }),
+		"rediss-sentinel://a/mymaster":  with(tcp("a:26379"), func(t *target) { t.mode, t.tls, t.master = "sentinel", true, "mymaster" }),
 	} {
 		got, err := parseURL(url)
-		if got != want || err != nil {
+		if !reflect.DeepEqual(got, want) || err != nil {
 			t.Errorf("%s: %+v, %v; want %+v", url, got, err, want)
 		}
 	}
 
 	for url, want := range map[string]string{
-		"":                               "begin with redis://",
-		"localhost:6379":                 "begin with redis://",
-		"http://u:hunter2@h":             "begin with redis://",
-		"redis:hunter2":                  "slashes",
-		"redis://u:hunter2/x@h":          "percent-encoded",
-		"redis://u:%zzhunter2@h":         "percent-encoded",
-		"redis://u:1/hunter2@h":          "number",
-		"redis://h/-1":                   "number",
-		"redis://h/0/hunter2":            "number",
-		"redis://u:1?hunter2@h":          "parameters",
-		"redis://h?db=1":                 "parameters",
-		"unix:///r.sock?db=1&hunter2=1":  "parameters",
-		"unix:///r.sock?db=hunter2":      "number",
-		"redis://u:1#hunter2@h":          "#",
-		"redis://hunter2:@h":             "empty password",
-		"unix://u:hunter2@host/tmp/sock": "no host",
-		"unix://":                        "path of a socket",
+		"":                                 "begin with redis://",
+		"localhost:6379":                   "begin with redis://",
+		"http://u:hunter2@h":               "begin with redis://",
+		"redis:hunter2":                    "slashes",
+		"redis://u:hunter2/x@h":            "percent-encoded",
+		"redis://u:%zzhunter2@h":           "percent-encoded",
+		"redis://a,hunter2 x":              "percent-encoded",
+		"redis://u:1/hunter2@h":            "number",
+		"redis://h/-1":                     "number",
+		"redis://h/0/hunter2":              "number",
+		"redis-sentinel://h/m/hunter2":     "number",
+		"redis://u:1?hunter2@h":            "parameters",
+		"redis://h?db=hunter2":             "number",
+		"redis://h/1?db=1":                 "parameters",
+		"redis://h?family=hunter2":         "family= with something else than 0, 4 or 6",
+		"redis://h?ssl=true":               "the parameter ssl, which is another client's: make the scheme rediss://",
+		"redis://h?tls=hunter2":            "the parameter tls",
+		"rediss://h?ssl_cert_reqs=none":    "the parameter ssl_cert_reqs, which is another client's: give Options.TLS",
+		"redis://h?password=hunter2":       "the parameter password, which is another client's: put the password in front of the host",
+		"redis://h?hunter2=1&keyPrefix=hu": "the parameter keyPrefix",
+		"unix:///r.sock?db=1&hunter2=1":    "parameters",
+		"unix:///r.sock?db=hunter2":        "number",
+		"unix:///r.sock?family=4":          "parameters",
+		"redis://u:1#hunter2@h":            "#",
+		"redis://hunter2:@h":               "empty password",
+		"unix://u:hunter2@host/tmp/sock":   "no host",
+		"unix://":                          "path of a socket",
 	} {
 		_, err := parseURL(url)
 		if err == nil || !strings.HasPrefix(err.Error(), "redis: the URL ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v; want %q in it", url, err, want)
 		} else if strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: the password is in %q", url, err)
+		}
+	}
+}
+
+// The URL and the options together say where the sessions are, or an error which of them
+// contradict each other.
+func TestResolve(t *testing.T) {
+	for _, c := range []struct {
+		url   string
+		o     Options
+		mode  string
+		addrs []string
+	}{
+		{"redis://", Options{}, "single", []string{"localhost:6379"}},
+		{"redis-sentinel:///m", Options{}, "sentinel", []string{"localhost:26379"}},
+		{"redis://a:1,b", Options{}, "cluster", []string{"a:1", "b:6379"}},
+		{"redis://a", Options{Mode: "cluster"}, "cluster", []string{"a:6379"}},
+		{"redis-cluster://a", Options{Mode: "cluster"}, "cluster", []string{"a:6379"}},
+		{"", Options{Addresses: []string{"a"}}, "single", []string{"a:6379"}},
+		{"", Options{Addresses: []string{"a", "b:1"}, Mode: "cluster"}, "cluster", []string{"a:6379", "b:1"}},
+		{"redis://u:p@", Options{Addresses: []string{"a", "[::1]:2"}, Mode: "sentinel", MasterName: "m"}, "sentinel", []string{"a:26379", "[::1]:2"}},
+	} {
+		got, err := resolve(c.url, c.o)
+		if got.mode != c.mode || !slices.Equal(got.addrs, c.addrs) || err != nil {
+			t.Errorf("%s %+v: %s, %q, %v", c.url, c.o, got.mode, got.addrs, err)
+		}
+	}
+	token := func(context.Context) (string, string, error) { return "", "", nil }
+	for _, c := range []struct {
+		url  string
+		o    Options
+		want string
+	}{
+		{"", Options{}, "the URL must begin with redis://"},
+		{"redis://a,b", Options{Mode: "single"}, "Options.Mode and url: a single server has one address, and there are 2"},
+		{"", Options{Addresses: []string{"a", "b"}}, "Options.Addresses and Options.Mode: 2 servers can be those of a cluster, or Sentinels"},
+		{"redis://h", Options{Addresses: []string{"a"}}, "Options.Addresses and url: both have hosts"},
+		{"", Options{Addresses: []string{"a:b"}}, `Options.Addresses: "a:b" is not host:port`},
+		{"", Options{Addresses: []string{"redis://a"}}, `Options.Addresses: "redis://a" is not host:port`},
+		{"redis-sentinel://a/m", Options{Mode: "cluster"}, "Options.Mode and url: the first says cluster, the second sentinel"},
+		{"redis://a/1", Options{Mode: "cluster"}, "url: a cluster has no database but 0"},
+		{"redis-cluster://a/1", Options{}, "url: a cluster has no database but 0"},
+		{"redis://a", Options{Mode: "sentinel"}, "Options.MasterName: is the name by which the Sentinels know the master"},
+		{"redis-sentinel://a/m", Options{MasterName: "n"}, "Options.MasterName and url: the two have different names"},
+		{"redis://a", Options{MasterName: "n"}, "Options.MasterName and Options.Mode: there is no Sentinel"},
+		{"redis://a", Options{SentinelPassword: "hunter2"}, "Options.SentinelPassword and Options.Mode: there is no Sentinel"},
+		{"redis://a", Options{SentinelUsername: "n"}, "Options.SentinelUsername and Options.Mode: there is no Sentinel"},
+		{"redis://:p@a", Options{PasswordFile: "f"}, "Options.PasswordFile and url: both have a password"},
+		{"redis://:p@a", Options{Credentials: token}, "Options.Credentials and Options.PasswordFile and url: the first gives user and password"},
+		{"redis://a", Options{Credentials: token, PasswordFile: "f"}, "Options.Credentials and Options.PasswordFile and url: the first gives user and password"},
+		{"redis://a", Options{TLS: TLS{InsecureSkipVerify: true}}, "Options.TLS.InsecureSkipVerify and url: a connection of redis:// has no TLS"},
+		{"redis-sentinel://a/m", Options{TLS: TLS{ServerCertSHA256: "x"}}, "Options.TLS.ServerCertSHA256 and url: a connection of redis-sentinel:// has no TLS"},
+		{"", Options{Addresses: []string{"a"}, TLS: TLS{CAFile: "f"}}, "Options.TLS and url: give the second as rediss://"},
+	} {
+		_, err := resolve(c.url, c.o)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %+v: %v; want %q", c.url, c.o, err, c.want)
+		} else if strings.Contains(err.Error(), "hunter2") || strings.Contains(fmt.Sprintf("%v %+v", c.o, c.o), "hunter2") {
+			t.Errorf("%s: the password is shown: %v, %+v", c.url, err, c.o)
+		}
+	}
+}
+
+// The slots are those that Redis computes.
+func TestSlot(t *testing.T) {
+	for key, want := range map[string]int{
+		"": 0, "123456789": 12739, "foo": 12182, "{foo}bar": 12182, "a{foo}b{bar}": 12182,
+		"foo{}{bar}": 8363, "foo{{bar}}zap": 4015,
+	} {
+		if got := slot(key); got != want {
+			t.Errorf("%q: %d, want %d", key, got, want)
+		}
+	}
+}
+
+// An error reply may quote what the server was sent.
+func TestScrub(t *testing.T) {
+	for said, want := range map[string]string{
+		"ERR unknown command 'GETEX', with args beginning with: 'sess:secret-id' ":          "ERR unknown command 'GETEX' (Redis 6.2 or later, or Valkey, is required)",
+		"ERR unknown command `GETEX`, with args beginning with: `sess:secret-id`, ":         "ERR unknown command 'GETEX' (Redis 6.2 or later, or Valkey, is required)",
+		"ERR unknown command 'secret-id'":                                                   "ERR unknown command (Redis 6.2 or later, or Valkey, is required)",
+		"NOPERM User app has no permissions to access the 'sess:secret-id' key":             "NOPERM (the user lacks a permission)",
+		"ERR bad argument 'se'cret-id' here":                                                "ERR bad argument …",
+		"ERR Error running script (call to f_1): @user_script:2: secret-id":                 "ERR Error running script",
+		"ERR Error running script (call to f_1): @user_script: 7: -OOM command not allowed": "OOM (the server has reached its maxmemory, and evicts too little)",
+		"MOVED 3999 127.0.0.1:6381":                                                         "MOVED (the server is a node of a cluster; give Options.Mode cluster, in a file store.mode)",
+		"LOADING Redis is loading the dataset in memory":                                    "LOADING (the server is still reading its data from disk)",
+		"ERR max number of clients reached":                                                 "ERR max number of clients reached",
+	} {
+		if got := scrub(redigo.Error(said)).Error(); got != want {
+			t.Errorf("%s\ngives %s\nwant  %s", said, got, want)
 		}
 	}
 }

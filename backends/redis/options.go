@@ -3,6 +3,8 @@ package redis
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -57,14 +59,25 @@ var Backend = driver.New(driver.Backend{
 		"disableTouch": "would end sessions that are in use; drop it, or touch less often with store.touchAfter",
 		"disableTTL":   "would keep sessions for ever; drop it, or keep them longer with store.ttl",
 	},
-}, validate, func(ctx context.Context, url string, o Options, _ *slog.Logger) (*Store, error) {
+}, validate, func(ctx context.Context, url string, o Options, logger *slog.Logger) (*Store, error) {
+	o.Logger = cmp.Or(o.Logger, logger)
 	return Open(ctx, url, o)
 })
 
 var (
 	schemes     = []string{"redis://", "rediss://", "unix://"}
-	moreSchemes = []string{"valkey://", "valkeys://", "redis+unix://"}
+	moreSchemes = more()
 )
+
+func more() (all []string) {
+	for scheme := range kinds {
+		if scheme += "://"; !slices.Contains(schemes, scheme) {
+			all = append(all, scheme)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
 
 func described() (all []driver.Layout) {
 	for _, l := range layouts {
@@ -114,18 +127,87 @@ type Options struct {
 	MaxIdleConns int `key:"maxIdleConnections" for:"Open"`
 
 	// ConnMaxIdleTime is the time after which an idle connection is closed. Zero
-	// value: 4m.
+	// value: 30s.
 	//
-	// It should be shorter than the server's own timeout.
+	// It should be shorter than the timeouts of the server and of proxies on the way,
+	// which are often a minute.
 	ConnMaxIdleTime time.Duration `key:"connectionMaxIdleTime" for:"Open"`
+
+	// ConnMaxLifetime is the age at which a connection is closed. Zero value: no limit.
+	//
+	// Give it with Credentials that expire, such as the tokens of a cloud's IAM.
+	ConnMaxLifetime time.Duration `key:"connectionMaxLifetime" for:"Open"`
+
+	// Mode is what the servers are: a single one, a Redis with Sentinel, or a Redis
+	// Cluster. Zero value: the url says it, or single.
+	//
+	// With several hosts, redis:// is a cluster; redis-sentinel:// and redis-cluster://
+	// say it themselves. MaxConns is for each master of a cluster.
+	Mode string `key:"mode oneof=single|sentinel|cluster" for:"Open"`
+
+	// Addresses are the servers as host:port: some nodes of a cluster, or all
+	// Sentinels. Zero value: the hosts of the url.
+	//
+	// With Addresses the URL has the user, the password and whether there is TLS, as
+	// in rediss://user:password@; it may be empty.
+	Addresses []string `key:"addresses" for:"Open"`
+
+	// MasterName is the name by which the Sentinels know the master, such as mymaster.
+	// Zero value: the path or the fragment of a redis-sentinel url.
+	MasterName string `key:"masterName" for:"Open"`
+
+	// SentinelUsername is the user for the Sentinels, which have users of their own.
+	// Zero value: the default user.
+	SentinelUsername string `key:"sentinelUsername" for:"Open"`
+
+	// SentinelPassword is the password for the Sentinels. Zero value: none.
+	//
+	// The user and the password of the URL are for the servers with the sessions.
+	SentinelPassword string `key:"sentinelPassword secret" for:"Open"`
+
+	// PasswordFile is a file with the password, which is read again for each new
+	// connection. Zero value: the url's password.
+	//
+	// A line break at its end is ignored.
+	PasswordFile string `key:"passwordFile path" for:"Open"`
+
+	// Credentials returns the user and the password for a new connection, in place of
+	// those of the URL. It is called for each, perhaps concurrently, with the context of
+	// whoever waits for the connection. Zero value: the URL's, or PasswordFile.
+	Credentials func(ctx context.Context) (username, password string, err error) `for:"Open"`
+
+	// WaitReplicas is the number of replicas that must confirm the end of a session.
+	// Zero value: none.
+	//
+	// Without it, a failover to a replica that has not yet heard of a logout undoes it:
+	// Redis replicates asynchronously. With it, a deletion returns an error if fewer
+	// have confirmed it within WaitTimeout, although it is done on the master; to repeat
+	// it is right. It makes the loss unlikely and does not exclude it, as a failover may
+	// still choose another replica. See WAIT in the documentation of Redis.
+	WaitReplicas int `key:"waitReplicas"`
+
+	// WaitTimeout limits the wait for WaitReplicas. Zero value: 1s.
+	WaitTimeout time.Duration `key:"waitTimeout"`
+
+	// Logger receives warnings when the store is opened. Zero value: slog.Default().
+	Logger *slog.Logger `for:"Open"`
 
 	// TLS sets the CA for the server and the client certificate. It requires a
 	// rediss URL. Zero value: the system's CAs, and no client certificate.
 	TLS TLS `for:"Open"`
 }
 
-// TLS sets the CA for the server and the client certificate. The files are PEM; Open
-// reads them once.
+// Format implements fmt.Formatter. It hides SentinelPassword.
+func (o Options) Format(f fmt.State, verb rune) {
+	type plain Options // has no Format method
+	if o.SentinelPassword != "" {
+		o.SentinelPassword = "hidden"
+	}
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(o))
+}
+
+// TLS sets how the server's certificate is verified, and the client certificate. The
+// files are PEM; Open reads them once.
 type TLS struct {
 	// CAFile is a PEM file with the CA certificates that the server's certificate is
 	// verified against. Zero value: the system's CAs.
@@ -141,6 +223,20 @@ type TLS struct {
 	// ServerName is the name that the server's certificate must have. Zero value: the
 	// url's host.
 	ServerName string `key:"serverName"`
+
+	// ServerCertSHA256 is the SHA-256 of the one certificate that the server may have,
+	// in hexadecimal, with colons or without. Zero value: any that a CA vouches for.
+	//
+	// It is for a certificate that no CA has signed. openssl x509 -noout -fingerprint
+	// -sha256 prints it. Neither a CA nor the name is looked at then.
+	ServerCertSHA256 string `key:"serverCertSHA256"`
+
+	// InsecureSkipVerify accepts any certificate, so that whoever is on the way to the
+	// server can read and change all sessions. Zero value: false.
+	//
+	// It is what rejectUnauthorized: false is in Node. Open logs a warning.
+	// ServerCertSHA256 is the better way to a server with a self-signed certificate.
+	InsecureSkipVerify bool `key:"insecureSkipVerify"`
 }
 
 // Validate returns an error that names every field that Open would reject, and the fix.
@@ -155,21 +251,30 @@ func (o Options) Validate() error {
 func validate(url string, o Options) error {
 	r := refusals()
 	o.refuse(&r)
-	scheme, _, _ := strings.Cut(url, "://")
-	if !slices.Contains(slices.Concat(schemes, moreSchemes), scheme+"://") {
-		r.Add("url", "a redis store needs one, such as redis://localhost:6379/0")
-	} else if scheme != "rediss" && scheme != "valkeys" {
-		o.TLS.refuse(&r, scheme)
+	if scheme, _, _ := strings.Cut(url, "://"); url != "" || len(o.Addresses) == 0 {
+		if _, ok := kinds[scheme]; !ok {
+			r.Add("url", "a redis store needs one, such as redis://localhost:6379/0")
+			return r.Err()
+		}
 	}
-	return r.Err()
+	_, err := resolve(url, o)
+	return errors.Join(r.Err(), err)
 }
 
 // refuse rejects the fields that are set, as the URL has a scheme without TLS.
 func (t TLS) refuse(r *refusal.List, scheme string) {
-	for _, f := range []struct{ name, value string }{
-		{"CAFile", t.CAFile}, {"CertFile", t.CertFile}, {"KeyFile", t.KeyFile}, {"ServerName", t.ServerName},
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"CAFile", t.CAFile != ""},
+		{"CertFile", t.CertFile != ""},
+		{"KeyFile", t.KeyFile != ""},
+		{"ServerName", t.ServerName != ""},
+		{"ServerCertSHA256", t.ServerCertSHA256 != ""},
+		{"InsecureSkipVerify", t.InsecureSkipVerify},
 	} {
-		if f.value != "" {
+		if f.set {
 			r.Add("TLS."+f.name+" url", "a connection of %s:// has no TLS; make it rediss://, or drop the first", scheme)
 		}
 	}
@@ -185,6 +290,20 @@ func (o Options) refuse(r *refusal.List) {
 	r.Numbers(o)
 	r.Pool(o.MaxIdleConns, o.MaxConns, defaultMaxConns)
 	r.Pair(o.TLS.CertFile, o.TLS.KeyFile)
+	if o.Mode != "" {
+		r.OneOf("Mode", o.Mode, []string{modeSingle, modeSentinel, modeCluster})
+	}
+	if o.WaitTimeout != 0 && o.WaitReplicas == 0 {
+		r.Add("WaitTimeout WaitReplicas", "there is nothing to wait for without the second; give it, or drop the first")
+	}
+	switch t := o.TLS; {
+	case t.ServerCertSHA256 != "" && t.pin() == nil:
+		r.Add("TLS.ServerCertSHA256", "is not the SHA-256 of a certificate, 64 hexadecimal digits; openssl x509 -noout -fingerprint -sha256 prints it")
+	case t.ServerCertSHA256 != "" && (t.CAFile != "" || t.ServerName != ""):
+		r.Add("TLS.ServerCertSHA256 TLS.CAFile TLS.ServerName", "the first is one certificate, so that neither a CA nor a name is looked at; drop the others")
+	case t.InsecureSkipVerify && (t.ServerCertSHA256 != "" || t.CAFile != "" || t.ServerName != ""):
+		r.Add("TLS.InsecureSkipVerify TLS.ServerCertSHA256 TLS.CAFile TLS.ServerName", "the first accepts any certificate; drop it, or the others")
+	}
 }
 
 // layout returns the description of the layout. The options must be valid.
@@ -210,7 +329,13 @@ func (o Options) withDefaults() (Options, error) {
 	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 5*time.Second)
 	o.MaxConns = cmp.Or(o.MaxConns, defaultMaxConns)
 	o.MaxIdleConns = cmp.Or(o.MaxIdleConns, o.MaxConns)
-	o.ConnMaxIdleTime = cmp.Or(o.ConnMaxIdleTime, 4*time.Minute)
+	o.ConnMaxIdleTime = cmp.Or(o.ConnMaxIdleTime, 30*time.Second)
+	if o.WaitReplicas > 0 {
+		o.WaitTimeout = cmp.Or(o.WaitTimeout, time.Second)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
 	return o, nil
 }
 

@@ -1,9 +1,20 @@
 // Package redis keeps sessions in Redis 6.2 or later, or in Valkey, with the keys of
-// scs's own redisstore or of Express's connect-redis.
+// scs's own redisstore or of Express's connect-redis: on one server, on the master that
+// Sentinels name, or in a Redis Cluster.
 //
 // A read that slides the expiry, a write and a touch each take one command and one
 // round trip. The package never lists keys with KEYS, and never uses a key that does
 // not begin with the store's prefix.
+//
+// In a cluster each session is on the node of its key's slot. A session that is given
+// another id moves to another slot; that is then two steps, the new record before the
+// old one goes, unless the prefix has a hash tag, such as {sess}:, which keeps all
+// sessions on one node.
+//
+// redigo has no Sentinel and no Cluster. The package has its own, on redigo's pools,
+// because those that there are, github.com/FZambia/sentinel and github.com/mna/redisc,
+// look for servers without the caller's context, the second sends no pipelines where it
+// follows keys that move, and neither says whether a listing has missed what moved.
 package redis
 
 import (
@@ -13,10 +24,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"github.com/alexedwards/scs/redisstore"
 	"github.com/alexedwards/scs/v2"
 	redigo "github.com/gomodule/redigo/redis"
 
@@ -47,15 +56,18 @@ var (
 // would cost its connection, and clients that hang up could exhaust the pool.
 //
 // A read, a touch or a deletion is retried once when the server has closed its
-// connection. Other writes are not, since they may have happened.
+// connection. Other writes are not, since they may have happened. On the connections of
+// Open, one that was closed while it was idle is noticed before anything is sent on it.
+// A command that the server says it has not run, such as one for a key that has moved, is
+// sent to where it belongs.
 //
 // No error contains a session id or the URL's password.
 //
 // [scs.CtxStore]: https://pkg.go.dev/github.com/alexedwards/scs/v2#CtxStore
 type Store struct {
-	pool      *redigo.Pool
-	owned     bool // Close closes the pool
-	scs       *redisstore.RedisStore
+	single    *node    // nil with a cluster
+	cluster   *cluster // nil without one
+	owned     bool     // Close closes the pools
 	prefix    string
 	match     string // glob that matches the keys that begin with prefix
 	step      time.Duration
@@ -63,11 +75,8 @@ type Store struct {
 	scanCount int
 	connect   time.Duration
 	read      time.Duration
-
-	// suspect is the time, in Unix nanoseconds, at which a connection was last found
-	// broken, or its server a replica. The connections that were idle at that time
-	// are probably broken too, and are not used again.
-	suspect atomic.Int64
+	replicas  int // that must confirm a deletion
+	confirm   time.Duration
 }
 
 // New returns a store on the caller's own pool, which Close leaves open. It does
@@ -87,69 +96,70 @@ func New(pool *redigo.Pool, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newStore(pool, opts), nil
+	s := newStore(opts)
+	s.single = &node{pool: pool}
+	return s, nil
 }
 
-// Open connects to the server at a URL, which is one of
+// Open connects to the servers at a URL, which is one of
 //
 //	redis://user:password@host:6379/0
 //	rediss://user:password@host:6379/0
 //	unix://user:password@/path/to/redis.sock?db=0
+//	redis-sentinel://user:password@host:26379,host:26379/mymaster/0
+//	redis-cluster://user:password@host:6379,host:6379
 //
-// where rediss means TLS, and the user, password, port and database number are
-// optional. The schemes valkey, valkeys and redis+unix work too. A user name without
-// a password is taken as the password, as in redis-cli. Special characters must be
-// percent-encoded.
+// where rediss, also in rediss-sentinel and rediss-cluster, means TLS, and the user,
+// password, port and database number are optional. A redis URL with several hosts is a
+// cluster. The hosts can be Options.Addresses instead. The schemes valkey, valkeys,
+// redis+unix, redis+sentinel and redis+cluster work too, and so does the name of the
+// master as a fragment. A user name without a password is taken as the password, as in
+// redis-cli. Special characters must be percent-encoded. The parameters db and family
+// have ioredis's meaning; those of other clients are errors that name the fix.
 //
-// Open returns an error if the server can't be reached before ctx ends, rejects the
-// user, or is older than Redis 6.2. Close closes the connections.
+// Open waits for a server that refuses connections or still loads its data until ctx
+// ends, or for 30 seconds if ctx has no deadline, and then returns the last reason. It
+// returns an error at once if the server rejects the user, lacks or forbids a command
+// or the keys, is older than Redis 6.2, or is of another kind than Options.Mode says: a
+// replica, a Sentinel, or a node of a cluster. Close closes the connections.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	dial, err := dialer(url, opts)
+	t, err := resolve(url, opts)
 	if err != nil {
 		return nil, err
 	}
-	pool := &redigo.Pool{
-		DialContext: dial,
-		MaxActive:   opts.MaxConns,
-		MaxIdle:     opts.MaxIdleConns,
-		IdleTimeout: opts.ConnMaxIdleTime,
-		Wait:        true,
-	}
-	s := newStore(pool, opts)
-	s.owned = true
-	pool.TestOnBorrow = func(_ redigo.Conn, lastUsed time.Time) error {
-		if lastUsed.UnixNano() <= s.suspect.Load() {
-			return errors.New("it may be broken")
-		}
-		return nil
-	}
-	if err := s.probe(ctx); err != nil {
-		pool.Close()
+	d, err := newDialer(t, opts)
+	if err != nil {
 		return nil, err
+	}
+	s := newStore(opts)
+	s.owned = true
+	switch t.mode {
+	case modeCluster:
+		s.cluster = newCluster(t.addrs, opts, d.data)
+	case modeSentinel:
+		find := &sentinels{master: t.master, addrs: t.addrs, dial: d.sentinel, data: d.data}
+		s.single = newNode("", opts, find.connect)
+	default:
+		addr := t.addrs[0]
+		s.single = newNode(addr, opts, func(ctx context.Context) (redigo.Conn, error) { return d.data(ctx, addr) })
+	}
+	if opts.TLS.InsecureSkipVerify {
+		opts.Logger.Warn("redis: the server's certificate is not verified, so that whoever is on the way can read and change all sessions; " +
+			"give TLS.ServerCertSHA256 (serverCertSHA256), or TLS.CAFile (caFile), in place of TLS.InsecureSkipVerify")
+	}
+	if err := s.start(ctx, d, opts.Logger); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// probe verifies that the server is reachable, accepts the user, permits access to the
-// store's keys, accepts writes, and is new enough: GETEX is the newest command in use.
-// It changes nothing, as no session has the empty token.
-func (s *Store) probe(ctx context.Context) error {
-	_, err := s.do(ctx, twice, "GETEX", s.prefix)
-	if err == nil {
-		_, err = s.run(ctx, once, swap, []any{s.prefix}, 0, "", 0)
-	}
-	return failed("open", err)
-}
-
-func newStore(pool *redigo.Pool, opts Options) *Store {
+func newStore(opts Options) *Store {
 	l := opts.layout()
 	return &Store{
-		pool:      pool,
-		scs:       redisstore.NewWithPrefix(pool, opts.Prefix),
 		prefix:    opts.Prefix,
 		match:     glob.Replace(opts.Prefix) + "*",
 		step:      l.Step,
@@ -157,6 +167,8 @@ func newStore(pool *redigo.Pool, opts Options) *Store {
 		scanCount: opts.ScanCount,
 		connect:   opts.ConnectTimeout,
 		read:      opts.Timeout,
+		replicas:  opts.WaitReplicas,
+		confirm:   opts.WaitTimeout,
 	}
 }
 
@@ -166,17 +178,36 @@ var glob = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, 
 // Close closes the connections of a store that Open returned. For a store that New
 // returned it does nothing, as the caller owns the pool.
 func (s *Store) Close() error {
-	if !s.owned {
+	switch {
+	case !s.owned:
 		return nil
+	case s.cluster != nil:
+		return s.cluster.close()
 	}
-	return s.pool.Close()
+	return s.single.pool.Close()
 }
 
 // Ping returns an error if the server does not answer, or Close has closed the
 // connections.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := s.do(ctx, twice, "PING")
-	return failed("ping", err)
+	ping := func(n *node) error {
+		_, err := s.useNode(ctx, n, twice, func(c conn) (any, error) { return c.do("PING") })
+		return failed("ping", err)
+	}
+	if s.cluster == nil {
+		return ping(s.single)
+	}
+	// A failover is being noticed here too.
+	nodes, _, _, err := s.cluster.state(ctx, s)
+	if err != nil {
+		return failed("ping", err)
+	}
+	for _, n := range nodes {
+		if err := ping(n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // String returns the store's name in log lines, with the pattern of its keys.
@@ -185,13 +216,9 @@ func (s *Store) String() string { return fmt.Sprintf("redis store, keys %q", s.p
 // JSONRecords reports whether the layout is Express's, whose records are JSON.
 func (s *Store) JSONRecords() bool { return s.json }
 
-// Find is FindCtx without a context. It calls redisstore's Find.
+// Find is FindCtx without a context.
 func (s *Store) Find(token string) (data []byte, found bool, err error) {
-	data, found, err = s.scs.Find(token)
-	if s.broken(err) {
-		data, found, err = s.scs.Find(token)
-	}
-	return data, found, failed("find", err)
+	return s.FindCtx(context.Background(), token)
 }
 
 // FindCtx returns a session's record. found is false if there is none or it has
@@ -220,7 +247,7 @@ func (s *Store) FindExpiry(ctx context.Context, token string) (data []byte, expi
 	const op = "find with expiry"
 	key := s.prefix + token
 	// A transaction ensures that data and expiry belong to the same write.
-	replies, err := redigo.Values(s.use(ctx, twice, func(c conn) (any, error) {
+	replies, err := redigo.Values(s.use(ctx, key, twice, func(c conn) (any, error) {
 		for _, err := range []error{c.Send("MULTI"), c.Send("GET", key), c.Send("PTTL", key)} {
 			if err != nil {
 				return nil, err
@@ -267,20 +294,47 @@ func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry
 	return failed("commit", err)
 }
 
-// Delete is DeleteCtx without a context. It calls redisstore's Delete.
+// Delete is DeleteCtx without a context.
 func (s *Store) Delete(token string) error {
-	err := s.scs.Delete(token)
-	if s.broken(err) {
-		err = s.scs.Delete(token)
-	}
-	return failed("delete", err)
+	return s.DeleteCtx(context.Background(), token)
 }
 
 // DeleteCtx deletes a record. It is not an error if there is none.
 func (s *Store) DeleteCtx(ctx context.Context, token string) error {
+	key := s.prefix + token
 	// Deleting is idempotent, as a token is never reused.
-	_, err := s.do(ctx, twice, "DEL", s.prefix+token)
+	_, err := s.use(ctx, key, twice, func(c conn) (any, error) {
+		return s.confirmed(c, func() (any, error) { return c.do("DEL", key) })
+	})
 	return failed("delete", err)
+}
+
+// confirmed runs a command that ends a session, and returns an error unless the replicas
+// of Options.WaitReplicas have it too.
+func (s *Store) confirmed(c conn, run func() (any, error)) (any, error) {
+	reply, err := run()
+	if err != nil || s.replicas == 0 {
+		return reply, err
+	}
+	c.limit += s.confirm
+	n, err := redigo.Int(c.do("WAIT", s.replicas, s.confirm.Milliseconds()))
+	if err != nil {
+		return nil, fmt.Errorf("it is deleted, but not confirmed by replicas: %w", err)
+	}
+	if n < s.replicas {
+		return nil, &unconfirmedError{n, s.replicas, s.confirm}
+	}
+	return reply, nil
+}
+
+// unconfirmedError is that of a deletion that a failover could undo.
+type unconfirmedError struct {
+	have, want int
+	in         time.Duration
+}
+
+func (e *unconfirmedError) Error() string {
+	return fmt.Sprintf("it is deleted, but %d of %d replicas have confirmed it within %v, so that a failover could undo it", e.have, e.want, e.in)
 }
 
 // script is a Lua script, and its hash.
@@ -353,7 +407,7 @@ func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry 
 	default:
 		args = append(args, new)
 	}
-	reply, err := s.run(ctx, tries, swap, []any{s.prefix + token}, args...)
+	reply, err := s.run(ctx, tries, swap, ttl == 0, []string{s.prefix + token}, args...)
 	if reply == int64(1) {
 		return nil, true, nil
 	}
@@ -365,12 +419,12 @@ func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry 
 // see contract.Mover. It runs one script. When the reply is lost, the write may have
 // happened; that is an error.
 //
-// A Redis Cluster keeps all the keys on one node only if the prefix has a hash tag,
-// such as "{sess}:". Otherwise most moves return an error that wraps
-// errors.ErrUnsupported.
+// In a Redis Cluster, keys of different slots can't be moved at once, and neither can
+// those of a slot that is itself being moved. The error then wraps
+// errors.ErrUnsupported, and nothing is written.
 func (s *Store) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) (current [][]byte, moved bool, err error) {
 	const op = "move"
-	keys := make([]any, 0, len(from)+1)
+	keys := make([]string, 0, len(from)+1)
 	for _, r := range from {
 		keys = append(keys, s.prefix+r.Token)
 	}
@@ -383,8 +437,11 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 	for _, r := range from {
 		args = append(args, r.Data)
 	}
-	reply, err := s.run(ctx, once, move, keys, args...)
-	if replied(err, "CROSSSLOT") {
+	if s.cluster != nil && slices.ContainsFunc(keys, func(k string) bool { return slot(k) != slot(keys[0]) }) {
+		return nil, false, failed(op, fmt.Errorf("the keys are in different slots of the cluster: %w", errors.ErrUnsupported))
+	}
+	reply, err := s.run(ctx, once, move, false, keys, args...)
+	if replied(err, "CROSSSLOT") || replied(err, "TRYAGAIN") { // TRYAGAIN: on two nodes for a moment
 		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
 	}
 	if reply == int64(1) {
@@ -394,18 +451,30 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 	return current, false, failed(op, err)
 }
 
-// run runs a script.
-func (s *Store) run(ctx context.Context, tries int, sc script, keys []any, args ...any) (reply any, err error) {
-	all := append([]any{sc.hash, len(keys)}, keys...)
+// run runs a script. ends reports whether it may end a session.
+func (s *Store) run(ctx context.Context, tries int, sc script, ends bool, keys []string, args ...any) (reply any, err error) {
+	all := append(make([]any, 0, 2+len(keys)+len(args)), sc.hash, len(keys))
+	for _, k := range keys {
+		all = append(all, k)
+	}
 	all = append(all, args...)
-	return s.use(ctx, tries, func(c conn) (any, error) {
-		all[0] = sc.hash
-		reply, err := c.do("EVALSHA", all...)
-		if replied(err, "NOSCRIPT") { // the script has not run
-			all[0] = sc.text
-			reply, err = c.do("EVAL", all...)
+	return s.use(ctx, keys[0], tries, func(c conn) (any, error) {
+		run := func() (any, error) {
+			all[0] = sc.hash
+			reply, err := c.do("EVALSHA", all...)
+			if replied(err, "NOSCRIPT") { // the script has not run
+				all[0] = sc.text
+				if err := c.ask(); err != nil {
+					return nil, err
+				}
+				reply, err = c.do("EVAL", all...)
+			}
+			return reply, err
 		}
-		return reply, err
+		if ends {
+			return s.confirmed(c, run)
+		}
+		return run()
 	})
 }
 
@@ -428,73 +497,6 @@ func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 		return nil, err
 	}
 	return all, nil
-}
-
-// Range calls fn for each live record: see contract.Ranger. It holds about
-// Options.ScanCount records at a time, and no connection while fn runs.
-//
-// As SCAN guarantees, Range sees every record that exists throughout. It may see one
-// of them twice if Redis resizes its table meanwhile. It may or may not see records
-// that are created or deleted meanwhile.
-func (s *Store) Range(ctx context.Context, fn func(token string, data []byte) error) error {
-	return s.pages(ctx, "list", func(keys []any) error {
-		values, err := redigo.ByteSlices(s.do(ctx, twice, "MGET", keys...))
-		if err != nil {
-			return failed("list", err)
-		}
-		for i, data := range values {
-			if data == nil {
-				continue // deleted since SCAN, or a key of another type
-			}
-			if err := fn(string(keys[i].([]byte)[len(s.prefix):]), data); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// Len counts the store's keys, with the same guarantees as Range. Express:
-// store.length.
-func (s *Store) Len(ctx context.Context) (int, error) {
-	n := 0
-	err := s.pages(ctx, "count", func(keys []any) error {
-		n += len(keys)
-		return nil
-	})
-	return n, err
-}
-
-// Clear deletes every record of this store, and nothing else. Express:
-// store.clear.
-func (s *Store) Clear(ctx context.Context) error {
-	return s.pages(ctx, "clear", func(keys []any) error {
-		_, err := s.do(ctx, twice, "UNLINK", keys...)
-		return failed("clear", err)
-	})
-}
-
-// pages calls fn with the keys of this store, in pages that are not empty.
-func (s *Store) pages(ctx context.Context, op string, fn func(keys []any) error) error {
-	cursor := "0"
-	for {
-		page, err := redigo.Values(s.do(ctx, twice, "SCAN", cursor, "MATCH", s.match, "COUNT", s.scanCount))
-		if err != nil {
-			return failed(op, err)
-		}
-		var keys []any
-		if _, err := redigo.Scan(page, &cursor, &keys); err != nil {
-			return failed(op, err)
-		}
-		if len(keys) > 0 {
-			if err := fn(keys); err != nil {
-				return err
-			}
-		}
-		if cursor == "0" {
-			return nil
-		}
-	}
 }
 
 // ttl returns the time until expiry in milliseconds, or 0 if it has passed. It is

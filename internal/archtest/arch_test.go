@@ -130,7 +130,7 @@ var requirements = map[string]string{
 	"golang.org/x/crypto": "auth",
 	"golang.org/x/time":   "auth",
 
-	"github.com/alexedwards/scs/redisstore":    "backends/redis",
+	"github.com/alexedwards/scs/redisstore":    "tests of backends/redis",
 	"github.com/gomodule/redigo":               "backends/redis",
 	"github.com/alexedwards/scs/postgresstore": "tests of backends/postgres",
 	"github.com/lib/pq":                        "backends/postgres",

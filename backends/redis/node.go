@@ -1,0 +1,209 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+// The number of tries for a command whose connection turns out to be broken: twice
+// is for idempotent commands.
+const (
+	once  = 1
+	twice = 2
+)
+
+// maxRedirects bounds how often one call follows a cluster from node to node.
+const maxRedirects = 8
+
+// node is a server, and the connections to it. With Sentinel it is whichever server is
+// the master when a connection is made.
+type node struct {
+	addr string // "" for the pool of New
+	pool *redigo.Pool
+
+	// suspect is the time, in Unix nanoseconds, at which a connection was last found
+	// broken, or its server a replica. The connections that were idle at that time
+	// are probably broken too, and are not used again.
+	suspect atomic.Int64
+}
+
+// newNode returns a node whose connections dial makes.
+func newNode(addr string, o Options, dial func(context.Context) (redigo.Conn, error)) *node {
+	n := &node{addr: addr}
+	n.pool = &redigo.Pool{
+		DialContext:     dial,
+		MaxActive:       o.MaxConns,
+		MaxIdle:         o.MaxIdleConns,
+		IdleTimeout:     o.ConnMaxIdleTime,
+		MaxConnLifetime: o.ConnMaxLifetime,
+		Wait:            true,
+	}
+	n.pool.TestOnBorrow = func(c redigo.Conn, lastUsed time.Time) error {
+		if lastUsed.UnixNano() <= n.suspect.Load() {
+			return errors.New("it may be broken")
+		}
+		// A connection that is in constant use is not worth a system call.
+		if l, ok := c.(*link); ok && time.Since(lastUsed) > idleEnough {
+			return l.closed()
+		}
+		return nil
+	}
+	return n
+}
+
+// idleEnough is the time after which a connection is asked whether it has been closed.
+const idleEnough = 10 * time.Millisecond
+
+// use calls f with a connection to the server of a key, up to tries times if connections
+// turn out to be broken. A reply that says that the command has not run, and where to
+// run it, is followed in any case.
+func (s *Store) use(ctx context.Context, key string, tries int, f func(conn) (any, error)) (any, error) {
+	if s.cluster == nil {
+		return s.useNode(ctx, s.single, tries, f)
+	}
+	return s.cluster.use(ctx, s, key, tries, f)
+}
+
+// useNode is use for a given node.
+func (s *Store) useNode(ctx context.Context, n *node, tries int, f func(conn) (any, error)) (any, error) {
+	demoted := false
+	for {
+		reply, err := s.try(ctx, n, false, f)
+		switch n.after(err) {
+		case fine:
+			return reply, err
+		case notMaster:
+			// The command has not run. Dialling again finds the new master.
+			if demoted {
+				return reply, err
+			}
+			demoted = true
+		case broken:
+			if tries--; tries == 0 {
+				return reply, err
+			}
+		}
+	}
+}
+
+func (s *Store) try(ctx context.Context, n *node, asking bool, f func(conn) (any, error)) (any, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	wait, cancel := context.WithTimeout(ctx, s.connect)
+	defer cancel()
+	c, err := n.pool.GetContext(wait)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, &unsentError{fmt.Errorf("no connection in time: %w", err)}
+	}
+	if err != nil {
+		return nil, &unsentError{err}
+	}
+	defer c.Close()
+	mine := conn{c, ctx, s.read, asking}
+	if err := mine.ask(); err != nil {
+		return nil, err
+	}
+	return f(mine)
+}
+
+// unsentError is the failure to get a connection: nothing was sent.
+type unsentError struct{ err error }
+
+func (e *unsentError) Error() string { return e.err.Error() }
+func (e *unsentError) Unwrap() error { return e.err }
+
+// outcome is what an error says about a connection and its server.
+type outcome int
+
+const (
+	fine      outcome = iota // trying again on another connection is of no use
+	broken                   // the connection was closed, and the command may have run
+	notMaster                // the server is a replica, and the command has not run
+)
+
+// after records what err says about the node, and returns it.
+func (n *node) after(err error) outcome {
+	var op *net.OpError
+	result := fine
+	switch {
+	case err == nil:
+		return fine
+	case replied(err, "READONLY"), replied(err, "MASTERDOWN"):
+		result = notMaster
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		result = broken
+	case errors.As(err, &op) && op.Op != "dial":
+		if !op.Timeout() { // a second try would double the wait
+			result = broken
+		}
+	default:
+		return fine
+	}
+	n.suspect.Store(time.Now().UnixNano())
+	return result
+}
+
+// conn is a connection of the pool that one call uses.
+type conn struct {
+	redigo.Conn
+	ctx    context.Context
+	limit  time.Duration
+	asking bool // the node is still importing the key's slot
+}
+
+// ask precedes each command to a node that is still importing the key's slot.
+func (c conn) ask() error {
+	if !c.asking {
+		return nil
+	}
+	return c.Send("ASKING")
+}
+
+// do sends the commands that Send has queued and then cmd, and waits for the reply
+// until the limit or the context's deadline.
+//
+// redigo's DoContext is not used, because it starts a goroutine for each command, and
+// closes the connection when the context is cancelled.
+func (c conn) do(cmd string, args ...any) (any, error) {
+	limit := c.limit
+	deadline, ok := c.ctx.Deadline()
+	if ok {
+		limit = min(limit, time.Until(deadline))
+		if limit <= 0 {
+			return nil, context.DeadlineExceeded
+		}
+	}
+	reply, err := redigo.DoWithTimeout(c.Conn, limit, cmd, args...)
+	var n net.Error
+	if ok && errors.As(err, &n) && n.Timeout() && time.Until(deadline) <= 0 {
+		err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	}
+	if replied(err, "MOVED") || replied(err, "ASK") {
+		return reply, err // the cluster needs the address
+	}
+	return reply, scrub(err)
+}
+
+// pipe sends commands at once, and returns their replies, of which some may be errors.
+func (c conn) pipe(calls [][]any) ([]any, error) {
+	for _, call := range calls {
+		if err := c.Send(call[0].(string), call[1:]...); err != nil {
+			return nil, err
+		}
+	}
+	return redigo.Values(c.do(""))
+}
+
+// do runs a command on one key.
+func (s *Store) do(ctx context.Context, tries int, cmd, key string, args ...any) (any, error) {
+	all := append([]any{key}, args...)
+	return s.use(ctx, key, tries, func(c conn) (any, error) { return c.do(cmd, all...) })
+}
