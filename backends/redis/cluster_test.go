@@ -290,10 +290,14 @@ func TestClusterSlotsMove(t *testing.T) {
 		cluster.Open(slot, from, to)
 		// The keys are on both sides for a while, and some are made on the new one.
 		cluster.Move(slot, from, to, 1)
-		u.await(50)
+		cluster.Do(to, "SCRIPT", "FLUSH") // which asks twice for a key that it is being given
 		if _, found, err := s.FindCtx(t.Context(), token); !found || err != nil {
 			t.Errorf("while its slot moves, %s is not found: %v", token, err)
 		}
+		if _, swapped, err := s.Swap(t.Context(), token, []byte("kept"), []byte("kept"), time.Now().Add(time.Hour)); !swapped || err != nil {
+			t.Errorf("while its slot moves, %s is not touched: %t, %v", token, swapped, err)
+		}
+		u.await(50)
 		for cluster.Move(slot, from, to, 100) > 0 {
 		}
 		cluster.Done(slot, from, to)

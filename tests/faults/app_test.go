@@ -62,15 +62,19 @@ type limits struct {
 }
 
 // newSystem starts an app on the server at url, in a layout of a backend. addr is the
-// server's host and port.
+// server's host and port; without it there is no proxy in between.
 func newSystem(t *testing.T, addr, url string, options any, l limits) *system {
 	t.Helper()
 	leaktest.Note(secret, password)
 	logger := slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil))
 
 	s := &system{
-		t: t, proxy: newProxy(t, addr),
+		t: t,
 		running: make(chan struct{}), gone: make(chan struct{}, 1), leave: make(chan struct{}), over: make(chan struct{}),
+	}
+	if addr != "" {
+		s.proxy = newProxy(t, addr)
+		url = s.proxy.url(url)
 	}
 	wait := cmp.Or(l.wait, timeout)
 	switch o := options.(type) {
@@ -83,7 +87,7 @@ func newSystem(t *testing.T, addr, url string, options any, l limits) *system {
 		options = o
 	}
 	var err error
-	if s.store, err = backends.Open(t.Context(), backends.Config{URL: s.proxy.url(url), Options: options, Logger: logger}); err != nil {
+	if s.store, err = backends.Open(t.Context(), backends.Config{URL: url, Options: options, Logger: logger}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.store.Close() })

@@ -420,7 +420,7 @@ func (l *load) verify(g *group, s *session) (n int) {
 		status, _, body = l.send(g, "GET", "/written", s.cookie, "")
 	}
 	switch {
-	case s.forgotten:
+	case s.forgotten && !s.ended:
 		return 0
 	case s.ended && status == http.StatusUnauthorized, s.leaving && status == http.StatusUnauthorized:
 		return 0
