@@ -43,7 +43,7 @@ func TestStoreOptions(t *testing.T) {
 			switch {
 			case k.path == "store.addresses" && b.Type == "redis":
 				at = b.Schemes[0] // it has the host
-			case k.path == "store.serverCertSHA256":
+			case k.path == "store.fingerprint":
 				value = strings.Repeat("0a:", 31) + "0a"
 			}
 			file := fmt.Sprintf("secret: s\nstore:\n  url: %s\n  %s: %s\n", at, nameOf(k), value)

@@ -150,7 +150,7 @@ func (t TLS) config() (*tls.Config, error) {
 		config.VerifyConnection = func(s tls.ConnectionState) error {
 			sum := sha256.Sum256(s.PeerCertificates[0].Raw)
 			if string(sum[:]) != string(pin) {
-				return fmt.Errorf("the server's certificate has the SHA-256 %x, which is not that of Options.TLS.ServerCertSHA256", sum)
+				return fmt.Errorf("the server's certificate has the SHA-256 %x, which is not that of Options.TLS.Fingerprint", sum)
 			}
 			return nil
 		}
@@ -158,9 +158,9 @@ func (t TLS) config() (*tls.Config, error) {
 	return config, nil
 }
 
-// pin returns the hash in ServerCertSHA256, nil if it has none.
+// pin returns the hash in Fingerprint, nil if it has none.
 func (t TLS) pin() []byte {
-	b, err := hex.DecodeString(strings.ReplaceAll(t.ServerCertSHA256, ":", ""))
+	b, err := hex.DecodeString(strings.ReplaceAll(t.Fingerprint, ":", ""))
 	if err != nil || len(b) != sha256.Size {
 		return nil
 	}

@@ -135,7 +135,7 @@ func TestResolve(t *testing.T) {
 		{"redis://:p@a", Options{Credentials: token}, "Options.Credentials and Options.PasswordFile and url: the first gives user and password"},
 		{"redis://a", Options{Credentials: token, PasswordFile: "f"}, "Options.Credentials and Options.PasswordFile and url: the first gives user and password"},
 		{"redis://a", Options{TLS: TLS{InsecureSkipVerify: true}}, "Options.TLS.InsecureSkipVerify and url: a connection of redis:// has no TLS"},
-		{"redis-sentinel://a/m", Options{TLS: TLS{ServerCertSHA256: "x"}}, "Options.TLS.ServerCertSHA256 and url: a connection of redis-sentinel:// has no TLS"},
+		{"redis-sentinel://a/m", Options{TLS: TLS{Fingerprint: "x"}}, "Options.TLS.Fingerprint and url: a connection of redis-sentinel:// has no TLS"},
 		{"", Options{Addresses: []string{"a"}, TLS: TLS{CAFile: "f"}}, "Options.TLS and url: give the second as rediss://"},
 	} {
 		_, err := resolve(c.url, c.o)

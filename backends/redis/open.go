@@ -33,7 +33,7 @@ func final(err error) bool {
 }
 
 // openWait is how long Open waits for a server, with a context that has no deadline.
-const openWait = 30 * time.Second
+const openWait = time.Minute
 
 // start probes the server until it is ready.
 func (s *Store) start(ctx context.Context, d *dialer, logger *slog.Logger) error {

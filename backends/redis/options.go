@@ -224,18 +224,18 @@ type TLS struct {
 	// url's host.
 	ServerName string `key:"serverName"`
 
-	// ServerCertSHA256 is the SHA-256 of the one certificate that the server may have,
-	// in hexadecimal, with colons or without. Zero value: any that a CA vouches for.
+	// Fingerprint is the SHA-256 of the server's certificate in hexadecimal, which is
+	// then verified by that alone. Zero value: any certificate that a CA vouches for.
 	//
 	// It is for a certificate that no CA has signed. openssl x509 -noout -fingerprint
-	// -sha256 prints it. Neither a CA nor the name is looked at then.
-	ServerCertSHA256 string `key:"serverCertSHA256"`
+	// -sha256 prints it. Whoever renews the certificate changes it.
+	Fingerprint string `key:"fingerprint"`
 
 	// InsecureSkipVerify accepts any certificate, so that whoever is on the way to the
 	// server can read and change all sessions. Zero value: false.
 	//
 	// It is what rejectUnauthorized: false is in Node. Open logs a warning.
-	// ServerCertSHA256 is the better way to a server with a self-signed certificate.
+	// Fingerprint is the better way to a server with a self-signed certificate.
 	InsecureSkipVerify bool `key:"insecureSkipVerify"`
 }
 
@@ -271,7 +271,7 @@ func (t TLS) refuse(r *refusal.List, scheme string) {
 		{"CertFile", t.CertFile != ""},
 		{"KeyFile", t.KeyFile != ""},
 		{"ServerName", t.ServerName != ""},
-		{"ServerCertSHA256", t.ServerCertSHA256 != ""},
+		{"Fingerprint", t.Fingerprint != ""},
 		{"InsecureSkipVerify", t.InsecureSkipVerify},
 	} {
 		if f.set {
@@ -297,12 +297,12 @@ func (o Options) refuse(r *refusal.List) {
 		r.Add("WaitTimeout WaitReplicas", "there is nothing to wait for without the second; give it, or drop the first")
 	}
 	switch t := o.TLS; {
-	case t.ServerCertSHA256 != "" && t.pin() == nil:
-		r.Add("TLS.ServerCertSHA256", "is not the SHA-256 of a certificate, 64 hexadecimal digits; openssl x509 -noout -fingerprint -sha256 prints it")
-	case t.ServerCertSHA256 != "" && (t.CAFile != "" || t.ServerName != ""):
-		r.Add("TLS.ServerCertSHA256 TLS.CAFile TLS.ServerName", "the first is one certificate, so that neither a CA nor a name is looked at; drop the others")
-	case t.InsecureSkipVerify && (t.ServerCertSHA256 != "" || t.CAFile != "" || t.ServerName != ""):
-		r.Add("TLS.InsecureSkipVerify TLS.ServerCertSHA256 TLS.CAFile TLS.ServerName", "the first accepts any certificate; drop it, or the others")
+	case t.Fingerprint != "" && t.pin() == nil:
+		r.Add("TLS.Fingerprint", "is not the SHA-256 of a certificate, 64 hexadecimal digits; openssl x509 -noout -fingerprint -sha256 prints it")
+	case t.Fingerprint != "" && (t.CAFile != "" || t.ServerName != ""):
+		r.Add("TLS.Fingerprint TLS.CAFile TLS.ServerName", "the first is one certificate, so that neither a CA nor a name is looked at; drop the others")
+	case t.InsecureSkipVerify && (t.Fingerprint != "" || t.CAFile != "" || t.ServerName != ""):
+		r.Add("TLS.InsecureSkipVerify TLS.Fingerprint TLS.CAFile TLS.ServerName", "the first accepts any certificate; drop it, or the others")
 	}
 }
 

@@ -118,7 +118,7 @@ func New(pool *redigo.Pool, opts Options) (*Store, error) {
 // have ioredis's meaning; those of other clients are errors that name the fix.
 //
 // Open waits for a server that refuses connections or still loads its data until ctx
-// ends, or for 30 seconds if ctx has no deadline, and then returns the last reason. It
+// ends, or for a minute if ctx has no deadline, and then returns the last reason. It
 // returns an error at once if the server rejects the user, lacks or forbids a command
 // or the keys, is older than Redis 6.2, or is of another kind than Options.Mode says: a
 // replica, a Sentinel, or a node of a cluster. Close closes the connections.
@@ -149,7 +149,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	}
 	if opts.TLS.InsecureSkipVerify {
 		opts.Logger.Warn("redis: the server's certificate is not verified, so that whoever is on the way can read and change all sessions; " +
-			"give TLS.ServerCertSHA256 (serverCertSHA256), or TLS.CAFile (caFile), in place of TLS.InsecureSkipVerify")
+			"give TLS.Fingerprint (fingerprint), or TLS.CAFile (caFile), in place of TLS.InsecureSkipVerify")
 	}
 	if err := s.start(ctx, d, opts.Logger); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -436,9 +436,6 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 	args := append(make([]any, 0, len(from)+3), s.ttl(expiry), data, target)
 	for _, r := range from {
 		args = append(args, r.Data)
-	}
-	if s.cluster != nil && slices.ContainsFunc(keys, func(k string) bool { return slot(k) != slot(keys[0]) }) {
-		return nil, false, failed(op, fmt.Errorf("the keys are in different slots of the cluster: %w", errors.ErrUnsupported))
 	}
 	reply, err := s.run(ctx, once, move, false, keys, args...)
 	if replied(err, "CROSSSLOT") || replied(err, "TRYAGAIN") { // TRYAGAIN: on two nodes for a moment

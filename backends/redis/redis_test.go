@@ -617,6 +617,36 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// A cursor of SCAN means nothing to another server, nor to the same one after a restart.
+func TestListingBeginsAnew(t *testing.T) {
+	old, promoted := testserver.StartRedis(t), testserver.StartRedis(t)
+	soon := time.Now().Add(time.Hour)
+	for _, server := range []*testserver.Server{old, promoted} {
+		s := dialStore(t, server.URL)
+		for i := range 200 {
+			if err := s.Commit(fmt.Sprint(i), []byte("data"), soon); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	front := newProxy(t, old.Addr)
+	s := open(t, "redis://"+front.addr, redis.Options{ScanCount: 10})
+	var failover sync.Once
+	seen := make(map[string]bool)
+	err := s.Range(t.Context(), func(token string, _ []byte) error {
+		failover.Do(func() {
+			front.target.Store(promoted.Addr)
+			old.Kill()
+			clear(seen)
+		})
+		seen[token] = true
+		return nil
+	})
+	if len(seen) != 200 || err != nil {
+		t.Errorf("of 200 sessions of the new server, a listing saw %d: %v", len(seen), err)
+	}
+}
+
 func TestReadOnlyReplica(t *testing.T) {
 	server := testserver.StartRedis(t)
 	s := open(t, server.URL, redis.Options{})

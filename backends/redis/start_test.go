@@ -291,13 +291,13 @@ func TestTLSMismatch(t *testing.T) {
 	}
 	var log syncBuffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))
-	open(t, "rediss://"+tlsAddr, redis.Options{Logger: logger, TLS: redis.TLS{ServerCertSHA256: colons(pin("server.pem"))}})
-	open(t, "rediss://"+tlsAddr, redis.Options{Logger: logger, TLS: redis.TLS{ServerCertSHA256: strings.ToLower(pin("server.pem"))}})
+	open(t, "rediss://"+tlsAddr, redis.Options{Logger: logger, TLS: redis.TLS{Fingerprint: colons(pin("server.pem"))}})
+	open(t, "rediss://"+tlsAddr, redis.Options{Logger: logger, TLS: redis.TLS{Fingerprint: strings.ToLower(pin("server.pem"))}})
 	if log.String() != "" {
 		t.Errorf("a warning about a pinned certificate: %s", log.String())
 	}
-	_, err := redis.Open(t.Context(), "rediss://"+tlsAddr, redis.Options{TLS: redis.TLS{ServerCertSHA256: pin("other.pem")}})
-	if err == nil || !strings.Contains(err.Error(), "the server's certificate has the SHA-256 "+strings.ToLower(pin("server.pem"))+", which is not that of Options.TLS.ServerCertSHA256") {
+	_, err := redis.Open(t.Context(), "rediss://"+tlsAddr, redis.Options{TLS: redis.TLS{Fingerprint: pin("other.pem")}})
+	if err == nil || !strings.Contains(err.Error(), "the server's certificate has the SHA-256 "+strings.ToLower(pin("server.pem"))+", which is not that of Options.TLS.Fingerprint") {
 		t.Errorf("another certificate than the pinned one: %v", err)
 	}
 	open(t, "rediss://"+tlsAddr, redis.Options{Logger: logger, TLS: redis.TLS{InsecureSkipVerify: true}})

@@ -53,8 +53,8 @@ const (
 var parameters = map[string]string{
 	"ssl":                  "make the scheme rediss://",
 	"tls":                  "make the scheme rediss://",
-	"ssl_cert_reqs":        "give Options.TLS, in a file store.caFile, store.serverCertSHA256 or store.insecureSkipVerify",
-	"rejectUnauthorized":   "give Options.TLS, in a file store.caFile, store.serverCertSHA256 or store.insecureSkipVerify",
+	"ssl_cert_reqs":        "give Options.TLS, in a file store.caFile, store.fingerprint or store.insecureSkipVerify",
+	"rejectUnauthorized":   "give Options.TLS, in a file store.caFile, store.fingerprint or store.insecureSkipVerify",
 	"connectTimeout":       "give Options.ConnectTimeout, in a file store.connectTimeout",
 	"connect_timeout":      "give Options.ConnectTimeout, in a file store.connectTimeout",
 	"commandTimeout":       "give Options.Timeout, in a file store.timeout",
