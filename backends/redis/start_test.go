@@ -205,7 +205,7 @@ func TestIdleConnections(t *testing.T) {
 			var url string
 			if proxy {
 				server = testserver.StartRedis(t)
-				url = "redis://" + testserver.StartHAProxy(t, server.Addr, "500ms")
+				url = testserver.StartHAProxy(t, server, "timeout client 500ms", "timeout server 500ms").URL
 			} else {
 				server = testserver.StartRedis(t, "--timeout", "1")
 				url = server.URL
