@@ -181,7 +181,9 @@ func (s *Store) inspect(ctx context.Context, n *node, key string) error {
 	if s.replicas > 0 {
 		calls = append(calls, []any{"WAIT", s.replicas, 1})
 	}
-	if s.cluster == nil {
+	if s.cluster != nil {
+		calls = append(calls, []any{"ASKING"})
+	} else {
 		// A single server has both; a node of a cluster never answers for two slots.
 		calls = append(calls, []any{"MGET", key, key + "-2"})
 	}

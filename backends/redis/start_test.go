@@ -67,13 +67,47 @@ func TestWrongMode(t *testing.T) {
 			t.Errorf("%s, a node of a cluster, without INFO: %v", addr, err)
 		}
 	}
-	open(t, "redis://app:pw@"+cluster.Addrs[0], redis.Options{Mode: "cluster"})
-	for _, addr := range cluster.Addrs {
-		cluster.Do(addr, "ACL", "SETUSER", "app", "-cluster")
+	// The permissions that the guide lists are enough, and each is missed.
+	const permissions = "+ping +select +get +set +del +unlink +getex +getdel +pexpire +pttl +exists +multi +exec +scan +mget +eval +evalsha"
+	acl := func(rules string) {
+		for _, addr := range append([]string{plain.Addr}, cluster.Addrs...) {
+			c := dial(t, "redis://"+addr)
+			if _, err := c.Do("ACL", redigo.Args{"SETUSER", "app"}.AddFlat(strings.Fields(rules))...); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	want := "NOPERM the user may not run CLUSTER SLOTS and CLUSTER NODES; allow them by +cluster|slots +cluster|nodes"
-	if _, err := redis.Open(t.Context(), "redis-cluster://app:pw@"+cluster.Addrs[0], redis.Options{}); err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("a user who may not ask for the cluster: %v", err)
+	acl("reset on >pw ~scs:session:* " + permissions + " +cluster|slots +cluster|nodes +asking +role +wait")
+	byCluster, bySentinel := "redis-cluster://app:pw@"+cluster.Addrs[0], "redis-sentinel://app:pw@"+sentinels.Addrs[0]+"/mymaster"
+	for _, url := range []string{byCluster, bySentinel} {
+		s := open(t, url, redis.Options{WaitReplicas: 1})
+		soon := time.Now().Add(time.Hour)
+		for i := range 20 {
+			token := fmt.Sprint(i)
+			if _, swapped, err := s.Swap(t.Context(), token, nil, []byte("data"), soon); !swapped || err != nil {
+				t.Errorf("Swap: %t, %v", swapped, err)
+			}
+			if _, _, _, err := s.FindExpiry(t.Context(), token); err != nil {
+				t.Error(err)
+			}
+		}
+		if n, err := s.Len(t.Context()); n != 20 || err != nil {
+			t.Errorf("Len: %d, %v", n, err)
+		}
+		if err := s.Clear(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, c := range []struct{ lacks, url, want string }{
+		{"-asking", byCluster, "NOPERM the user may not run ASKING; allow it by +asking"},
+		{"-cluster", byCluster, "NOPERM the user may not run CLUSTER SLOTS and CLUSTER NODES; allow them by +cluster|slots +cluster|nodes"},
+		{"-role", bySentinel, "NOPERM"},
+	} {
+		acl(c.lacks)
+		if _, err := redis.Open(t.Context(), c.url, redis.Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v; want %s", c.lacks, err, c.want)
+		}
+		acl("+@all")
 	}
 }
 
