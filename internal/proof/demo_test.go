@@ -7,13 +7,15 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
-	"github.com/samesid/samesid/internal/testserver"
+	"github.com/samesid/samesid/internal/eachstore"
+	"github.com/samesid/samesid/internal/rig"
 )
 
 const authorized = `{"message":"You are authorized"}` + "\n"
@@ -21,60 +23,62 @@ const authorized = `{"message":"You are authorized"}` + "\n"
 // With the demo's own files, users stay signed in, however the process ends.
 func TestDemo(t *testing.T) {
 	bin := filepath.Join(t.TempDir(), "demo")
-	build := func(flags ...string) {
-		cmd := exec.CommandContext(t.Context(), "go", append([]string{"build", "-buildvcs=false", "-o", bin}, append(flags, "./demo")...)...)
-		cmd.Dir = "../.."
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", cmd, err, out)
-		}
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-tags", "sqlite", "-o", bin, "./demo")
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
-	build()
-
-	t.Run("redis", func(t *testing.T) {
-		t.Setenv("REDIS_URL", testserver.Redis(t))
-		t.Setenv("SAMESID_STORE_PREFIX", testserver.Prefix(t))
-		outlives(t, bin, "redis.yaml")
-	})
-	t.Run("postgres", func(t *testing.T) {
-		dsn, _ := testserver.Schema(t)
-		t.Setenv("DATABASE_URL", dsn)
-		outlives(t, bin, "postgres.yaml")
-	})
-	t.Run("sqlite", func(t *testing.T) {
-		build("-tags", "sqlite")
-		t.Setenv("SESSION_FILE", filepath.Join(t.TempDir(), "sessions.sqlite"))
-		outlives(t, bin, "sqlite.yaml")
-	})
+	seen := map[string]bool{}
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		if seen[k.Backend.Type] {
+			return // the file says which layout
+		}
+		seen[k.Backend.Type] = true
+		t.Parallel()
+		p := k.Place(t)
+		env := []string{"REDIS_URL=" + p.URL, "DATABASE_URL=" + p.URL, "SESSION_FILE=" + strings.TrimPrefix(p.URL, "sqlite:")}
+		if prefix, ok := p.Settings["prefix"].(string); ok {
+			env = append(env, "SAMESID_STORE_PREFIX="+prefix)
+		}
+		outlives(t, bin, k.Backend.Type+".yaml", env...)
+	}, eachstore.Kind.Lasts)
 }
 
-func outlives(t *testing.T, bin, file string) {
-	t.Setenv("SESSION_SECRET", "") // selects the file's own
+func outlives(t *testing.T, bin, file string, env ...string) {
 	demo := func() *program {
 		t.Helper()
 		cmd := exec.Command(bin, "-addr", "127.0.0.1:0", "-config", "demo/"+file)
 		cmd.Dir = "../.."
+		// The empty secret selects the file's own.
+		cmd.Env = append(append(os.Environ(), "SESSION_SECRET="), env...)
 		return startProgram(t, cmd, func(line string) (string, bool) {
 			rest, ok := strings.CutPrefix(line, "Open ")
 			url, _, _ := strings.Cut(rest, " ")
 			return url, ok
 		})
 	}
-	guest := newBrowser(t)
-	login := credentials("demo", "same-session-everywhere")
+	login := rig.Credentials("demo", "same-session-everywhere")
+	wants := func(u *rig.User, method, path, form string, status int, body string) {
+		t.Helper()
+		if got := u.Do(method, path, form); got.Status != status || body != "" && got.Body != body {
+			t.Errorf("%s %s: %v, want %d %s", method, path, got, status, body)
+		}
+	}
 
 	p := demo()
-	guest.get(p.url+"/protected", "")
-	guest.post(p.url+"/login", login)
-	guest.get(p.url+"/protected", authorized)
+	guest := rig.NewUser(t, "demo", p.url)
+	wants(guest, "GET", "/protected", "", 401, "")
+	wants(guest, "POST", "/login", login, 200, "")
+	wants(guest, "GET", "/protected", "", 200, authorized)
 	p.kill()
 	p = demo()
-	guest.get(p.url+"/protected", authorized)
-	guest.post(p.url+"/logout", "")
-	guest.get(p.url+"/protected", "")
+	guest.On(p.url)
+	wants(guest, "GET", "/protected", "", 200, authorized)
+	wants(guest, "POST", "/logout", "", 200, "")
+	wants(guest, "GET", "/protected", "", 401, "")
 
 	// A login whose body is still being read when the process is told to stop
 	// succeeds, and is valid in the next process.
-	late := newBrowser(t)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +116,7 @@ func outlives(t *testing.T, bin, file string) {
 		t.Errorf("the demo ended with %v", err)
 	}
 	p = demo()
-	late.setCookies(p.url, res.Cookies())
-	late.get(p.url+"/protected", authorized)
+	late := rig.NewUser(t, "demo", p.url)
+	late.Cookie = rig.Answer{Header: res.Header}.Cookie()
+	wants(late, "GET", "/protected", "", 200, authorized)
 }

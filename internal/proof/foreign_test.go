@@ -6,163 +6,61 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"database/sql"
 	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends"
-	"github.com/samesid/samesid/backends/postgres"
-	"github.com/samesid/samesid/backends/redis"
+	"github.com/samesid/samesid/internal/eachstore"
 	"github.com/samesid/samesid/internal/leaktest"
-	"github.com/samesid/samesid/internal/testserver"
 	"github.com/samesid/samesid/internal/wire"
 )
 
 const foreignSecret = "a secret of the app that shares its store"
 
-// foreignPlace is a store whose server the test also accesses directly, as another
-// program would.
-type foreignPlace struct {
-	store  backends.Store
-	layout string
-	put    func(t *testing.T, id string, data []byte)
-	get    func(t *testing.T, id string) []byte // nil: the record is gone
-	json   bool                                 // the records are Express's
-	column string                               // the type of the record's column; "" if there is none
-}
-
-// inEachLayout runs a test on every layout of every store.
-func inEachLayout(t *testing.T, change func(*backends.Config), test func(*testing.T, *foreignPlace)) {
-	run := func(t *testing.T, cfg backends.Config, p *foreignPlace) {
-		if change != nil {
-			change(&cfg)
-		}
-		var err error
-		if p.store, err = backends.Open(t.Context(), cfg); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := p.store.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		test(t, p)
-	}
-	t.Run("memory", func(t *testing.T) {
-		p := &foreignPlace{layout: "memory"}
-		p.put = func(t *testing.T, id string, data []byte) {
-			t.Helper()
-			if err := p.store.CommitCtx(t.Context(), id, data, time.Now().Add(time.Hour)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		p.get = func(t *testing.T, id string) []byte {
-			t.Helper()
-			data, _, err := p.store.FindCtx(t.Context(), id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return data
-		}
-		run(t, backends.Config{}, p)
-	})
-	for _, layout := range redisLayouts {
-		t.Run("redis "+layout, func(t *testing.T) {
-			prefix := testserver.Prefix(t)
-			p := &foreignPlace{layout: layout, json: redis.Backend.Layout(redis.Options{Layout: redis.Layout(layout)}).Express}
-			p.put = func(t *testing.T, id string, data []byte) {
-				t.Helper()
-				foreignRedis(t, "SET", prefix+id, data, "EX", 3600)
-			}
-			p.get = func(t *testing.T, id string) []byte {
-				t.Helper()
-				data, _ := foreignRedis(t, "GET", prefix+id).([]byte)
-				return data
-			}
-			run(t, backends.Config{URL: testserver.Redis(t), Options: redis.Options{Layout: redis.Layout(layout), Prefix: prefix}}, p)
-		})
-	}
-	for _, layout := range postgresLayouts {
-		t.Run("postgres "+layout, func(t *testing.T) {
-			dsn, _ := testserver.Schema(t)
-			db, err := sql.Open("postgres", dsn)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { db.Close() })
-			at := tables[layout]
-			o := postgres.Options{Layout: postgres.Layout(layout), CreateTable: true}
-			p := &foreignPlace{layout: layout, json: postgres.Backend.Layout(o).Express, column: at.typ}
-			p.put = func(t *testing.T, id string, data []byte) {
-				t.Helper()
-				_, err := db.ExecContext(t.Context(), at.insert()+fmt.Sprintf(" VALUES ($2, %s, now() + interval '1 hour'%s)", at.value(), at.now), data, id)
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-			p.get = func(t *testing.T, id string) (data []byte) {
-				t.Helper()
-				err := db.QueryRowContext(t.Context(), fmt.Sprintf("SELECT %s FROM %s WHERE %s = $1", at.data, at.name, at.id), id).Scan(&data)
-				if err != nil && !errors.Is(err, sql.ErrNoRows) {
-					t.Fatal(err)
-				}
-				return data
-			}
-			run(t, backends.Config{URL: dsn, Options: o}, p)
-		})
-	}
-}
-
-// isText reports whether a column of type text can hold data.
-func isText(data []byte) bool { return utf8.Valid(data) && bytes.IndexByte(data, 0) < 0 }
-
-func foreignRedis(t *testing.T, command string, args ...any) any {
-	t.Helper()
-	conn, err := redigo.DialURL(testserver.Redis(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	reply, err := conn.Do(command, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reply
-}
-
-// foreignApp is an app on a foreignPlace, with its log.
+// foreignApp is an app on a store whose records the test also accesses directly, as another
+// program would, with its log.
 type foreignApp struct {
 	*adapter.Manager
-	log bytes.Buffer
+	place   *eachstore.Place
+	store   backends.Store
+	records *eachstore.Records
+	log     leaktest.Log
 }
 
-func newForeignApp(t *testing.T, p *foreignPlace) *foreignApp {
+func newForeignApp(t *testing.T, p *eachstore.Place, more ...eachstore.Settings) *foreignApp {
 	t.Helper()
 	leaktest.Note(foreignSecret)
-	a := &foreignApp{}
+	a := &foreignApp{place: p, store: p.Open(t, more...)}
+	a.records = p.Records(t, a.store)
 	var err error
-	a.Manager, err = adapter.New(adapter.Options{
+	if a.Manager, err = adapter.New(adapter.Options{
 		Secrets: []string{foreignSecret},
-		Store:   p.store,
-		Logger:  slog.New(slog.NewTextHandler(leaktest.Copy(&a.log), nil)),
-	})
-	if err != nil {
+		Store:   a.store,
+		Logger:  a.log.Logger(),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// inEachLayout runs a test on an app in each layout of each store that meets all
+// conditions.
+func inEachLayout(t *testing.T, test func(*testing.T, *foreignApp), conditions ...func(eachstore.Kind) bool) {
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		t.Parallel()
+		test(t, newForeignApp(t, k.Place(t)))
+	}, conditions...)
 }
 
 // lines returns what was logged since the last call, except the line, logged once, that
@@ -257,24 +155,23 @@ func unreadable(t *testing.T) map[string][]byte {
 // and the log has a line. The record remains unchanged, whatever the request does, and
 // affects nobody else.
 func TestForeignRecords(t *testing.T) {
-	inEachLayout(t, nil, func(t *testing.T, p *foreignPlace) {
-		a := newForeignApp(t, p)
+	inEachLayout(t, func(t *testing.T, a *foreignApp) {
 		var held []string
 		for name, data := range unreadable(t) {
-			if p.column == "json" && !json.Valid(data) || p.column == "text" && !isText(data) {
+			if !a.records.Takes(data) {
 				continue
 			}
 			id := "foreign-" + strings.ReplaceAll(name, " ", "-")
 			leaktest.Note(id)
 			held = append(held, id)
-			t.Run(name, func(t *testing.T) { foreignRecord(t, a, p, id, data) })
+			t.Run(name, func(t *testing.T) { foreignRecord(t, a, id, data) })
 		}
 		if len(held) < 10 {
 			t.Fatalf("%d records are too few", len(held))
 		}
 
 		// The sessions that the requests above have begun.
-		want, err := p.store.Len(t.Context())
+		want, err := a.store.Len(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -299,8 +196,8 @@ func TestForeignRecords(t *testing.T) {
 	})
 }
 
-func foreignRecord(t *testing.T, a *foreignApp, p *foreignPlace, id string, data []byte) {
-	p.put(t, id, data)
+func foreignRecord(t *testing.T, a *foreignApp, id string, data []byte) {
+	a.records.Put(t, id, data)
 	for _, step := range []struct {
 		name  string
 		do    func(context.Context) error
@@ -345,7 +242,7 @@ func foreignRecord(t *testing.T, a *foreignApp, p *foreignPlace, id string, data
 			a.Stats().UnreadableRecords != before+uint64(reads) {
 			t.Errorf("%s: %d unreadable, want %d, each with a warning: %q", step.name, a.Stats().UnreadableRecords-before, reads, lines)
 		}
-		if got := p.get(t, id); got == nil || !bytes.Equal(got, data) {
+		if got := a.records.Get(t, id); got == nil || !bytes.Equal(got, data) {
 			t.Fatalf("%s: the record is now %q", step.name, got)
 		}
 	}
@@ -365,16 +262,12 @@ func TestForeignVersions(t *testing.T) {
 		"endless":       `{"cookie":{"originalMaxAge":1e300,"expires":null},"version":2.50,"user":"grace"}`,
 		"two cookies":   `{"cookie":null,"version":2.50,"user":"grace","cookie":{}}`,
 	}
-	inEachLayout(t, nil, func(t *testing.T, p *foreignPlace) {
-		if !p.json {
-			return
-		}
-		a := newForeignApp(t, p)
+	inEachLayout(t, func(t *testing.T, a *foreignApp) {
 		for name, record := range records {
 			t.Run(name, func(t *testing.T) {
 				id := "versions-" + strings.ReplaceAll(name, " ", "-")
 				leaktest.Note(id)
-				p.put(t, id, []byte(record))
+				a.records.Put(t, id, []byte(record))
 				for _, user := range []string{"grace", "ada"} {
 					w, _ := a.do(t, id, func(ctx context.Context) error {
 						if got := a.GetString(ctx, "user"); got != user || a.ID(ctx) != id {
@@ -388,7 +281,7 @@ func TestForeignVersions(t *testing.T) {
 					}
 				}
 				var was, is map[string]json.RawMessage
-				if err := errors.Join(json.Unmarshal([]byte(record), &was), json.Unmarshal(p.get(t, id), &is)); err != nil {
+				if err := errors.Join(json.Unmarshal([]byte(record), &was), json.Unmarshal(a.records.Get(t, id), &is)); err != nil {
 					t.Fatal(err)
 				}
 				was["user"] = json.RawMessage(`"ada"`)
@@ -405,47 +298,39 @@ func TestForeignVersions(t *testing.T) {
 		if lines := a.lines(); len(lines) != 0 {
 			t.Errorf("logged: %q", lines)
 		}
-	})
+	}, func(k eachstore.Kind) bool { return k.Layout.Express })
 }
 
 // For a key of another type, Redis returns an error, which does not mean that there is
 // no session: the answer is a 503, and the key stays.
 func TestForeignTypes(t *testing.T) {
-	for _, layout := range redisLayouts {
-		t.Run(layout, func(t *testing.T) {
-			prefix := testserver.Prefix(t)
-			store, err := redis.Open(t.Context(), testserver.Redis(t), redis.Options{Layout: redis.Layout(layout), Prefix: prefix})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer store.Close()
-			a := newForeignApp(t, &foreignPlace{store: store})
-			const id = "a-list-of-another-app"
-			leaktest.Note(id)
-			foreignRedis(t, "RPUSH", prefix+id, "a", "b")
+	inEachLayout(t, func(t *testing.T, a *foreignApp) {
+		prefix := a.place.Settings["prefix"].(string)
+		const id = "a-list-of-another-app"
+		leaktest.Note(id)
+		a.place.Redis(t, "RPUSH", prefix+id, "a", "b")
 
-			w, sent := a.do(t, id, func(context.Context) error { return errors.New("the handler has run") })
-			if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || sent != "" {
-				t.Errorf("a %d with Retry-After %q, want a 503", w.Code, w.Header().Get("Retry-After"))
-			}
-			if lines := a.lines(); len(lines) != 1 || !strings.Contains(lines[0], "WRONGTYPE") || strings.Contains(lines[0], id) {
-				t.Errorf("logged: %q, want one line that says why", lines)
-			}
+		w, sent := a.do(t, id, func(context.Context) error { return errors.New("the handler has run") })
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || sent != "" {
+			t.Errorf("a %d with Retry-After %q, want a 503", w.Code, w.Header().Get("Retry-After"))
+		}
+		if lines := a.lines(); len(lines) != 1 || !strings.Contains(lines[0], "WRONGTYPE") || strings.Contains(lines[0], id) {
+			t.Errorf("logged: %q, want one line that says why", lines)
+		}
 
-			_, own := a.do(t, "unknown", func(ctx context.Context) error { a.Put(ctx, "user", "ada"); return nil })
-			var listed []string
-			err = a.Iterate(t.Context(), func(ctx context.Context) error {
-				listed = append(listed, a.ID(ctx))
-				return nil
-			})
-			if !slices.Equal(listed, []string{own}) || own == "" || err != nil || len(a.lines()) != 0 {
-				t.Errorf("a listing has %d sessions, %v; want the one, and nothing logged", len(listed), err)
-			}
-			if n, err := redigo.Int(foreignRedis(t, "LLEN", prefix+id), nil); n != 2 || err != nil {
-				t.Errorf("the list has %d elements, %v", n, err)
-			}
+		_, own := a.do(t, "unknown", func(ctx context.Context) error { a.Put(ctx, "user", "ada"); return nil })
+		var listed []string
+		err := a.Iterate(t.Context(), func(ctx context.Context) error {
+			listed = append(listed, a.ID(ctx))
+			return nil
 		})
-	}
+		if !slices.Equal(listed, []string{own}) || own == "" || err != nil || len(a.lines()) != 0 {
+			t.Errorf("a listing has %d sessions, %v; want the one, and nothing logged", len(listed), err)
+		}
+		if n, err := redigo.Int(a.place.Redis(t, "LLEN", prefix+id), nil); n != 2 || err != nil {
+			t.Errorf("the list has %d elements, %v", n, err)
+		}
+	}, eachstore.IsOf("redis"))
 }
 
 // Only keys that begin with exactly the prefix belong to a store, even if the prefix
@@ -463,45 +348,42 @@ func TestForeignNeighbours(t *testing.T) {
 		"escape":  {`s\:`, []string{"s:x", `s\x`, `s\\:x`}},
 		"newline": {"s\n*\x00\xff:", []string{"s\nx\x00\xff:x", "s\n*:x"}},
 	} {
-		for _, layout := range redisLayouts {
-			t.Run(name+" "+layout, func(t *testing.T) {
-				space := testserver.Prefix(t)
-				store, err := redis.Open(t.Context(), testserver.Redis(t), redis.Options{Layout: redis.Layout(layout), Prefix: space + tt.own})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer store.Close()
-				a := newForeignApp(t, &foreignPlace{store: store})
+		t.Run(name, func(t *testing.T) {
+			eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+				t.Parallel()
+				p := k.Place(t)
+				space := p.Settings["prefix"].(string)
+				a := newForeignApp(t, p, eachstore.Settings{"prefix": space + tt.own})
 				_, own := a.do(t, "unknown", func(ctx context.Context) error { a.Put(ctx, "user", "ada"); return nil })
 				// Readable records that do not belong to the store.
-				record := foreignRedis(t, "GET", space+tt.own+own)
+				record := p.Redis(t, "GET", space+tt.own+own)
 				for _, other := range tt.others {
-					foreignRedis(t, "SET", space+other, record)
+					p.Redis(t, "SET", space+other, record)
 				}
-				foreignRedis(t, "RPUSH", space+"list", "a")
+				p.Redis(t, "RPUSH", space+"list", "a")
 
 				listed := 0
-				err = a.Iterate(t.Context(), func(context.Context) error { listed++; return nil })
-				n, lenErr := store.Len(t.Context())
+				err := a.Iterate(t.Context(), func(context.Context) error { listed++; return nil })
+				n, lenErr := a.store.Len(t.Context())
 				if listed != 1 || n != 1 || err != nil || lenErr != nil {
 					t.Errorf("a listing has %d sessions, a count %d, want 1: %v, %v", listed, n, err, lenErr)
 				}
-				if err := store.Clear(t.Context()); err != nil {
+				if err := a.store.Clear(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if foreignRedis(t, "GET", space+tt.own+own) != nil {
+				if p.Redis(t, "GET", space+tt.own+own) != nil {
 					t.Error("clearing has left the session")
 				}
 				for _, other := range tt.others {
-					if foreignRedis(t, "GET", space+other) == nil || foreignRedis(t, "PTTL", space+other) != int64(-1) {
+					if p.Redis(t, "GET", space+other) == nil || p.Redis(t, "PTTL", space+other) != int64(-1) {
 						t.Errorf("the key %q is gone, or ends now", other)
 					}
 				}
 				if lines := a.lines(); len(lines) != 0 {
 					t.Errorf("logged: %q", lines)
 				}
-			})
-		}
+			}, eachstore.IsOf("redis"))
+		})
 	}
 }
 
@@ -509,63 +391,45 @@ func TestForeignNeighbours(t *testing.T) {
 // listing nor the clean-up stops at one. The clean-up deletes expired rows, as Express's
 // does, and nothing else.
 func TestForeignRows(t *testing.T) {
-	for _, layout := range postgresLayouts {
-		t.Run(layout, func(t *testing.T) {
-			dsn, _ := testserver.Schema(t)
-			db, err := sql.Open("postgres", dsn)
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		t.Parallel()
+		a := newForeignApp(t, k.Place(t), eachstore.Settings{"cleanupInterval": time.Millisecond})
+		_, own := a.do(t, "unknown", func(ctx context.Context) error { a.Put(ctx, "user", "ada"); return nil })
+
+		put := func(id, expiry string) {
+			t.Helper()
+			table := a.records.Table
+			_, err := table.Exec(fmt.Sprintf("INSERT INTO %s (%s, %s, %s%s) SELECT $1, $2, $3%[5]s FROM %[1]s WHERE %[2]s = $4",
+				table.Name, table.ID, table.Data, table.Expiry, table.Others), id, `[null]`, expiry, own)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer db.Close()
-			o := postgres.Options{Layout: postgres.Layout(layout), CreateTable: true, CleanupInterval: time.Millisecond}
-			store, err := postgres.Open(t.Context(), dsn, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer store.Close()
-			a := newForeignApp(t, &foreignPlace{store: store})
-			_, own := a.do(t, "unknown", func(ctx context.Context) error { a.Put(ctx, "user", "ada"); return nil })
+		}
+		live := []string{"", " ", "a'b\"c", "\n\t", "ключ", "~", strings.Repeat("z", cmp.Or(k.Layout.MaxID, 255))}
+		for i, id := range live {
+			put(id, []string{"infinity", "9999-12-31", "40000-01-01"}[i%3])
+		}
+		expired := []string{"old", "older", "oldest"}
+		for i, id := range expired {
+			put(id, []string{"2001-01-01", "4000-01-01 BC", "-infinity"}[i])
+		}
+		soakAwait(t, "the expired rows are gone", func() bool { return a.records.Count(t) <= len(live)+1 })
 
-			at := tables[layout]
-			put := func(id, expiry string) {
-				t.Helper()
-				_, err := db.Exec(at.insert()+fmt.Sprintf(" VALUES ($2, %s, $3%s)", at.value(), at.now), []byte(`[null]`), id, expiry)
-				if err != nil {
-					t.Fatal(err)
-				}
+		listed := 0
+		err := a.Iterate(t.Context(), func(ctx context.Context) error {
+			if listed++; a.ID(ctx) != own {
+				t.Error("a listing has a row that is no session")
 			}
-			live := []string{"", " ", "a'b\"c", "\n\t", "ключ", "~", strings.Repeat("z", cmp.Or(postgres.Backend.Layout(o).MaxID, 255))}
-			for i, id := range live {
-				put(id, []string{"infinity", "9999-12-31", "40000-01-01"}[i%3])
-			}
-			expired := []string{"old", "older", "oldest"}
-			for i, id := range expired {
-				put(id, []string{"2001-01-01", "4000-01-01 BC", "-infinity"}[i])
-			}
-			left := func() (n int) {
-				if err := db.QueryRow("SELECT count(*) FROM " + at.name).Scan(&n); err != nil {
-					t.Fatal(err)
-				}
-				return n
-			}
-			soakAwait(t, "the expired rows are gone", func() bool { return left() <= len(live)+1 })
-
-			listed := 0
-			err = a.Iterate(t.Context(), func(ctx context.Context) error {
-				if listed++; a.ID(ctx) != own {
-					t.Error("a listing has a row that is no session")
-				}
-				return nil
-			})
-			if listed != 1 || err != nil || len(a.lines()) != len(live) {
-				t.Errorf("a listing has %d sessions, want 1, and a line for each of the rows: %v", listed, err)
-			}
-			// Later rows are cleaned up too, so the clean-up has not stopped at a row.
-			put("late", "2001-01-01")
-			soakAwait(t, "the expired rows are gone", func() bool { return left() <= len(live)+1 })
-			if n := left(); n != len(live)+1 {
-				t.Errorf("%d rows are left, want %d", n, len(live)+1)
-			}
+			return nil
 		})
-	}
+		if listed != 1 || err != nil || len(a.lines()) != len(live) {
+			t.Errorf("a listing has %d sessions, want 1, and a line for each of the rows: %v", listed, err)
+		}
+		// Later rows are cleaned up too, so the clean-up has not stopped at a row.
+		put("late", "2001-01-01")
+		soakAwait(t, "the expired rows are gone", func() bool { return a.records.Count(t) <= len(live)+1 })
+		if n := a.records.Count(t); n != len(live)+1 {
+			t.Errorf("%d rows are left, want %d", n, len(live)+1)
+		}
+	}, eachstore.IsOf("postgres"))
 }

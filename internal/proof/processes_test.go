@@ -3,100 +3,78 @@
 package proof
 
 import (
-	"fmt"
+	"net/http"
 	"testing"
 
-	"github.com/samesid/samesid/adapter/config"
-	"github.com/samesid/samesid/backends/driver"
-	"github.com/samesid/samesid/backends/postgres"
-	"github.com/samesid/samesid/backends/redis"
-	"github.com/samesid/samesid/internal/testserver"
+	"github.com/samesid/samesid/internal/eachstore"
+	"github.com/samesid/samesid/internal/rig"
 )
 
 // Two processes on one store share a session, whatever the layout. It outlives a crash of
 // either process and of the server.
 func TestTwoProcesses(t *testing.T) {
-	t.Run("redis", func(t *testing.T) {
-		server := testserver.StartRedis(t, "--appendonly", "yes")
-		for _, layout := range redisLayouts {
-			t.Run(layout, func(t *testing.T) {
-				twoProcesses(t, server, fmt.Sprintf("url: ${PROOF_URL}\nlayout: %s\nprefix: 'proof-%s:'", layout, layout))
-			})
-		}
-	})
-	t.Run("postgres", func(t *testing.T) {
-		server := testserver.StartPostgres(t)
-		for _, layout := range postgresLayouts {
-			t.Run(layout, func(t *testing.T) {
-				twoProcesses(t, server, fmt.Sprintf("url: ${PROOF_URL}\nlayout: %s\ntableName: proof-%s\ncreateTable: true", layout, layout))
-			})
-		}
-	})
+	eachstore.RunOwn(t, true, twoProcesses, eachstore.Kind.Lasts)
 }
 
-var (
-	redisLayouts    = driver.Names(redis.Backend.Layouts)
-	postgresLayouts = driver.Names(postgres.Backend.Layouts)
-)
-
-func twoProcesses(t *testing.T, server *testserver.Server, store string) {
-	t.Setenv("PROOF_URL", server.URL)
-	file := writeConfig(t, store)
+func twoProcesses(t *testing.T, p *eachstore.Place) {
+	file := configFile(t, p)
 	a, b := startApp(t, file), startApp(t, file)
-	ada := newBrowser(t)
+	ada := rig.NewUser(t, "ada", a.url)
 
-	ada.post(a.url+"/login", credentials("ada", adaPassword))
-	ada.get(b.url+"/me", "ada a= b=")
-	ada.post(b.url+"/note/a/1", "")
-	ada.get(a.url+"/me", "ada a=1 b=")
+	ada.Login()
+	ada.On(b.url).Sees("")
+	ada.Put("a", "1")
+	ada.On(a.url).Sees("a=1")
 
 	// Both of two concurrent changes, one in each process, are kept.
-	slow := ada.begin(a.url + "/slow/a/2")
-	ada.post(b.url+"/note/b/2", "")
-	ada.post(a.url+"/finish", "")
-	if res := <-slow; res.status != 200 || res.err != nil {
-		t.Errorf("the slow request: %v", res)
+	slow := ada.Slow(t.Context(), "a", "2")
+	ada.On(b.url).Put("b", "2")
+	slow.Finish()
+	for _, url := range []string{a.url, b.url} {
+		ada.On(url).Sees("a=2 b=2")
 	}
-	ada.get(a.url+"/me", "ada a=2 b=2")
-	ada.get(b.url+"/me", "ada a=2 b=2")
 
+	// A process is killed amid the requests of many users. Whatever it has acknowledged
+	// is there, and they go on in the other one, and in its successor.
+	users := rig.Start(t, []string{a.url, b.url}, rig.Options{})
+	users.Down(a.url)
 	a.kill()
-	ada.get(b.url+"/me", "ada a=2 b=2")
+	ada.On(b.url).Sees("a=2 b=2")
 	a = startApp(t, file)
-	ada.get(a.url+"/me", "ada a=2 b=2")
+	users.Move("", a.url)
+	users.Recover()
+	ada.On(a.url).Sees("a=2 b=2")
 
-	for _, end := range []func(){server.Stop, server.Kill} {
-		end()
-		if res := ada.send(ada.request(t.Context(), "GET", a.url+"/me", "")); res.status != 503 {
-			t.Errorf("with the server down: %v, want a 503", res)
+	if s := p.Server; s != nil {
+		for _, end := range []func(){s.Stop, s.Kill} {
+			end()
+			if got := ada.Do(http.MethodGet, "/me", ""); got.Status != http.StatusServiceUnavailable {
+				t.Errorf("with the server down: %v, want a 503", got)
+			}
+			s.Start()
+			// Both processes still hold connections to the server that crashed.
+			for _, url := range []string{a.url, b.url} {
+				ada.On(url).Sees("a=2 b=2")
+			}
+			ada.Put("b", "2")
 		}
-		server.Start()
-		// Both processes still hold connections to the server that crashed.
-		ada.get(a.url+"/me", "ada a=2 b=2")
-		ada.get(b.url+"/me", "ada a=2 b=2")
-		ada.post(b.url+"/note/b/2", "")
 	}
 
 	// A logout in one process is final in the other, even for a running request.
-	slow = ada.begin(a.url + "/slow/a/3")
-	stolen := newBrowser(t)
-	stolen.setCookies(a.url, ada.cookies(a.url))
-	stolen.get(a.url+"/me", "ada a=2 b=2")
-	ada.post(b.url+"/logout", "")
-	ada.post(a.url+"/finish", "")
-	if res := <-slow; res.status != 200 || res.cookie != "" || res.err != nil {
-		t.Errorf("the request that ran during the logout: %v, want a 200 without a cookie", res)
+	slow = ada.On(a.url).Slow(t.Context(), "a", "3")
+	stolen := rig.NewUser(t, "ada", a.url)
+	stolen.Cookie = ada.Cookie
+	stolen.Sees("a=2 b=2")
+	ada.On(b.url).Logout()
+	if got := slow.Finish(); got.Cookie() != "" {
+		t.Errorf("the request that ran during the logout: %v, want no cookie", got)
 	}
 	for _, url := range []string{a.url, b.url} {
-		ada.get(url+"/me", "")
-		stolen.get(url+"/me", "")
+		ada.On(url).IsOut()
+		stolen.On(url).IsOut()
 	}
-	s, err := config.Open(t.Context(), file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if n, err := s.Backend.Len(t.Context()); n != 0 || err != nil {
-		t.Errorf("after the logout the store has %d sessions, %v", n, err)
+	id := rig.ID(stolen.Cookie)
+	if data := p.Records(t, p.Open(t)).Get(t, id); data != nil {
+		t.Error("after the logout the session is in the store")
 	}
 }

@@ -3,9 +3,8 @@
 package proof
 
 import (
-	"bytes"
 	"context"
-	"log/slog"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -19,16 +18,21 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/internal/eachstore"
 	"github.com/samesid/samesid/internal/interleave"
 	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/wire"
 )
 
-// schedules returns the number of schedules of each kind to run on each layout:
-// SCHEDULES, or 200. SCHEDULES_SEED repeats the run of a failure, which logs its seed.
+// fewSchedules is the default number of random schedules on each layout.
+const fewSchedules = 20
+
+// schedules returns the number of random schedules of each kind to run on each layout:
+// SCHEDULES, or fewSchedules. SCHEDULES_SEED repeats the run of a failure, which logs its
+// seed.
 func schedules(t *testing.T) (n int, seed uint64) {
 	t.Helper()
-	n, seed = 200, 1
+	n, seed = fewSchedules, 1
 	if text := os.Getenv("SCHEDULES"); text != "" {
 		var err error
 		if n, err = strconv.Atoi(text); err != nil {
@@ -51,21 +55,14 @@ const scheduledID = "the-first-session"
 // own connections. Their calls are scheduled.
 type schedulePlace struct {
 	backends.Store
+	defaults bool // of the Managers' options
 	resave   bool
 	managers []*adapter.Manager
 	turns    interleave.Turns
 	cookie   string
 	seed     []byte
 	other    []byte // the record of interleave.Other
-
-	mu  sync.Mutex
-	log bytes.Buffer
-}
-
-func (p *schedulePlace) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.Write(b)
+	log      leaktest.Log
 }
 
 func newSchedulePlace(t *testing.T, stores []backends.Store, o adapter.Options) *schedulePlace {
@@ -74,8 +71,7 @@ func newSchedulePlace(t *testing.T, stores []backends.Store, o adapter.Options) 
 	signed := wire.NewSigner([]string{foreignSecret}).Sign(scheduledID)
 	p.cookie = "connect.sid=" + wire.EncodeURIComponent(signed)
 	leaktest.Note(signed)
-	o.Secrets, o.GenID = []string{foreignSecret}, interleave.GenID
-	o.Logger = slog.New(slog.NewTextHandler(leaktest.Copy(p), nil))
+	o.Secrets, o.GenID, o.Logger = []string{foreignSecret}, interleave.GenID, p.log.Logger()
 	for _, store := range stores {
 		o.Store = p.turns.Scheduled(store.(interleave.Store))
 		m, err := adapter.New(o)
@@ -165,32 +161,24 @@ func inEachSchedulePlace(t *testing.T, test func(t *testing.T, p *schedulePlace)
 		"touchAfter": {TouchAfter: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var cfg backends.Config
-			inEachLayout(t, func(c *backends.Config) { cfg = *c }, func(t *testing.T, fp *foreignPlace) {
-				if name != "defaults" && (fp.layout == "connect-session-knex" || fp.layout == "connect-session-sequelize") {
-					return // their statements are the same as connect-pg-simple's
+			eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+				t.Parallel()
+				p := k.Place(t)
+				stores := []backends.Store{p.Open(t), nil}
+				if stores[1] = stores[0]; k.Lasts() {
+					stores[1] = p.Open(t)
 				}
-				other := fp.store
-				if cfg.URL != "" {
-					var err error
-					if other, err = backends.Open(t.Context(), cfg); err != nil {
-						t.Fatal(err)
-					}
-					t.Cleanup(func() {
-						if err := other.Close(); err != nil {
-							t.Error(err)
-						}
-					})
-				}
-				test(t, newSchedulePlace(t, []backends.Store{fp.store, other}, o))
+				sp := newSchedulePlace(t, stores, o)
+				sp.defaults = name == "defaults"
+				test(t, sp)
 			})
 		})
 	}
 }
 
-// possible reports whether some outcome of the requests is as wanted. unsure means that
-// requests in found may in fact not have found the session.
-func possible(requests []interleave.Script, found []bool, unsure bool, wanted func(interleave.Outcome) bool) bool {
+// possible reports whether the requests can have this outcome. unsure means that requests in
+// found may in fact not have found the session.
+func (p *schedulePlace) possible(requests []interleave.Script, found []bool, unsure bool, got interleave.Outcome) bool {
 	masks := 1
 	if unsure {
 		masks <<= len(found)
@@ -200,49 +188,78 @@ func possible(requests []interleave.Script, found []bool, unsure bool, wanted fu
 		for i := range found {
 			some[i] = found[i] && mask&(1<<i) == 0
 		}
-		if slices.ContainsFunc(interleave.Outcomes(requests, some), wanted) {
+		if slices.ContainsFunc(interleave.Outcomes(requests, some), func(one interleave.Outcome) bool {
+			return reflect.DeepEqual(one.Sessions, got.Sessions) && (one.Lost == got.Lost || p.resave)
+		}) {
 			return true
 		}
 	}
 	return false
 }
 
-// Requests of one session, in two processes, make their store calls in a random order.
-// The outcome must be that of some serial order of the requests.
+// scheduled runs requests in two processes, whose store calls come in the order that choose
+// chooses. The outcome must be that of some serial order of the requests.
+func (p *schedulePlace) scheduled(t *testing.T, which string, requests []interleave.Script, choose func(step int, can []int) int) interleave.Run {
+	t.Helper()
+	p.reset(t)
+	run := p.turns.Do(requests, p.managers, p.cookie, choose, func() bool {
+		_, found, err := p.FindCtx(t.Context(), scheduledID)
+		if err != nil {
+			t.Error(err)
+		}
+		return found
+	})
+	got := p.outcome(t)
+	// A session with an age of its own is read and touched in two calls, between
+	// which it may end.
+	unsure := slices.ContainsFunc(requests, func(r interleave.Script) bool { return r.Name == "maxAge" })
+	failed := ""
+	switch {
+	case slices.ContainsFunc(run.Codes, func(code int) bool { return code != http.StatusOK }):
+		failed = fmt.Sprint("answered ", run.Codes)
+	case run.CameBack:
+		failed = "the session came back"
+	case run.Late && !got.Lost && !unsure:
+		failed = "nobody has noticed that the session was ended"
+	case !p.possible(requests, run.Found, unsure, got):
+		failed = fmt.Sprintf("%+v", got)
+	}
+	if failed != "" {
+		t.Fatalf("%s in the order %v: %s (%s)", names(requests), run.Chosen, failed, which)
+	}
+	return run
+}
+
+// Requests of one session, in two processes, make their store calls in random orders, up to
+// three of any kind, and, with the default options, in every order: for pairs of the first
+// few kinds, or of all with SCHEDULES.
 func TestSchedules(t *testing.T) {
 	n, seed := schedules(t)
+	scripts := interleave.Scripts
+	if n <= fewSchedules {
+		scripts = scripts[:interleave.Short]
+	}
 	inEachSchedulePlace(t, func(t *testing.T, p *schedulePlace) {
+		for i, a := range scripts {
+			if !p.defaults {
+				break
+			}
+			for _, b := range scripts[:i+1] {
+				for schedule := []int{}; schedule != nil; {
+					run := p.scheduled(t, "every order", []interleave.Script{a, b}, func(step int, can []int) int {
+						if step < len(schedule) && slices.Contains(can, schedule[step]) {
+							return schedule[step]
+						}
+						return can[0]
+					})
+					schedule = interleave.Next(run.Chosen, run.Enabled)
+				}
+			}
+		}
 		random := rand.New(rand.NewPCG(seed, 0))
 		for i := range n {
-			requests := pick(random, 3)
-			p.reset(t)
-			run := p.turns.Do(requests, p.managers, p.cookie,
-				func(_ int, can []int) int { return can[random.IntN(len(can))] },
-				func() bool {
-					_, found, err := p.FindCtx(t.Context(), scheduledID)
-					if err != nil {
-						t.Error(err)
-					}
-					return found
-				})
-			got := p.outcome(t)
-			if slices.ContainsFunc(run.Codes, func(code int) bool { return code != http.StatusOK }) {
-				t.Fatalf("%s in the order %v: answered %v (SCHEDULES_SEED=%d, schedule %d)", names(requests), run.Chosen, run.Codes, seed, i)
-			}
-			if run.CameBack {
-				t.Fatalf("%s in the order %v: the session came back (SCHEDULES_SEED=%d, schedule %d)", names(requests), run.Chosen, seed, i)
-			}
-			// A session with an age of its own is read and touched in two calls, between
-			// which it may end.
-			unsure := slices.ContainsFunc(requests, func(r interleave.Script) bool { return r.Name == "maxAge" })
-			if run.Late && !got.Lost && !unsure {
-				t.Fatalf("%s in the order %v: nobody has noticed that the session was ended (SCHEDULES_SEED=%d, schedule %d)", names(requests), run.Chosen, seed, i)
-			}
-			if !possible(requests, run.Found, unsure, func(one interleave.Outcome) bool {
-				return reflect.DeepEqual(one.Sessions, got.Sessions) && (one.Lost == got.Lost || p.resave)
-			}) {
-				t.Fatalf("%s in the order %v: %+v (SCHEDULES_SEED=%d, schedule %d)", names(requests), run.Chosen, got, seed, i)
-			}
+			which := fmt.Sprintf("SCHEDULES_SEED=%d, schedule %d", seed, i)
+			p.scheduled(t, which, pick(random, 3), func(_ int, can []int) int { return can[random.IntN(len(can))] })
 		}
 	})
 }
@@ -265,9 +282,7 @@ func TestRaces(t *testing.T) {
 			}
 			wg.Wait()
 			got := p.outcome(t)
-			if !possible(requests, slices.Repeat([]bool{true}, len(requests)), true, func(one interleave.Outcome) bool {
-				return reflect.DeepEqual(one.Sessions, got.Sessions) && (one.Lost == got.Lost || p.resave)
-			}) {
+			if !p.possible(requests, slices.Repeat([]bool{true}, len(requests)), true, got) {
 				t.Fatalf("%s: %+v (SCHEDULES_SEED=%d, race %d)", names(requests), got, seed, i)
 			}
 		}

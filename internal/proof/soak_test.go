@@ -4,7 +4,6 @@ package proof
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +11,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httptrace"
-	"net/textproto"
 	"os"
 	"runtime"
 	"strings"
@@ -22,15 +19,12 @@ import (
 	"testing"
 	"time"
 
-	redigo "github.com/gomodule/redigo/redis"
-
 	"github.com/samesid/samesid/adapter"
-	"github.com/samesid/samesid/auth"
 	"github.com/samesid/samesid/backends"
-	"github.com/samesid/samesid/backends/memory"
-	"github.com/samesid/samesid/backends/postgres"
-	"github.com/samesid/samesid/backends/redis"
+	"github.com/samesid/samesid/backends/sqlite"
+	"github.com/samesid/samesid/internal/eachstore"
 	"github.com/samesid/samesid/internal/leaktest"
+	"github.com/samesid/samesid/internal/rig"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -43,25 +37,22 @@ const (
 	soakAge = time.Second
 
 	soakConns    = 6 // of each store with a server
-	soakVisitors = 6 // of each store at a time
+	soakVisitors = 6 // of each store at a time, or half as many for soakBrief
 	soakUsers    = 100
-	soakSecret   = "a secret of an app that runs for very long"
-	soakPassword = "the password of every user of the soak"
 
 	// soakHeap is by how much the live heap may differ between two drained states,
 	// in bytes.
 	soakHeap = 1 << 20
 )
 
-// soakSite is an app on one store, served over the network.
+// soakSite is an app on one store.
 type soakSite struct {
-	name     string
+	place    *eachstore.Place
 	store    backends.Store
 	sessions *adapter.Manager
 	server   *httptest.Server
-	client   *http.Transport
-	user     func(context.Context) (string, bool)
-	records  func() int // the number of stored records, including expired ones
+	client   *http.Client
+	records  *eachstore.Records
 }
 
 // soakErrors is a log handler that counts errors.
@@ -77,53 +68,6 @@ func (l soakErrors) Handle(ctx context.Context, r slog.Record) error {
 	return l.Handler.Handle(ctx, r)
 }
 
-func newSoakSite(t *testing.T, log *slog.Logger, name string, cfg backends.Config, options func(*adapter.Options)) *soakSite {
-	t.Helper()
-	s := &soakSite{name: name, client: &http.Transport{MaxIdleConnsPerHost: soakVisitors}}
-	cfg.Logger = log
-	var err error
-	if s.store, err = backends.Open(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
-	opts := adapter.Options{
-		Secrets: []string{soakSecret},
-		Store:   s.store,
-		Cookie:  adapter.Cookie{MaxAge: soakAge},
-		Logger:  log,
-	}
-	options(&opts)
-	if s.sessions, err = adapter.New(opts); err != nil {
-		t.Fatal(err)
-	}
-	verify := func(_ context.Context, user, password string) (string, error) {
-		if password != soakPassword {
-			return "", auth.ErrInvalid
-		}
-		return user, nil
-	}
-	users, err := auth.New(s.sessions, verify, auth.Options{Unlimited: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.user = users.User
-	put := func(r *http.Request) { s.sessions.Put(r.Context(), r.PathValue("key"), r.PathValue("value")) }
-	mux := http.NewServeMux()
-	mux.Handle("POST /login", users.Login())
-	mux.Handle("POST /logout", users.Logout())
-	mux.Handle("GET /me", users.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user, _ := users.User(r.Context())
-		fmt.Fprintf(w, "%s a=%s b=%s", user, s.sessions.GetString(r.Context(), "a"), s.sessions.GetString(r.Context(), "b"))
-	})))
-	mux.HandleFunc("POST /put/{key}/{value}", func(_ http.ResponseWriter, r *http.Request) { put(r) })
-	mux.HandleFunc("POST /slow/{key}/{value}", func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusEarlyHints)
-		soakWait(r.Context(), 50*time.Millisecond)
-		put(r)
-	})
-	s.server = httptest.NewServer(s.sessions.LoadAndSave(mux))
-	return s
-}
-
 // soakWait waits for d, or until ctx ends.
 func soakWait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
@@ -134,213 +78,74 @@ func soakWait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// soakVisitor is a user with a browser.
-type soakVisitor struct {
-	site   *soakSite
-	user   string
-	cookie string
-	used   time.Time // when the last request that found the session was sent
-	err    error
-}
-
-// errSoakExpired ends a visit that a busy machine has delayed for longer than a session
-// lives.
-var errSoakExpired = errors.New("the session has expired")
-
-// send sends a request, and fails the visit unless a signed-in user gets a good answer.
-// It keeps the answer's cookie.
-func (v *soakVisitor) send(ctx context.Context, method, path string) string {
-	if v.err != nil {
-		return ""
-	}
-	status, body, cookie, err := v.do(ctx, method, path)
-	switch {
-	case err != nil:
-		v.err = fmt.Errorf("%s %s: %w", method, path, err)
-	case status == http.StatusUnauthorized && time.Since(v.used) > soakAge*3/4:
-		v.err = errSoakExpired
-	case status != http.StatusOK:
-		v.err = fmt.Errorf("%s %s: %d %s", method, path, status, body)
-	case cookie != "":
-		v.cookie = cookie
-	}
-	return body
-}
-
-func (v *soakVisitor) do(ctx context.Context, method, path string) (status int, body, cookie string, err error) {
-	form := ""
-	if path == "/login" {
-		form = credentials(v.user, soakPassword)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, v.site.server.URL+path, strings.NewReader(form))
-	if err != nil {
-		return 0, "", "", err
-	}
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if v.cookie != "" {
-		r.Header.Set("Cookie", v.cookie)
-	}
-	sent := time.Now()
-	res, err := v.site.client.RoundTrip(r)
-	if err != nil {
-		return 0, "", "", err
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if res.StatusCode == http.StatusOK {
-		v.used = sent
-	}
-	cookie, _, _ = strings.Cut(res.Header.Get("Set-Cookie"), ";")
-	return res.StatusCode, string(text), cookie, err
-}
-
-// is fails the visit unless the user's page shows want.
-func (v *soakVisitor) is(ctx context.Context, want string) {
-	if body := v.send(ctx, http.MethodGet, "/me"); v.err == nil && body != v.user+" "+want {
-		v.err = fmt.Errorf("the page says %q, want %q", body, v.user+" "+want)
-	}
-}
-
-// isOut fails the visit if the session is still alive.
-func (v *soakVisitor) isOut(ctx context.Context) {
-	if v.err != nil {
-		return
-	}
-	if status, _, _, err := v.do(ctx, http.MethodGet, "/me"); status != http.StatusUnauthorized && v.err == nil {
-		v.err = fmt.Errorf("the page of a session that has ended: %w", soakAnswer(status, err))
-	}
-}
-
-// slow begins a slow request, and returns when the request has loaded its session. ended
-// waits for its status and error.
-func (v *soakVisitor) slow(ctx context.Context, path string) (ended func() (int, error)) {
-	running, done := make(chan struct{}), make(chan struct{})
-	var status int
-	var err error
-	trace := &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error {
-		close(running)
-		return nil
-	}}
-	other := *v // a copy, as the two requests may end in any order
-	go func() {
-		defer close(done)
-		status, _, _, err = other.do(httptrace.WithClientTrace(ctx, trace), http.MethodPost, path)
-	}()
-	select {
-	case <-running:
-	case <-done:
-	}
-	return func() (int, error) {
-		<-done
-		return status, err
-	}
-}
-
-// soakAnswer returns the error of an unexpected answer.
-func soakAnswer(status int, err error) error {
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("status %d", status)
-}
-
 // soakVisits are the kinds of visit. Each begins with a signed-in user.
 var soakVisits = []struct {
 	name string
-	pay  func(ctx context.Context, v *soakVisitor)
+	pay  func(ctx context.Context, s *soakSite, u *rig.User)
 }{
-	{"ordinary", func(ctx context.Context, v *soakVisitor) {
-		for i := range 4 {
-			v.send(ctx, http.MethodPost, fmt.Sprintf("/put/a/%d", i))
-			v.is(ctx, fmt.Sprintf("a=%d b=", i))
-		}
-		v.send(ctx, http.MethodPost, "/logout")
-		v.isOut(ctx)
-	}},
-	{"abandoned", func(ctx context.Context, v *soakVisitor) {
-		v.send(ctx, http.MethodPost, "/put/a/"+strings.Repeat("x", 500))
-	}},
-	{"expired", func(ctx context.Context, v *soakVisitor) {
-		v.send(ctx, http.MethodPost, "/put/a/1")
+	{"ordinary", func(_ context.Context, _ *soakSite, u *rig.User) { u.Visit(4) }},
+	{"abandoned", func(_ context.Context, _ *soakSite, u *rig.User) { u.Put("a", strings.Repeat("x", 500)) }},
+	{"expired", func(ctx context.Context, _ *soakSite, u *rig.User) {
+		u.Put("a", "1")
 		soakWait(ctx, soakAge+1100*time.Millisecond) // one layout rounds up to whole seconds
-		v.isOut(ctx)
+		u.IsOut()
 	}},
-	{"rolling", func(ctx context.Context, v *soakVisitor) {
+	{"rolling", func(ctx context.Context, _ *soakSite, u *rig.User) {
 		for range 4 {
 			soakWait(ctx, soakAge*2/5)
-			v.is(ctx, "a= b=")
+			u.Sees("")
 		}
 	}},
-	{"side by side", func(ctx context.Context, v *soakVisitor) {
-		ended := v.slow(ctx, "/slow/a/1")
-		v.send(ctx, http.MethodPost, "/put/b/2")
-		if status, err := ended(); status != http.StatusOK && v.err == nil {
-			v.err = fmt.Errorf("the slow request: %w", soakAnswer(status, err))
-		}
-		v.is(ctx, "a=1 b=2")
+	{"side by side", func(ctx context.Context, _ *soakSite, u *rig.User) {
+		slow := u.Slow(ctx, "a", "1")
+		u.Put("b", "2")
+		slow.Finish()
+		u.Sees("a=1 b=2")
 	}},
-	{"logout amid a request", func(ctx context.Context, v *soakVisitor) {
-		ended := v.slow(ctx, "/slow/a/1")
-		out := *v
-		out.send(ctx, http.MethodPost, "/logout")
-		if status, err := ended(); status != http.StatusOK && out.err == nil {
-			out.err = fmt.Errorf("the slow request: %w", soakAnswer(status, err))
-		}
-		v.err = out.err
-		v.isOut(ctx)
+	{"logout amid a request", func(ctx context.Context, _ *soakSite, u *rig.User) {
+		slow := u.Slow(ctx, "a", "1")
+		u.Logout()
+		slow.Finish()
+		u.IsOut()
 	}},
-	{"hung up", func(ctx context.Context, v *soakVisitor) {
-		gone, hangUp := context.WithCancel(ctx)
-		ended := v.slow(gone, "/slow/a/1")
-		hangUp()
-		_, _ = ended()
-		// The client disconnected, so only the session shows when the server has
-		// saved it.
-		for deadline := time.Now().Add(10 * time.Second); v.err == nil; soakWait(ctx, 20*time.Millisecond) {
-			if v.send(ctx, http.MethodGet, "/me") == v.user+" a=1 b=" {
-				return
-			}
-			if time.Now().After(deadline) && v.err == nil {
-				v.err = errors.New("what a client changed that hung up is not saved")
-			}
-		}
+	{"hung up", func(ctx context.Context, _ *soakSite, u *rig.User) {
+		u.HangUp(ctx, "a", "1", nil)
+		u.Sees("a=1")
 	}},
-	{"listing", func(ctx context.Context, v *soakVisitor) {
-		own := false
-		err := v.site.sessions.Iterate(ctx, func(ctx context.Context) error {
-			user, _ := v.site.user(ctx)
-			own = own || user == v.user
+	{"listing", func(ctx context.Context, s *soakSite, u *rig.User) {
+		mark, own := fmt.Sprint(rand.Uint64()), false
+		u.Put("mark", mark)
+		err := s.sessions.Iterate(ctx, func(ctx context.Context) error {
+			own = own || s.sessions.GetString(ctx, rig.Note+"mark") == mark
 			return nil
 		})
 		switch {
-		case v.err != nil:
 		case err != nil:
-			v.err = err
-		case !own && time.Since(v.used) < soakAge*3/4:
-			v.err = errors.New("the visitor's session is not there")
+			u.Fail(err)
+		case !own && time.Since(u.Used) < soakAge*3/4:
+			u.Fail(errors.New("the visitor's session is not there"))
 		}
 	}},
 }
 
 // soakLoad runs visits at each site until ctx ends and the running visits are over. It
 // counts the visits by kind.
-func soakLoad(ctx context.Context, t *testing.T, sites []*soakSite, visits []atomic.Int64) {
+func soakLoad(ctx context.Context, t *testing.T, visitors int, sites []*soakSite, visits []atomic.Int64) {
 	t.Helper()
 	var all sync.WaitGroup
-	for _, site := range sites {
-		for i := range soakVisitors {
+	for at, site := range sites {
+		for i := range visitors {
 			all.Go(func() {
-				for n := i; ctx.Err() == nil; n++ {
+				for n := at + i*len(soakVisits)/visitors; ctx.Err() == nil; n++ {
 					kind := n % len(soakVisits)
-					v := &soakVisitor{site: site, user: fmt.Sprintf("user%d", rand.N(soakUsers))}
-					v.send(t.Context(), http.MethodPost, "/login")
-					leaktest.Note(strings.TrimPrefix(v.cookie, "connect.sid="))
-					soakVisits[kind].pay(t.Context(), v)
+					u := &rig.User{Name: fmt.Sprintf("user%d", rand.N(soakUsers)), URL: site.server.URL, Client: site.client, Age: soakAge}
+					u.Login()
+					soakVisits[kind].pay(t.Context(), site, u)
 					switch {
-					case v.err == nil:
+					case u.Err == nil:
 						visits[kind].Add(1)
-					case !errors.Is(v.err, errSoakExpired):
-						t.Errorf("%s: %s: %v", site.name, soakVisits[kind].name, v.err)
+					case !errors.Is(u.Err, rig.ErrExpired):
+						t.Errorf("%s: %s: %v", site.place, soakVisits[kind].name, u.Err)
 						return
 					}
 				}
@@ -350,10 +155,12 @@ func soakLoad(ctx context.Context, t *testing.T, sites []*soakSite, visits []ato
 	all.Wait()
 }
 
-// soakUse holds the numbers of goroutines and connections in use at one time.
+// soakUse holds the numbers of goroutines, and of connections to each server, in use at
+// one time.
 type soakUse struct {
-	goroutines, redis, postgres int
-	heap                        int64
+	goroutines int
+	conns      map[string]int
+	heap       int64
 }
 
 // An app that runs for long uses no more resources at the end than at the beginning. The
@@ -367,25 +174,30 @@ func TestSoak(t *testing.T) {
 			t.Fatalf("SOAK is %q, want a duration from %v up", text, soakBrief)
 		}
 	}
-	leaktest.Note(soakSecret, soakPassword)
 	t.Cleanup(leaktest.Goroutines(t)) // runs after the others, which close the connections to the servers
 	var wrong atomic.Int64
 	log := slog.New(soakErrors{slog.NewTextHandler(leaktest.Copy(io.Discard), nil), &wrong})
 
-	sites, use := newSoakSites(t, log)
+	sites, most, conns := newSoakSites(t, log)
+	use := func() soakUse { return soakUse{runtime.NumGoroutine(), conns(), soakLive()} }
+	visitors := soakVisitors
+	if length == soakBrief {
+		visitors /= 2
+	}
 	visits := make([]atomic.Int64, len(soakVisits))
 	round := max(length/20, soakBrief/2)
 	var first soakUse
 	rounds := int(length / round)
 	for n := range rounds {
 		ctx, stop := context.WithTimeout(t.Context(), round)
-		most := make(chan soakUse)
-		go func() { most <- soakWatch(ctx, use) }()
-		soakLoad(ctx, t, sites, visits)
+		peak := make(chan map[string]int)
+		go func() { peak <- soakWatch(ctx, conns) }()
+		soakLoad(ctx, t, visitors, sites, visits)
 		stop()
-		inRedis, inPostgres := len(redisLayouts)*soakConns, len(postgresLayouts)*soakConns
-		if peak := <-most; peak.redis > inRedis || peak.postgres > inPostgres {
-			t.Errorf("up to %d connections to Redis and %d to Postgres, want at most %d and %d", peak.redis, peak.postgres, inRedis, inPostgres)
+		for name, n := range <-peak {
+			if n > most[name] {
+				t.Errorf("up to %d connections to %s, want at most %d", n, name, most[name])
+			}
 		}
 		if t.Failed() {
 			break
@@ -393,7 +205,7 @@ func TestSoak(t *testing.T) {
 
 		for _, s := range sites {
 			s.client.CloseIdleConnections()
-			soakAwait(t, s.name+": all sessions have ended and are gone", func() bool { return s.records() == 0 })
+			soakAwait(t, s.place.String()+": all sessions have ended and are gone", func() bool { return s.records.Count(t) == 0 })
 		}
 		if n == 0 {
 			soakAwait(t, "all is at rest", soakRest())
@@ -403,7 +215,7 @@ func TestSoak(t *testing.T) {
 		}
 		// A pool without connections has no goroutine that closes idle ones.
 		soakAwait(t, fmt.Sprintf("not many more than %d goroutines", first.goroutines), func() bool {
-			return runtime.NumGoroutine() <= first.goroutines+len(postgresLayouts)
+			return runtime.NumGoroutine() <= first.goroutines+len(sites)
 		})
 		now := use()
 		t.Logf("after round %d: %+v", n+1, now)
@@ -439,17 +251,23 @@ func TestSoak(t *testing.T) {
 		t.Errorf("%d errors were logged", n)
 	}
 	soakAwait(t, "no connection is left", func() bool {
-		left := use()
-		return left.redis == 0 && left.postgres == 0
+		for _, n := range conns() {
+			if n > 0 {
+				return false
+			}
+		}
+		return true
 	})
 	runtime.KeepAlive(sites) // otherwise the garbage collector could close what Close has not
 }
 
-// soakWatch returns the maximum use until ctx ends.
-func soakWatch(ctx context.Context, use func() soakUse) (most soakUse) {
+// soakWatch returns the maximum numbers of connections until ctx ends.
+func soakWatch(ctx context.Context, conns func() map[string]int) map[string]int {
+	most := map[string]int{}
 	for ctx.Err() == nil {
-		now := use()
-		most.redis, most.postgres = max(most.redis, now.redis), max(most.postgres, now.postgres)
+		for name, n := range conns() {
+			most[name] = max(most[name], n)
+		}
 		soakWait(ctx, 200*time.Millisecond)
 	}
 	return most
@@ -481,99 +299,60 @@ func soakAwait(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// newSoakSites opens a site on each layout of every store, with a variety of options. use
-// returns what the sites use; it does not count its own connections.
-func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, use func() soakUse) {
+// newSoakSites opens a site on each layout of every store, with a variety of options. conns
+// returns how many connections they have to each kind of server, and most how many they may
+// have.
+func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, most map[string]int, conns func() map[string]int) {
 	t.Helper()
-	// These come first, as they may skip the test.
-	redisURL := testserver.StartRedis(t).URL
-	dsn, schema := testserver.Schema(t)
-
-	inMemory := newSoakSite(t, log, "memory", backends.Config{Options: memory.Options{CleanupInterval: 100 * time.Millisecond}}, func(o *adapter.Options) { o.Rolling = true })
-	inMemory.records = func() int {
-		n, err := inMemory.store.Len(t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		return n
-	}
-	sites = append(sites, inMemory)
-
-	conn, err := redigo.DialURL(redisURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	var mu sync.Mutex // guards conn
-	ask := func(command string, args ...any) any {
-		mu.Lock()
-		defer mu.Unlock()
-		reply, err := conn.Do(command, args...)
-		if err != nil {
-			t.Error(err)
-		}
-		return reply
-	}
-	for _, layout := range redisLayouts {
-		s := newSoakSite(t, log, "redis "+layout, backends.Config{URL: redisURL, Options: redis.Options{
-			Layout: redis.Layout(layout), MaxConns: soakConns, ConnMaxIdleTime: time.Second,
-		}},
-			func(o *adapter.Options) {
-				if layout == "scs" {
-					o.StoreKey, o.AbsoluteLifetime = adapter.StoreKeyHash, time.Hour
-				}
-			})
-		s.records = func() int {
-			n, err := redigo.Int(ask("DBSIZE"), nil) // counts the keys of both layouts
-			if err != nil {
-				t.Error(err)
+	servers := map[string]*testserver.Server{}
+	most = map[string]int{}
+	for i, k := range eachstore.All() {
+		s := &soakSite{}
+		if typ := k.Backend.Type; k.HasServer() {
+			if servers[typ] == nil {
+				servers[typ] = k.Start(t)
 			}
-			return n
+			s.place = k.On(t, servers[typ])
+			most[typ] += soakConns
+		} else {
+			s.place = k.Place(t)
 		}
-		sites = append(sites, s)
-	}
-
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	db.SetMaxOpenConns(1)
-	count := func(query string, args ...any) (n int) {
-		if err := db.QueryRow(query, args...).Scan(&n); err != nil {
-			t.Error(err)
-		}
-		return n
-	}
-	for i, layout := range postgresLayouts {
-		table := "soak" + layout
-		s := newSoakSite(t, log, "postgres "+layout, backends.Config{
-			URL: dsn + "&application_name=" + schema,
-			Options: postgres.Options{
-				Layout: postgres.Layout(layout), TableName: table, CreateTable: true,
-				MaxConns: soakConns, ConnMaxLifetime: time.Second, CleanupInterval: 200 * time.Millisecond,
-			},
-		}, func(o *adapter.Options) {
-			o.Resave, o.Rolling = i == 0, i == 1
-			if i == 2 {
-				o.TouchAfter = soakAge / 10
-			}
+		cfg := s.place.Config(eachstore.Settings{
+			"maxConnections": soakConns, "connectionMaxIdleTime": time.Second, "connectionMaxLifetime": time.Second,
+			"cleanupInterval": 200 * time.Millisecond,
 		})
-		s.records = func() int { return count(`SELECT count(*) FROM "` + table + `"`) }
+		cfg.Logger = log
+		var err error
+		if s.store, err = backends.Open(t.Context(), cfg, sqlite.Backend); err != nil {
+			t.Fatal(err)
+		}
+		s.records = s.place.Records(t, s.store)
+		if s.records.Table != nil {
+			s.records.SetMaxOpenConns(1)
+		}
+		o := []adapter.Options{
+			{Rolling: true},
+			{StoreKey: adapter.StoreKeyHash, AbsoluteLifetime: time.Hour},
+			{},
+			{Resave: true},
+			{TouchAfter: soakAge / 10},
+		}[i%5]
+		if k.Layout.MaxID > 0 {
+			o.StoreKey = adapter.StoreKeyID // the hash is too long
+		}
+		o.Store, o.Logger, o.Cookie.MaxAge = s.store, log, soakAge
+		s.sessions, s.server = rig.Serve(t, o)
+		s.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: soakVisitors}, Timeout: rig.Patience}
 		sites = append(sites, s)
 	}
-
-	return sites, func() soakUse {
-		clients, err := redigo.String(ask("CLIENT", "LIST"), nil)
-		if err != nil {
-			t.Error(err)
+	return sites, most, func() map[string]int {
+		now := map[string]int{}
+		for _, s := range sites {
+			if typ := s.place.Backend.Type; s.place.Server != nil && now[typ] == 0 {
+				now[typ] = s.place.Conns(t, s.records)
+			}
 		}
-		return soakUse{
-			goroutines: runtime.NumGoroutine(),
-			redis:      strings.Count(clients, "\n") - 1,
-			postgres:   count("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", schema),
-			heap:       soakLive(),
-		}
+		return now
 	}
 }
 

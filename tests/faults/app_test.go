@@ -5,168 +5,143 @@ package faults
 import (
 	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/samesid/samesid/adapter"
-	"github.com/samesid/samesid/auth"
 	"github.com/samesid/samesid/backends"
-	"github.com/samesid/samesid/backends/postgres"
-	"github.com/samesid/samesid/backends/redis"
+	"github.com/samesid/samesid/backends/sqlite"
+	"github.com/samesid/samesid/internal/eachstore"
 	"github.com/samesid/samesid/internal/leaktest"
+	"github.com/samesid/samesid/internal/rig"
 )
 
 const (
-	secret   = "0123456789abcdef0123456789abcdef"
-	password = "difference-engine-of-babbage"
-
 	// timeout is the timeout of the stores under test, for a connection and for an
 	// answer. It is short to keep the tests short.
 	timeout = 500 * time.Millisecond
+
+	// pace is the pause of the clients. They mostly wait, so tests can run in parallel.
+	pace = 100 * time.Millisecond
+
+	// utmost is the maximum time of an answer with late answers and conflicts: the 10
+	// seconds in which a session must be saved, and two statements, the one that loads it
+	// and the last one that begins within the 10 seconds. Each has one more second, in
+	// which a Postgres server may answer a cancellation.
+	utmost = 10*time.Second + 2*(timeout+time.Second)
 )
 
-// The tests mostly wait, so some can run in parallel. Of more, each would be late for the
-// others' load.
+// Of more tests at a time, each would be late for the others' load.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "4"); err != nil {
+	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
 }
 
-// system is an app, reached over HTTP, and the proxy to its store's server.
+// system is an app, reached over HTTP, and the proxy to its store's server, if it has one.
 type system struct {
-	t     *testing.T
+	*eachstore.Place
 	proxy *proxy
 	url   string
-	store backends.Store
-
-	// The app reports each request to /watched: that it runs, that its client has
-	// disconnected, and that it is over. leave lets it continue to its save.
-	running, gone, leave, over chan struct{}
 }
 
-// limits are options that both stores have. Zero value of wait: timeout.
+// limits are options of the stores. Zero value of wait: timeout.
 type limits struct {
 	conns int
 	wait  time.Duration // for a connection, and for an answer
 }
 
-// newSystem starts an app on the server at url, in a layout of a backend. addr is the
-// server's host and port; without it there is no proxy in between.
-func newSystem(t *testing.T, addr, url string, options any, l limits) *system {
+// newSystem starts an app on a place, with a proxy before its server, if it has one.
+func newSystem(t *testing.T, p *eachstore.Place, l limits) *system {
 	t.Helper()
-	leaktest.Note(secret, password)
-	logger := slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil))
-
-	s := &system{
-		t: t,
-		running: make(chan struct{}), gone: make(chan struct{}, 1), leave: make(chan struct{}), over: make(chan struct{}),
+	cfg := l.config(p)
+	var proxy *proxy
+	if p.HasServer() {
+		proxy = newProxy(t, p.Host(t))
+		cfg.URL = proxy.url(p.URL)
 	}
-	if addr != "" {
-		s.proxy = newProxy(t, addr)
-		url = s.proxy.url(url)
-	}
-	wait := cmp.Or(l.wait, timeout)
-	switch o := options.(type) {
-	case redis.Options:
-		o.MaxConns, o.Timeout, o.ConnectTimeout = l.conns, wait, wait
-		options = o
-	case postgres.Options:
-		o.MaxConns, o.Timeout, o.ConnectTimeout = l.conns, wait, wait
-		o.CreateTable, o.CleanupInterval = true, -1
-		options = o
-	}
-	var err error
-	if s.store, err = backends.Open(t.Context(), backends.Config{URL: url, Options: options, Logger: logger}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.store.Close() })
-	m, err := adapter.New(adapter.Options{
-		Secrets: []string{secret},
-		Store:   s.store,
-		Cookie:  adapter.Cookie{MaxAge: time.Hour},
-		Logger:  logger,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	verify := func(_ context.Context, username, given string) (string, error) {
-		if given != password {
-			return "", auth.ErrInvalid
-		}
-		return username, nil
-	}
-	users, err := auth.New(m, verify, auth.Options{Unlimited: true, Logger: logger})
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	mux := http.NewServeMux()
-	mux.Handle("POST /login", users.Login())
-	mux.Handle("POST /logout", users.Logout())
-	// A page for everybody, which greets signed-in users.
-	mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) {
-		user, _ := users.User(r.Context())
-		if _, err := io.WriteString(w, user); err != nil {
-			t.Log(err)
-		}
-	})
-	write := func(r *http.Request) {
-		m.Put(r.Context(), written+r.PathValue("id"), true)
-		m.Put(r.Context(), "count", m.GetInt(r.Context(), "count")+1)
-	}
-	mux.Handle("POST /write/{id}", users.Restricted(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		write(r)
-	})))
-	mux.Handle("POST /renew", users.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := m.RenewToken(r.Context()); err != nil {
-			m.ErrorFunc(w, r, err)
-		}
-	})))
-	mux.Handle("GET /written", users.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		found := found{Count: m.GetInt(r.Context(), "count")}
-		for _, k := range m.Keys(r.Context()) {
-			if id, ok := strings.CutPrefix(k, written); ok {
-				found.IDs = append(found.IDs, id)
-			}
-		}
-		if err := json.NewEncoder(w).Encode(found); err != nil {
-			t.Log(err)
-		}
-	})))
-	mux.Handle("POST /watched/{id}", users.Restricted(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		write(r)
-		context.AfterFunc(r.Context(), func() { s.gone <- struct{}{} })
-		s.running <- struct{}{}
-		<-s.leave
-	})))
-	sessions := m.LoadAndSave(mux)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		sessions.ServeHTTP(w, r)
-		if strings.HasPrefix(r.URL.Path, "/watched/") {
-			s.over <- struct{}{}
-		}
-	}))
-	t.Cleanup(server.Close)
-	s.url = server.URL
-	return s
+	return &system{Place: p, proxy: proxy, url: serve(t, cfg)}
 }
 
-// written is the prefix of the keys that hold writes.
-const written = "written-"
+func (l limits) config(p *eachstore.Place) backends.Config {
+	wait := cmp.Or(l.wait, timeout)
+	return p.Config(eachstore.Settings{
+		"maxConnections": l.conns, "timeout": wait, "connectTimeout": wait, "cleanupInterval": time.Duration(-1),
+	})
+}
 
-// found is what a session holds of the writes to it: their ids and their number.
-type found struct {
-	Count int
-	IDs   []string
+// serve starts an app on a store, and returns its URL.
+func serve(t *testing.T, cfg backends.Config) string {
+	t.Helper()
+	cfg.Logger = slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil))
+	var store backends.Store
+	until(t, "the store is open", func() bool { // on a busy machine, its timeouts are too short at times
+		var err error
+		store, err = backends.Open(t.Context(), cfg, sqlite.Backend)
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	t.Cleanup(func() { store.Close() })
+	_, server := rig.Serve(t, adapter.Options{Store: store, Logger: cfg.Logger})
+	return server.URL
+}
+
+// run starts the load. sizes are the sizes of its groups; without any, they are the
+// default.
+func (s *system) run(t *testing.T, sizes ...int) *rig.Load {
+	t.Helper()
+	return rig.Start(t, []string{s.url}, rig.Options{Sizes: sizes, Stays: true, Pace: pace})
+}
+
+// onNetwork runs a test on each layout of each store with a server, in parallel.
+func onNetwork(t *testing.T, l limits, test func(*testing.T, *system)) {
+	t.Parallel()
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		t.Parallel()
+		test(t, newSystem(t, k.Place(t), l))
+	}, eachstore.Kind.HasServer)
+}
+
+// onOwn runs a test on each layout of each store that meets all conditions, with servers of
+// the test's own.
+func onOwn(t *testing.T, l limits, test func(*testing.T, *system), conditions ...func(eachstore.Kind) bool) {
+	t.Parallel()
+	eachstore.RunOwn(t, true, func(t *testing.T, p *eachstore.Place) { test(t, newSystem(t, p, l)) }, conditions...)
+}
+
+// out waits until all clients have failed, now that the store is out.
+func out(l *rig.Load, enough func([]*rig.Group) bool) {
+	l.Next(true)
+	l.Await("failures", enough)
+	l.Next(false)
+}
+
+var (
+	allFail      = rig.Each(func(c rig.Tally) bool { return c.Failed >= 1 })
+	allFailTwice = rig.Each(func(c rig.Tally) bool { return c.Failed >= 2 })
+	someFail     = rig.Sum(func(c rig.Tally) bool { return c.Failed >= 16 })
+)
+
+// until polls until ok returns true.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(rig.Patience)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s: not within %v", what, rig.Patience)
+		}
+	}
 }

@@ -3,59 +3,18 @@
 package faults
 
 import (
-	"context"
-	"errors"
-	"net/http"
-	"net/url"
 	"testing"
 
-	"github.com/samesid/samesid/backends/driver"
-	"github.com/samesid/samesid/backends/postgres"
-	"github.com/samesid/samesid/backends/redis"
-	"github.com/samesid/samesid/internal/testserver"
+	"github.com/samesid/samesid/internal/rig"
 )
-
-var (
-	redisLayouts    = driver.Names(redis.Backend.Layouts)
-	postgresLayouts = driver.Names(postgres.Backend.Layouts)
-)
-
-// onEach runs a test on each layout of both servers, in parallel.
-func onEach(t *testing.T, l limits, test func(t *testing.T, s *system)) {
-	for _, layout := range redisLayouts {
-		t.Run("redis "+layout, func(t *testing.T) {
-			t.Parallel()
-			url := testserver.Redis(t)
-			test(t, newSystem(t, host(t, url), url, redis.Options{Layout: redis.Layout(layout), Prefix: testserver.Prefix(t)}, l))
-		})
-	}
-	for _, layout := range postgresLayouts {
-		t.Run("postgres "+layout, func(t *testing.T) {
-			t.Parallel()
-			url, _ := testserver.Schema(t)
-			test(t, newSystem(t, host(t, url), url, postgres.Options{Layout: postgres.Layout(layout)}, l))
-		})
-	}
-}
-
-func host(t *testing.T, rawURL string) string {
-	t.Helper()
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u.Host
-}
 
 func TestConnectionRefused(t *testing.T) {
-	onEach(t, limits{}, func(t *testing.T, s *system) {
+	onNetwork(t, limits{}, func(t *testing.T, s *system) {
 		l := s.run(t)
 		s.proxy.Stop()
-		l.next(true)
-		l.await("failures", allFailTwice)
-		l.next(false)
+		out(l, allFailTwice)
 		s.proxy.start()
-		l.recover()
+		l.Recover()
 	})
 }
 
@@ -77,19 +36,17 @@ func TestLatency(t *testing.T) {
 // session conflict, and each conflict costs two more answers. Without a limit, some
 // requests would take half a minute.
 func TestLateAnswers(t *testing.T) {
-	t.Parallel() // with TestUnknownOutcome, which takes as long
-	onEach(t, limits{}, func(t *testing.T, s *system) {
-		l := s.run(t, 1, 1, 1, 13)
-		l.allow(utmost)
+	onNetwork(t, limits{}, func(t *testing.T, s *system) {
+		l := rig.Start(t, []string{s.url}, rig.Options{Sizes: []int{1, 1, 1, 13}, Stays: true, Pace: pace, Limit: utmost})
 		s.proxy.add("latency", "downstream", `"latency":1000`)
-		l.next(false)
-		l.await("answers", each(func(c tally) bool { return c.ok()+c.failed >= 3 }))
-		l.await("answers of the session with conflicts", func(groups []*group) bool {
-			c := groups[3].tally
-			return c.ok()+c.failed >= 40
+		l.Next(false)
+		l.Await("answers", rig.Each(func(c rig.Tally) bool { return c.OK()+c.Failed >= 3 }))
+		l.Await("answers of the session with conflicts", func(groups []*rig.Group) bool {
+			c := groups[3].Tally
+			return c.OK()+c.Failed >= 40
 		})
 		s.proxy.mend()
-		l.recover()
+		l.Recover()
 	})
 }
 
@@ -102,42 +59,40 @@ func TestBlackHole(t *testing.T) {
 }
 
 // during runs the load during a fault with which nothing can succeed.
-func during(t *testing.T, enough func([]*group) bool, begin func(*proxy)) {
-	onEach(t, limits{}, func(t *testing.T, s *system) {
+func during(t *testing.T, enough func([]*rig.Group) bool, begin func(*proxy)) {
+	onNetwork(t, limits{}, func(t *testing.T, s *system) {
 		l := s.run(t)
 		begin(s.proxy)
-		l.next(true)
-		l.await("failures", enough)
-		l.next(false)
+		out(l, enough)
 		s.proxy.mend()
-		l.recover()
+		l.Recover()
 	})
 }
 
 // Data arrives in tiny pieces, and closing a connection takes a while.
 func TestSlowNetwork(t *testing.T) {
-	onEach(t, limits{}, func(t *testing.T, s *system) {
+	onNetwork(t, limits{}, func(t *testing.T, s *system) {
 		l := s.run(t)
 		s.proxy.add("slow_close", "downstream", `"delay":1000`)
 		s.proxy.add("slicer", "downstream", `"average_size":2,"delay":20000`) // microseconds
-		l.next(false)
-		l.await("failures", someFail)
+		l.Next(false)
+		l.Await("failures", someFail)
 		s.proxy.mend()
-		l.recover()
+		l.Recover()
 	})
 }
 
 // With a slow server and fewer connections than requests, requests wait for a connection
 // until they time out.
 func TestPoolExhausted(t *testing.T) {
-	onEach(t, limits{conns: 2}, func(t *testing.T, s *system) {
+	onNetwork(t, limits{conns: 2}, func(t *testing.T, s *system) {
 		l := s.run(t)
 		s.proxy.add("latency", "downstream", `"latency":150`)
-		l.next(false)
-		l.await("failures", someFail)
-		l.await("a request that is served", all(func(c tally) bool { return c.ok() > 0 }))
+		l.Next(false)
+		l.Await("failures", someFail)
+		l.Await("a request that is served", rig.Sum(func(c rig.Tally) bool { return c.OK() > 0 }))
 		s.proxy.mend()
-		l.recover()
+		l.Recover()
 	})
 }
 
@@ -148,15 +103,14 @@ func TestUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	for name, hold := range map[string]string{"closed": `"hold":false`, "silent": `"hold":true`} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			onEach(t, limits{}, func(t *testing.T, s *system) {
+			onNetwork(t, limits{}, func(t *testing.T, s *system) {
 				l := s.run(t)
 				acks := s.proxy.add("lose_acks", "downstream", hold).(*loseAcks)
-				l.next(false)
-				l.await("writes whose outcome is unknown", func([]*group) bool { return acks.lost.Load() >= 8 })
-				l.await("the others' success", each(func(c tally) bool { return c.pages >= 1 }))
+				l.Next(false)
+				l.Await("writes whose outcome is unknown", func([]*rig.Group) bool { return acks.lost.Load() >= 8 })
+				l.Await("the others' success", rig.Each(func(c rig.Tally) bool { return c.Pages >= 1 }))
 				s.proxy.mend()
-				l.recover()
+				l.Recover()
 			})
 		})
 	}
@@ -165,53 +119,12 @@ func TestUnknownOutcome(t *testing.T) {
 // A session is saved even if its client disconnects while the request runs or while it
 // is being saved.
 func TestClientDisconnects(t *testing.T) {
-	for name, slow := range map[string]bool{"in the handler": false, "in the save": true} {
-		t.Run(name, func(t *testing.T) {
-			onEach(t, limits{}, func(t *testing.T, s *system) {
-				l := &load{system: s, client: http.DefaultClient, changed: make(chan struct{}), limit: slowest}
-				l.system.t = t
-				g := &group{user: "user-0", size: 1}
-				session := l.session(g)
-				if session == nil {
-					t.Fatal("no login")
-				}
-				for _, id := range []string{"one", "two"} {
-					ctx, disconnect := context.WithCancel(t.Context())
-					defer disconnect()
-					r, err := http.NewRequestWithContext(ctx, "POST", s.url+"/watched/"+id, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					r.Header.Set("Cookie", session.cookie)
-					hungUp := make(chan error, 1)
-					go func() {
-						res, err := http.DefaultClient.Do(r)
-						if err == nil {
-							res.Body.Close()
-						}
-						hungUp <- err
-					}()
-					<-s.running
-					if slow {
-						s.proxy.add("latency", "downstream", `"latency":200`)
-						s.leave <- struct{}{}
-					}
-					disconnect()
-					if err := <-hungUp; !errors.Is(err, context.Canceled) {
-						t.Fatalf("the client did not disconnect: %v", err)
-					}
-					if !slow {
-						<-s.gone
-						s.leave <- struct{}{}
-					}
-					<-s.over
-					s.proxy.mend()
-					session.sent, session.acked = append(session.sent, id), append(session.acked, id)
-				}
-				if n := l.verify(g, session); n != 2 {
-					t.Errorf("%d of 2 writes are there", n)
-				}
-			})
-		})
-	}
+	onNetwork(t, limits{}, func(t *testing.T, s *system) {
+		u := rig.NewUser(t, "ada", s.url)
+		u.Login()
+		u.HangUp(t.Context(), "in-the-handler", "1", nil)
+		u.HangUp(t.Context(), "in-the-save", "2", func() { s.proxy.add("latency", "downstream", `"latency":200`) })
+		s.proxy.mend()
+		u.Sees("in-the-handler=1 in-the-save=2")
+	})
 }

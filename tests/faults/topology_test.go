@@ -3,94 +3,88 @@
 package faults
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/samesid/samesid/backends/redis"
-	"github.com/samesid/samesid/internal/leaktest"
+	"github.com/samesid/samesid/internal/eachstore"
+	"github.com/samesid/samesid/internal/rig"
 	"github.com/samesid/samesid/internal/testserver"
 )
+
+// onServers runs a test on each layout of Redis, with servers of its own. A logout waits for
+// a replica.
+func onServers(t *testing.T, test func(*testing.T, func(url string) *system)) {
+	t.Parallel()
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		t.Parallel()
+		test(t, func(url string) *system {
+			p := &eachstore.Place{Kind: k, URL: url, Settings: eachstore.Settings{
+				"layout": k.Layout.Name, "waitReplicas": 1, "waitTimeout": 100 * time.Millisecond,
+			}}
+			return &system{Place: p, url: serve(t, limits{}.config(p))}
+		})
+	}, eachstore.IsOf("redis"))
+}
 
 // Slots move and masters hand over under load, and nothing that was acknowledged is lost.
 // A new id moves a session to another node, in two steps. Then a master dies: what its
 // replica has not heard of may be lost with it, but no logout that was acknowledged.
 func TestRedisCluster(t *testing.T) {
-	for _, layout := range redisLayouts {
-		t.Run(layout, func(t *testing.T) {
-			t.Parallel()
-			cluster := testserver.StartCluster(t, 3)
-			o := redis.Options{Layout: redis.Layout(layout), WaitReplicas: 1}
-			s := newSystem(t, "", "redis-cluster://"+strings.Join(cluster.Addrs, ","), o, limits{})
-			l := s.run(t)
-			status, header, _, err := l.request("POST", "/login", "", "username=renewing&password="+password)
-			cookie := cookieOf(header)
-			if status != http.StatusOK || cookie == "" || err != nil {
-				t.Fatalf("login: %d, %v", status, err)
+	onServers(t, func(t *testing.T, on func(string) *system) {
+		cluster := testserver.StartCluster(t, 3)
+		s := on("redis-cluster://" + strings.Join(cluster.Addrs, ","))
+		l := s.run(t)
+		u := rig.NewUser(t, "renewing", s.url)
+		u.Login()
+		masters := cluster.Masters()
+		for slot := range 30 {
+			from, to := masters[0], masters[1]
+			cluster.Open(slot, from, to)
+			for cluster.Move(slot, from, to, 10) > 0 {
 			}
-			masters := cluster.Masters()
-			for slot := range 30 {
-				from, to := masters[0], masters[1]
-				cluster.Open(slot, from, to)
-				for cluster.Move(slot, from, to, 10) > 0 {
-				}
-				status, header, _, err := l.request("POST", "/renew", cookie, "")
-				next := cookieOf(header)
-				if status != http.StatusOK || next == "" || next == cookie || err != nil {
-					t.Errorf("a new id: %d, %v", status, err)
-					continue
-				}
-				for c, want := range map[string]string{cookie: "", next: "renewing"} {
-					if status, _, body, err := l.request("GET", "/page", c, ""); status != http.StatusOK || body != want || err != nil {
-						t.Errorf("after a new id, a page greets %q, want %q: %d, %v", body, want, status, err)
-					}
-				}
-				cookie = next
-				cluster.Done(slot, from, to)
+			old := *u
+			if a := u.Do("POST", "/renew", ""); a.Status != http.StatusOK || u.Cookie == old.Cookie {
+				t.Errorf("a new id: %v", a)
 			}
-			l.next(false)
-			cluster.Failover(cluster.Replica(masters[0]))
-			cluster.Ready()
-			l.await("answers", each(func(c tally) bool { return c.pages >= 1 && c.writes >= 20 }))
-			l.recover()
+			u.Put("slot", fmt.Sprint(slot))
+			u.Sees(fmt.Sprintf("slot=%d", slot))
+			old.IsOut()
+			cluster.Done(slot, from, to)
+		}
+		l.Next(false)
+		cluster.Failover(cluster.Replica(masters[0]))
+		cluster.Ready()
+		l.Await("answers", rig.Each(func(c rig.Tally) bool { return c.Pages >= 1 && c.Writes >= 20 }))
+		l.Recover()
 
-			l = s.run(t)
-			victim := cluster.Masters()[0]
-			heir := cluster.Replica(victim)
-			l.forget()
-			cluster.Node(victim).Kill()
-			until(t, "the heir", func() bool { return cluster.IsMaster(heir) })
-			cluster.Node(victim).Start()
-			cluster.Ready()
-			l.recover()
-		})
-	}
-}
-
-func cookieOf(header http.Header) string {
-	cookie, _, _ := strings.Cut(header.Get("Set-Cookie"), ";")
-	if cookie != "" {
-		leaktest.Note(strings.TrimPrefix(cookie, "connect.sid="))
-	}
-	return cookie
+		l = s.run(t)
+		victim := cluster.Masters()[0]
+		heir := cluster.Replica(victim)
+		end := l.Forget()
+		cluster.Node(victim).Kill()
+		until(t, "the heir", func() bool { return cluster.IsMaster(heir) })
+		cluster.Node(victim).Start()
+		cluster.Ready()
+		end()
+		l.Recover()
+	})
 }
 
 // The Sentinels promote the replica of a master that dies.
 func TestRedisSentinel(t *testing.T) {
-	for _, layout := range redisLayouts {
-		t.Run(layout, func(t *testing.T) {
-			t.Parallel()
-			sentinels := testserver.StartSentinels(t, "")
-			o := redis.Options{Layout: redis.Layout(layout), WaitReplicas: 1, WaitTimeout: 100 * time.Millisecond}
-			l := newSystem(t, "", "redis-sentinel://"+strings.Join(sentinels.Addrs, ",")+"/mymaster", o, limits{}).run(t)
-			l.next(false)
-			l.await("answers", each(func(c tally) bool { return c.pages >= 1 && c.writes >= 20 }))
-			l.forget()
-			sentinels.Master.Kill()
-			sentinels.Promoted(sentinels.Other, "")
-			sentinels.Master.Start()
-			l.recover()
-		})
-	}
+	onServers(t, func(t *testing.T, on func(string) *system) {
+		sentinels := testserver.StartSentinels(t, "")
+		l := on("redis-sentinel://" + strings.Join(sentinels.Addrs, ",") + "/mymaster").run(t)
+		l.Next(false)
+		l.Await("answers", rig.Each(func(c rig.Tally) bool { return c.Pages >= 1 && c.Writes >= 20 }))
+		end := l.Forget()
+		sentinels.Master.Kill()
+		sentinels.Promoted(sentinels.Other, "")
+		sentinels.Master.Start()
+		end()
+		l.Recover()
+	})
 }
