@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 )
@@ -82,8 +83,11 @@ func (d *dialer) connect(ctx context.Context, addr, username, password string, d
 	l := &link{}
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := d.raw(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
 		l.raw = c
-		return c, err
+		return told{c}, nil
 	}
 	c, err := redigo.DialContext(ctx, d.network, addr,
 		redigo.DialContextFunc(dial),
@@ -101,6 +105,24 @@ func (d *dialer) connect(ctx context.Context, addr, username, password string, d
 		return nil, err // it names the address already
 	}
 	return nil, fmt.Errorf("connect to %s: %w", addr, scrub(err))
+}
+
+// told is a connection on which an error of a write is what the server has said before it
+// closed the connection, if it has.
+type told struct{ net.Conn }
+
+func (t told) Write(p []byte) (int, error) {
+	n, err := t.Conn.Write(p)
+	if err == nil || isTimeout(err) {
+		return n, err
+	}
+	said := make([]byte, 512)
+	_ = t.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if n, _ := t.Read(said); n > 0 && said[0] == '-' {
+		line, _, _ := strings.Cut(string(said[1:n]), "\r\n")
+		err = redigo.Error(line)
+	}
+	return n, err
 }
 
 // raw dials, and does the handshake of TLS, as redigo's own ignores the context.

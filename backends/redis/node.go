@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/samesid/samesid/backends/contract"
 )
 
 // The number of tries for a command whose connection turns out to be broken: twice
@@ -189,7 +192,18 @@ func (c conn) do(cmd string, args ...any) (any, error) {
 	if replied(err, "MOVED") || replied(err, "ASK") {
 		return reply, err // the cluster needs the address
 	}
+	if tooLarge(err) {
+		// The server closes the connection after this, so that it must not be used again.
+		_, _ = redigo.DoWithTimeout(c.Conn, limit, "PING")
+		return nil, fmt.Errorf("%w: it is larger than the server's proto-max-bulk-len", contract.ErrRejected)
+	}
 	return reply, scrub(err)
+}
+
+// tooLarge reports whether the server refuses an argument because of its length.
+func tooLarge(err error) bool {
+	var reply redigo.Error
+	return errors.As(err, &reply) && strings.HasPrefix(string(reply), "ERR Protocol error: invalid bulk length")
 }
 
 // pipe sends commands at once, and returns their replies, of which some may be errors.

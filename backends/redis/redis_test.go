@@ -878,6 +878,34 @@ func TestOptionErrors(t *testing.T) {
 	}
 }
 
+// A record that the server refuses for its size is the application's mistake, and not a
+// failure of the store. The next calls have a connection that works.
+func TestTooLarge(t *testing.T) {
+	server := testserver.StartRedis(t, "--proto-max-bulk-len", "1mb")
+	s := open(t, server.URL, redis.Options{})
+	soon := time.Now().Add(time.Hour)
+	if err := s.Commit("id", []byte("old"), soon); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{1<<20 + 1, 4 << 20, 64 << 20} {
+		data := bytes.Repeat([]byte("secret"), size/6+1)
+		for name, err := range map[string]error{
+			"Commit": s.CommitCtx(t.Context(), "id", data, soon),
+			"Swap":   func() error { _, _, err := s.Swap(t.Context(), "id", []byte("old"), data, soon); return err }(),
+			"Move":   func() error { _, _, err := s.Move(t.Context(), one("id", "old"), "new", data, soon); return err }(),
+		} {
+			if !errors.Is(err, contract.ErrRejected) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%s of %d bytes: %v", name, size, err)
+			}
+		}
+		for range 5 {
+			if _, swapped, err := s.Swap(t.Context(), "id", []byte("old"), []byte("old"), soon); !swapped || err != nil {
+				t.Errorf("after %d bytes: %t, %v", size, swapped, err)
+			}
+		}
+	}
+}
+
 // A server older than 6.2 replies to GETEX with its arguments.
 func TestOldServer(t *testing.T) {
 	server := testserver.StartRedis(t, "--rename-command", "GETEX", "")
