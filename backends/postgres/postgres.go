@@ -205,6 +205,9 @@ func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 	}
 	s.changing <- struct{}{}
 	if err := s.prepareTable(ctx, opts); err != nil {
+		if q := s.stmts.Load(); q != nil {
+			err = errors.Join(err, q.close())
+		}
 		return nil, err
 	}
 	<-s.changing

@@ -41,7 +41,7 @@ const (
 // into the other, so that the clocks of its clients don't matter.
 var templates = [...]string{
 	sqlFind: `SELECT {read} FROM {table} WHERE {id} = $1 AND {expiry} > now()`,
-	sqlFindExpiry: `SELECT {read}, (extract(epoch FROM least({expiry}::timestamptz, '9999-12-31 00:00:00Z') - now()) * 1000000)::bigint
+	sqlFindExpiry: `SELECT {read}, (date_part('epoch', least({expiry}::timestamptz, '9999-12-31 00:00:00Z') - now()) * 1000000)::bigint
 		FROM {table} WHERE {id} = $1 AND {expiry} > now()`,
 	sqlFindTouch: `UPDATE {table} SET {expiry} = {after $2}{, stamp}
 		WHERE {id} = $1 AND {expiry} > now() AND {unsynced} RETURNING {read}`,

@@ -967,6 +967,7 @@ func TestDeadlines(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFound(t, s, "id", body)
+	hasty.timeout = time.Minute
 	wantFound(t, hasty, "id", body)
 }
 
