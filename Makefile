@@ -16,10 +16,10 @@ export GOPKGS GOTESTFLAGS INSTALL
 BIN := $(CURDIR)/.build/bin
 GOFILES = $(shell find . -name node_modules -prune -o -name '.?*' -prune -o -name '*.go' -print)
 
-.PHONY: help test check lint fmt fuzz bench million soak cover demo clean
+.PHONY: help test check lint fmt fuzz bench million thorough soak cover demo clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: check ## everything CI runs: checks, short fuzzing, all tests on real servers
 	scripts/fuzz.sh 15000x 60
@@ -47,6 +47,9 @@ bench: ## samesid and its peers side by side, on a quiet machine: about 8 minute
 
 million: ## listing and clean-up of a million sessions in each store: minutes, 3 GB of memory and disk
 	scripts/with-servers.sh env TEST_SESSIONS=1000000 go test -count=1 -timeout=30m -v -run '^TestManySessions$$' ./internal/proof
+
+thorough: ## what make test runs in part, in full: all kinds of servers, many schedules
+	scripts/with-servers.sh env THOROUGH=1 SCHEDULES=20000 MODEL_SCRIPTS=30000 go test -count=1 -timeout=0 ./adapter ./backends/... ./internal/proof
 
 soak: ## load of every kind on every store for SOAK=10m, and what it leaves behind
 	scripts/with-servers.sh env SOAK=$(SOAK) go test -count=1 -timeout=0 -v -run '^TestSoak$$' ./internal/proof

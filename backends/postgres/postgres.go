@@ -542,23 +542,28 @@ func (s *Store) DeleteCtx(ctx context.Context, token string) error {
 		return nil
 	}
 	const op = "delete"
+	before := ""
 	for range deleteTries {
 		deleted, err := s.exec(ctx, op, sqlDelete, token)
 		if deleted || err != nil {
 			return err
 		}
-		// Perhaps it was created just now.
-		var one int
-		if there, err := s.row(ctx, op, sqlExists, []any{token}, &one); !there || err != nil {
+		// Perhaps it was created, or changed, just now.
+		var version string
+		there, err := s.row(ctx, op, sqlVersion, []any{token}, &version)
+		if !there || err != nil {
 			return err
 		}
+		if version == before { // it was there all the time
+			break
+		}
+		before = version
 	}
 	return kept(op)
 }
 
-// deleteTries is the number of tries of a delete. A record that is created again after
-// each of them is not one that can't be deleted.
-const deleteTries = 5
+// deleteTries is the number of tries of a delete while the row is another one each time.
+const deleteTries = 100
 
 func kept(op string) error {
 	return fmt.Errorf("postgres: %s: the server has removed nothing, and the row is still there: does a trigger, a rule or row security keep it?", op)

@@ -25,7 +25,7 @@ const (
 	sqlSwapDelete
 	sqlMove
 	sqlMakeRoom
-	sqlExists
+	sqlVersion
 	sqlLock
 	sqlFindAll
 	sqlPage
@@ -64,7 +64,7 @@ var templates = [...]string{
 		WHERE {id} = $1 AND {old} AND {expiry} > now()
 		AND NOT EXISTS (SELECT FROM {table} WHERE {id} = $5 AND {expiry} > now())`,
 	sqlMakeRoom: `DELETE FROM {table} WHERE {id} = $1 AND {expiry} <= now()`,
-	sqlExists:   `SELECT 1 FROM {table} WHERE {id} = $1`,
+	sqlVersion:  `SELECT concat_ws(' ', tableoid, ctid, xmin) FROM {table} WHERE {id} = $1`,
 	sqlLock:     `SELECT FROM {table} WHERE {id} = $1 AND {old} AND {expiry} > now() FOR UPDATE`,
 	sqlFindAll:  `SELECT {id}, {read} FROM {table} WHERE {id} = ANY ($1) AND {expiry} > now()`,
 

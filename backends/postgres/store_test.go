@@ -136,7 +136,11 @@ func TestContract(t *testing.T) {
 		dsn, _ := testserver.Schema(t)
 		testContract(t, LayoutConnectSessionKnex, with(t, dsn, "default_transaction_isolation", "serializable"))
 	})
-	for _, binary := range []string{"yes", "no"} {
+	binaries := []string{"yes"}
+	if testserver.Thorough() {
+		binaries = append(binaries, "no")
+	}
+	for _, binary := range binaries {
 		t.Run("prepared statements, binary_parameters="+binary, func(t *testing.T) {
 			t.Parallel()
 			dsn, _ := testserver.Schema(t)

@@ -35,6 +35,10 @@ func Missing(tb testing.TB, why string) {
 	tb.Skip(why)
 }
 
+// Thorough reports whether a test is to run in full what it otherwise runs in part: make
+// thorough sets THOROUGH=1.
+func Thorough() bool { return os.Getenv("THOROUGH") == "1" }
+
 // check ends the test if err is not nil: with Missing if the server is not installed,
 // and otherwise as a failure.
 func check(tb testing.TB, err error) {
