@@ -84,7 +84,7 @@ func (n *node) ask(op string, args ...any) (string, error) {
 		return "", err
 	}
 	if !n.out.Scan() {
-		return "", fmt.Errorf("node has not answered %s: %v", op, n.out.Err())
+		return "", fmt.Errorf("node has not answered %s: %w", op, n.out.Err())
 	}
 	answer := n.out.Text()
 	if strings.HasPrefix(answer, `{"error"`) {

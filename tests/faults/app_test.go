@@ -29,11 +29,14 @@ const (
 	// pace is the pause of the clients. They mostly wait, so tests can run in parallel.
 	pace = 100 * time.Millisecond
 
-	// utmost is the maximum time of an answer with late answers and conflicts: the 10
-	// seconds in which a session must be saved, and two statements, the one that loads it
-	// and the last one that begins within the 10 seconds. Each has one more second, in
-	// which a Postgres server may answer a cancellation.
-	utmost = 10*time.Second + 2*(timeout+time.Second)
+	// late is how late answers are in TestLateAnswers.
+	late = 800 * time.Millisecond
+
+	// utmost is the maximum time of an answer there: the 10 seconds in which a session must
+	// be saved, and two statements, the one that loads it and the last one that begins
+	// within the 10 seconds. Each has its timeout, and one more second, in which a Postgres
+	// server may answer a cancellation.
+	utmost = 10*time.Second + 2*(late*5/4+time.Second)
 )
 
 // Of more tests at a time, each would be late for the others' load.
