@@ -84,7 +84,7 @@ install_missing() {
 	have_386 || packages+=(qemu-user)
 	have_redis || packages+=(redis-server)
 	have_postgres || packages+=(postgresql)
-	for name in pgbouncer haproxy; do have "$name" || [ -x "/usr/sbin/$name" ] || packages+=("$name"); done
+	for name in pgbouncer haproxy nginx; do have "$name" || [ -x "/usr/sbin/$name" ] || packages+=("$name"); done
 	! needs_chrome || find_chrome || packages+=(chromium)
 	! needs_node || have node || packages+=(nodejs)
 	[ ${#packages[@]} = 0 ] || apt_install "${packages[@]}"
