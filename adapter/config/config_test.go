@@ -22,6 +22,7 @@ import (
 
 	"github.com/samesid/samesid/backends"
 	"github.com/samesid/samesid/backends/redis"
+	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -193,7 +194,7 @@ environment: SAMESID_STORE: is not the name of a key; did you mean SAMESID_STORE
 			env:  []string{"SAMESID_SECRET=a", "SAMESID_SECRETFILE=b", "SAMESID_COOKIE_MAXAGE=1h", "SAMESID_COOKIE_EXPIRES=2099-01-01"},
 			want: `environment: SAMESID_SECRET and SAMESID_SECRETFILE say the same; drop one of the two
 environment: SAMESID_COOKIE_EXPIRES and SAMESID_COOKIE_MAXAGE say the same; drop one of the two
-environment: SAMESID_SECRETFILE: open b: no such file or directory`,
+environment: SAMESID_SECRETFILE: the file can't be read: no such file or directory`,
 		},
 		{
 			name: "against the file",
@@ -355,7 +356,7 @@ func TestOpenFails(t *testing.T) {
 		{
 			name:  "no certificate",
 			file:  "secret: s\nstore: {url: rediss://localhost, caFile: /nowhere/ca.pem}\n",
-			want:  []string{"session.yaml:2:42: store.caFile: open /nowhere/ca.pem: no such file or directory\n"},
+			want:  []string{"session.yaml:2:42: store.caFile: the file can't be read: no such file or directory\n"},
 			cause: fs.ErrNotExist,
 		},
 	} {
@@ -544,5 +545,31 @@ func write(t *testing.T, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Whoever gives a secret in the place of the file that holds it does not find it in the
+// error, whichever key it is.
+func TestSecretInPlaceOfAFile(t *testing.T) {
+	const given = "the-secret-itself-and-no-file"
+	leaktest.Note(given)
+	for _, text := range []string{
+		"secretFile: ${GIVEN}\nstore: memory:\n",
+		"secret: s\nstore:\n  url: redis://127.0.0.1:1\n  passwordFile: ${GIVEN}\n",
+		"secret: s\nstore:\n  url: rediss://127.0.0.1:1\n  caFile: ${GIVEN}\n",
+		"secret: s\nstore:\n  url: rediss://127.0.0.1:1\n  certFile: ${GIVEN}\n  keyFile: ${GIVEN}\n",
+		"secret: s\nstore:\n  url: postgres://127.0.0.1:1/db\n  passwordFile: ${GIVEN}\n",
+		"secret: s\nstore:\n  url: postgres://127.0.0.1:1/db\n  caFile: ${GIVEN}\n",
+		"secret: s\nstore:\n  url: postgres://127.0.0.1:1/db\n  certFile: ${GIVEN}\n  keyFile: ${GIVEN}\n",
+	} {
+		t.Setenv("GIVEN", given)
+		file := filepath.Join(t.TempDir(), "session.yaml")
+		write(t, file, text)
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		_, err := Open(ctx, file)
+		cancel()
+		if err == nil || strings.Contains(err.Error(), given) || !strings.Contains(err.Error(), "File") {
+			t.Errorf("%s%v", text, err)
+		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/samesid/samesid/internal/refusal"
 )
 
 // scalar is one value as the file or the environment gives it.
@@ -97,7 +99,7 @@ func secretFiles() kind {
 	k := textKind("the path of a file", func(c *Config, v scalar) error {
 		data, err := os.ReadFile(v.path())
 		if err != nil {
-			return err
+			return refusal.Unnamed(err)
 		}
 		secret := strings.TrimRight(string(data), "\r\n")
 		if secret == "" {

@@ -39,13 +39,13 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			"redis", "secret: s\nstore:\n  url: rediss://h\n  caFile: /nowhere/ca.pem\n",
-			"session.yaml:4:11: store.caFile: open /nowhere/ca.pem: ",
+			"session.yaml:4:11: store.caFile: the file can't be read: ",
 			refusal.Error{Package: "redis", Fields: []string{"Options.TLS.CAFile"}},
 			fs.ErrNotExist,
 		},
 		{
 			"redis, two fields", "secret: s\nstore:\n  url: rediss://h\n  keyFile: /nowhere/key.pem\n  certFile: /nowhere/KeyFile\n",
-			"session.yaml:5:13: store.certFile and store.keyFile: open /nowhere/KeyFile: ",
+			"session.yaml:5:13: store.certFile and store.keyFile: the file can't be read: ",
 			refusal.Error{Package: "redis", Fields: []string{"Options.TLS.CertFile", "Options.TLS.KeyFile"}},
 			fs.ErrNotExist,
 		},

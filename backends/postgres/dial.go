@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -19,6 +20,8 @@ import (
 	"time"
 
 	"github.com/lib/pq"
+
+	"github.com/samesid/samesid/internal/refusal"
 )
 
 // connector makes the connections of a store that Open has made.
@@ -110,7 +113,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if c.opts.PasswordFile != "" {
 		text, err := os.ReadFile(c.opts.PasswordFile)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("Options.PasswordFile: %w", refusal.Unnamed(err))
 		}
 		cfg.Password = strings.TrimRight(string(text), "\r\n")
 	}
@@ -126,7 +129,11 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, dsnError(err)
 	}
 	inner.Dialer(c.dial)
-	return inner.Connect(ctx)
+	conn, err := inner.Connect(ctx)
+	if p := (*fs.PathError)(nil); errors.As(err, &p) { // of TLS, in Options or the DSN
+		return nil, fmt.Errorf("caFile, certFile or keyFile, or sslrootcert, sslcert or sslkey: %w", refusal.Unnamed(err))
+	}
+	return conn, err
 }
 
 // Driver implements driver.Connector.

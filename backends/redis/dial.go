@@ -14,6 +14,8 @@ import (
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/samesid/samesid/internal/refusal"
 )
 
 // dialer makes connections.
@@ -56,11 +58,11 @@ func newDialer(t target, o Options) (*dialer, error) {
 func readPassword(file string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return "", err
+		return "", refusal.Unnamed(err)
 	}
 	password := strings.TrimRight(string(text), "\r\n")
 	if password == "" {
-		return "", fmt.Errorf("%s is empty", file)
+		return "", errors.New("the file is empty")
 	}
 	return password, nil
 }
@@ -149,19 +151,19 @@ func (t TLS) config() (*tls.Config, error) {
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)
 		if err != nil {
-			r.Add("TLS.CAFile", "%w", err)
+			r.Add("TLS.CAFile", "%w", refusal.Unnamed(err))
 			return nil, r.Err()
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			r.Add("TLS.CAFile", "no certificate in %s", t.CAFile)
+			r.Add("TLS.CAFile", "the file has no certificate")
 			return nil, r.Err()
 		}
 	}
 	if t.CertFile != "" {
 		cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 		if err != nil {
-			r.Add("TLS.CertFile TLS.KeyFile", "%w", err)
+			r.Add("TLS.CertFile TLS.KeyFile", "%w", refusal.Unnamed(err))
 			return nil, r.Err()
 		}
 		config.Certificates = []tls.Certificate{cert}

@@ -411,7 +411,7 @@ func TestCredentials(t *testing.T) {
 			}
 		}
 	}
-	if _, err := redis.Open(t.Context(), server.URL, redis.Options{PasswordFile: file + "x"}); err == nil || !strings.Contains(err.Error(), "redis: Options.PasswordFile: open ") {
+	if _, err := redis.Open(t.Context(), server.URL, redis.Options{PasswordFile: file + "x"}); err == nil || !strings.Contains(err.Error(), "redis: Options.PasswordFile: the file can't be read: ") {
 		t.Errorf("without the file: %v", err)
 	}
 	write("")

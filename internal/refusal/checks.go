@@ -1,7 +1,9 @@
 package refusal
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
@@ -118,4 +120,14 @@ func Either(of []string) string {
 		return strings.Join(of, "")
 	}
 	return strings.Join(of[:last], ", ") + " or " + of[last]
+}
+
+// Unnamed returns the error of opening or reading a file without the file's name, and any
+// other error as it is: someone may have given a secret in the place of the name of the file
+// that holds it.
+func Unnamed(err error) error {
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		return fmt.Errorf("the file can't be read: %w", p.Err)
+	}
+	return err
 }
