@@ -95,6 +95,12 @@ func (c *Cluster) IsMaster(addr string) bool {
 	return strings.Contains(c.text(addr, "INFO", "replication"), "role:master")
 }
 
+// Promoted returns once a node is a master.
+func (c *Cluster) Promoted(addr string) {
+	c.tb.Helper()
+	c.until("the promotion of "+addr, func() bool { return c.IsMaster(addr) })
+}
+
 // Masters returns the addresses of the masters that run now.
 func (c *Cluster) Masters() (addrs []string) {
 	for _, addr := range c.Addrs {

@@ -65,7 +65,7 @@ func TestRedisCluster(t *testing.T) {
 		heir := cluster.Replica(victim)
 		end := l.Forget()
 		cluster.Node(victim).Kill()
-		until(t, "the heir", func() bool { return cluster.IsMaster(heir) })
+		cluster.Promoted(heir)
 		cluster.Node(victim).Start()
 		cluster.Ready()
 		end()
