@@ -846,9 +846,9 @@ func TestOptionErrors(t *testing.T) {
 		{redis.Options{MaxIdleConns: 65}, url, []string{"Options.MaxIdleConns and Options.MaxConns: no more connections can stay open (65) than there may be (by default 64)"}},
 		{redis.Options{TLS: redis.TLS{CertFile: "c"}}, "rediss://h", []string{"Options.TLS.CertFile and Options.TLS.KeyFile: go together"}},
 		{redis.Options{TLS: redis.TLS{ServerName: "n"}}, url, []string{"Options.TLS.ServerName and url: a connection of redis:// has no TLS; make it rediss://, or drop the first"}},
-		{redis.Options{TLS: redis.TLS{CAFile: "none.pem"}}, "rediss://h", []string{"Options.TLS.CAFile: open none.pem"}},
+		{redis.Options{TLS: redis.TLS{CAFile: "none.pem"}}, "rediss://h", []string{"Options.TLS.CAFile: the file can't be read: no such file"}},
 		{redis.Options{TLS: redis.TLS{CAFile: "redis.go"}}, "rediss://h", []string{"Options.TLS.CAFile: the file has no certificate"}},
-		{redis.Options{TLS: redis.TLS{CertFile: "none.pem", KeyFile: "none.pem"}}, "rediss://h", []string{"Options.TLS.CertFile and Options.TLS.KeyFile: open none.pem"}},
+		{redis.Options{TLS: redis.TLS{CertFile: "none.pem", KeyFile: "none.pem"}}, "rediss://h", []string{"Options.TLS.CertFile and Options.TLS.KeyFile: the file can't be read: no such file"}},
 	} {
 		_, err := redis.Open(t.Context(), c.url, c.opts)
 		for _, want := range c.want {
