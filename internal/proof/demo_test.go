@@ -22,6 +22,7 @@ const authorized = `{"message":"You are authorized"}` + "\n"
 
 // With the demo's own files, users stay signed in, however the process ends.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "demo")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-tags", "sqlite", "-o", bin, "./demo")
 	cmd.Dir = "../.."

@@ -57,6 +57,7 @@ func newForeignApp(t *testing.T, p *eachstore.Place, more ...eachstore.Settings)
 // inEachLayout runs a test on an app in each layout of each store that meets all
 // conditions.
 func inEachLayout(t *testing.T, test func(*testing.T, *foreignApp), conditions ...func(eachstore.Kind) bool) {
+	t.Parallel()
 	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
 		t.Parallel()
 		test(t, newForeignApp(t, k.Place(t)))

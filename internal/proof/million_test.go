@@ -27,10 +27,10 @@ import (
 )
 
 const (
-	// fewest is the default number of sessions. With noteLength bytes in each, all
+	// fewest is the default number of sessions, and leastNote the least bytes in each. All
 	// of them together exceed heapBound.
-	fewest     = 4000
-	noteLength = 1250
+	fewest    = 2000
+	leastNote = 700
 
 	// heapBound is the memory that listing, counting, clearing and clean-up may use
 	// in addition to the requests, in bytes, however many sessions there are.
@@ -96,8 +96,9 @@ func newCrowd(t *testing.T, p *eachstore.Place, n int) *crowd {
 	c.url, c.records = server.URL, p.Records(t, c.store)
 	u := rig.NewUser(t, "ada", c.url)
 	u.Login()
-	u.Put("a", strings.Repeat("x", noteLength))
-	if c.record = c.records.Get(t, rig.ID(u.Cookie)); len(c.record) < noteLength {
+	note := max(leastNote, heapBound*5/4/n)
+	u.Put("a", strings.Repeat("x", note))
+	if c.record = c.records.Get(t, rig.ID(u.Cookie)); len(c.record) < note {
 		t.Fatalf("the first session has %d bytes", len(c.record))
 	}
 	u.Logout()
@@ -124,7 +125,7 @@ func (c *crowd) list() {
 			if len(data) != len(c.record) {
 				c.t.Errorf("a session has %d bytes, want %d", len(data), len(c.record))
 			}
-			if seen++; seen%(c.n/10) == 0 {
+			if seen++; seen%(c.n/4) == 0 {
 				u := rig.NewUser(c.t, "ada", c.url)
 				u.Login()
 				u.Visit(1)
@@ -168,11 +169,9 @@ func (c *crowd) clear() {
 // bitByBit waits until the prepared sessions are gone. They must go in small parts, between
 // which others can write. Of a few sessions, it is enough to see some parts go.
 func (c *crowd) bitByBit() {
-	parts := map[int]bool{}
 	await(c.t, func() bool {
 		left := c.records.Count(c.t)
-		parts[left] = true
-		c.inParts = c.inParts || len(parts) > 3
+		c.inParts = c.inParts || c.n/10 < left && left < c.n*9/10
 		return left <= few || c.n == fewest && c.inParts && c.served() || c.t.Failed()
 	})
 }

@@ -13,6 +13,7 @@ import (
 // Two processes on one store share a session, whatever the layout. It outlives a crash of
 // either process and of the server.
 func TestTwoProcesses(t *testing.T) {
+	t.Parallel()
 	eachstore.RunOwn(t, true, twoProcesses, eachstore.Kind.Lasts)
 }
 

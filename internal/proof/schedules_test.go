@@ -25,7 +25,7 @@ import (
 )
 
 // fewSchedules is the default number of random schedules on each layout.
-const fewSchedules = 20
+const fewSchedules = 10
 
 // schedules returns the number of random schedules of each kind to run on each layout:
 // SCHEDULES, or fewSchedules. SCHEDULES_SEED repeats the run of a failure, which logs its
@@ -155,6 +155,7 @@ func pick(random *rand.Rand, most int) []interleave.Script {
 }
 
 func inEachSchedulePlace(t *testing.T, test func(t *testing.T, p *schedulePlace)) {
+	t.Parallel()
 	for name, o := range map[string]adapter.Options{
 		"defaults":   {},
 		"resave":     {Resave: true, Rolling: true, Cookie: adapter.Cookie{MaxAge: time.Hour}},

@@ -17,6 +17,7 @@ import (
 // A column without a time zone, as connect-pg-simple's, holds local time in the zone of
 // Express's role. That may be any zone, and each process may run in a different one.
 func TestTimeZones(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartPostgres(t, "timezone=America/St_Johns")
 	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
 		for i, zone := range []string{"Pacific/Chatham", "Asia/Kathmandu", "Etc/GMT+12"} {

@@ -68,7 +68,7 @@ type session struct {
 
 // Options are those of a Load.
 type Options struct {
-	// Sizes are the numbers of clients of each group. Zero value: 16 clients of nine
+	// Sizes are the numbers of clients of each group. Zero value: 10 clients of six
 	// sessions.
 	Sizes []int
 
@@ -87,7 +87,7 @@ type Options struct {
 func Start(t testing.TB, urls []string, o Options) *Load {
 	t.Helper()
 	if o.Sizes == nil {
-		o.Sizes = []int{1, 1, 1, 1, 1, 1, 2, 4, 4}
+		o.Sizes = []int{1, 1, 1, 1, 2, 4}
 	}
 	if o.Limit == 0 {
 		o.Limit = Slowest

@@ -42,7 +42,7 @@ const (
 // Of more tests at a time, each would be late for the others' load.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
@@ -105,13 +105,14 @@ func (s *system) run(t *testing.T, sizes ...int) *rig.Load {
 	return rig.Start(t, []string{s.url}, rig.Options{Sizes: sizes, Stays: true, Pace: pace})
 }
 
-// onNetwork runs a test on each layout of each store with a server, in parallel.
-func onNetwork(t *testing.T, l limits, test func(*testing.T, *system)) {
+// onNetwork runs a test on each layout of each store with a server that meets all
+// conditions, in parallel.
+func onNetwork(t *testing.T, l limits, test func(*testing.T, *system), conditions ...func(eachstore.Kind) bool) {
 	t.Parallel()
 	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
 		t.Parallel()
 		test(t, newSystem(t, k.Place(t), l))
-	}, eachstore.Kind.HasServer)
+	}, append(conditions, eachstore.Kind.HasServer)...)
 }
 
 // onOwn runs a test on each layout of each store that meets all conditions, with servers of
