@@ -277,6 +277,9 @@ func parseRange(row any, from string) (r slotRange, err error) {
 			return r, err
 		}
 		if host == "?" {
+			if i > 0 {
+				continue // a replica, which is not needed
+			}
 			return r, errors.New("a node does not know its own name: set cluster-announce-hostname")
 		}
 		addr := join(host, fmt.Sprint(port), from)

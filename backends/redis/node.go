@@ -54,7 +54,11 @@ func newNode(addr string, o Options, dial func(context.Context) (redigo.Conn, er
 		}
 		// A connection that is in constant use is not worth a system call.
 		if l, ok := c.(*link); ok && time.Since(lastUsed) > idleEnough {
-			return l.closed()
+			err := l.closed()
+			if err != nil {
+				n.suspect.Store(time.Now().UnixNano()) // a listing begins anew
+			}
+			return err
 		}
 		return nil
 	}

@@ -223,10 +223,10 @@ func resolve(raw string, o Options) (target, error) {
 			port = sentinelPort
 		}
 		t.addrs = nil
-		for _, a := range o.Addresses {
+		for i, a := range o.Addresses {
 			addr, err := address(a, port)
-			if err != nil {
-				r.Add("Addresses", "%q %w", a, err)
+			if err != nil { // it may hold a password
+				r.Add("Addresses", "number %d %w; user and password belong in the url", i+1, err)
 			}
 			t.addrs = append(t.addrs, addr)
 		}

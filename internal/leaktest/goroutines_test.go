@@ -7,9 +7,10 @@ import (
 
 func TestGoroutines(t *testing.T) {
 	check := Goroutines(t)
-	end := make(chan struct{})
+	begun, end := make(chan struct{}), make(chan struct{})
 	before := goroutines()
-	go forgotten(end)
+	go forgotten(begun, end)
+	<-begun
 	if stacks := left(0, before); !strings.Contains(stacks, "leaktest.forgotten") {
 		t.Errorf("found %q", stacks)
 	}
@@ -17,4 +18,7 @@ func TestGoroutines(t *testing.T) {
 	check()
 }
 
-func forgotten(end chan struct{}) { <-end }
+func forgotten(begun, end chan struct{}) {
+	close(begun)
+	<-end
+}
