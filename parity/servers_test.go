@@ -97,7 +97,7 @@ func TestMain(m *testing.M) {
 		scratch = dir
 		// The scripts mostly wait for the servers, so many can run in parallel.
 		flag.Parse()
-		if err := flag.Set("test.parallel", "8"); err != nil {
+		if err := flag.Set("test.parallel", "4"); err != nil {
 			panic(err)
 		}
 		return m.Run()

@@ -30,7 +30,7 @@ import (
 
 const (
 	// soakBrief is the default and the minimum duration.
-	soakBrief = 4 * time.Second
+	soakBrief = 8 * time.Second
 
 	// soakAge is how long a session lives. Sessions expire every few seconds instead
 	// of after hours.
