@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/samesid/samesid/internal/eachstore"
 	"github.com/samesid/samesid/internal/rig"
@@ -22,7 +21,7 @@ func onServers(t *testing.T, test func(*testing.T, func(url string) *system)) {
 		t.Parallel()
 		test(t, func(url string) *system {
 			p := &eachstore.Place{Kind: k, URL: url, Settings: eachstore.Settings{
-				"layout": k.Layout.Name, "waitReplicas": 1, "waitTimeout": 100 * time.Millisecond,
+				"layout": k.Layout.Name, "waitReplicas": 1,
 			}}
 			return &system{Place: p, url: serve(t, limits{}.config(p))}
 		})
