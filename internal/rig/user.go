@@ -146,15 +146,23 @@ func (u *User) want(status int, method, path, form string) (body string) {
 	if u.Err != nil {
 		return ""
 	}
-	switch a := u.Do(method, path, form); {
-	case a.Err == nil && a.Status == status:
+	a := u.Do(method, path, form)
+	if a.Err == nil && a.Status == status {
 		return a.Body
-	case a.Status == http.StatusUnauthorized && u.Age > 0 && time.Since(u.Used) > u.Age*3/4:
-		u.Fail(ErrExpired)
-	default:
-		u.Fail(fmt.Errorf("%s %s: %v, want %d", method, path, a, status))
 	}
+	u.wrong(a, fmt.Errorf("%s %s: %v, want %d", method, path, a, status))
 	return ""
+}
+
+// wrong notes a wrong answer, or that the session has expired.
+func (u *User) wrong(a Answer, err error) {
+	if u.TB != nil {
+		u.TB.Helper()
+	}
+	if a.Status == http.StatusUnauthorized && u.Age > 0 && time.Since(u.Used) > u.Age*3/4 {
+		err = ErrExpired
+	}
+	u.Fail(err)
 }
 
 // Login signs in.
@@ -249,7 +257,7 @@ func (u *User) Slow(ctx context.Context, key, value string) *Slow {
 	select {
 	case <-running:
 	case a := <-s.answer:
-		u.Fail(fmt.Errorf("a slow request ended before it ran: %v", a))
+		u.wrong(a, fmt.Errorf("a slow request ended before it ran: %v", a))
 		s.answer <- a
 	}
 	return s

@@ -46,7 +46,7 @@ func TestRedisCluster(t *testing.T) {
 			}
 			old := *u
 			if a := u.Do("POST", "/renew", ""); a.Status != http.StatusOK || u.Cookie == old.Cookie {
-				t.Errorf("a new id: %v", a)
+				t.Fatalf("a new id: %v", a)
 			}
 			u.Put("slot", fmt.Sprint(slot))
 			u.Sees(fmt.Sprintf("slot=%d", slot))
