@@ -54,7 +54,10 @@ func TestManySessions(t *testing.T) {
 		c.count()
 		c.clear()
 
-		// Redis removes expired records by itself, and another process those of the others.
+		if !p.HasTable() {
+			return // Redis itself removes what has expired, mostly before fill returns
+		}
+		// Another process cleans up.
 		c.amid("clean-up", func() { c.fill(-time.Minute) }, func() {
 			cleaner, err := backends.Open(t.Context(), p.Config(eachstore.Settings{"cleanupInterval": time.Millisecond}), sqlite.Backend)
 			if err != nil {
