@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,9 @@ func newConnector(dsn string, opts Options) (*connector, error) {
 	cfg.SSLRootCert = cmp.Or(opts.TLS.CAFile, cfg.SSLRootCert)
 	cfg.SSLCert = cmp.Or(opts.TLS.CertFile, cfg.SSLCert)
 	cfg.SSLKey = cmp.Or(opts.TLS.KeyFile, cfg.SSLKey)
+	if cfg.SSLMode, err = verified(cfg, opts, unverified); err != nil {
+		return nil, err
+	}
 	out := &connector{cfg: cfg, dial: &dialer{}, opts: opts}
 	out.dial.KeepAliveConfig = c.keepAlive
 	if !c.keepAlive.Enable {
@@ -67,6 +71,31 @@ func newConnector(dsn string, opts Options) (*connector, error) {
 		}
 	}
 	return out, nil
+}
+
+// verified returns the mode in which the driver verifies the certificate whenever a CA is
+// given. By itself it ignores one whose file is missing unless the mode is verify-ca or
+// verify-full, and with prefer goes on without TLS if the verification fails.
+func verified(cfg pq.Config, opts Options, unverified bool) (pq.SSLMode, error) {
+	mode := cfg.SSLMode
+	if opts.TLS.CAFile != "" && (unverified || slices.Contains([]pq.SSLMode{pq.SSLModeDisable, pq.SSLModeAllow, pq.SSLModePrefer}, mode)) {
+		name := string(mode)
+		if unverified {
+			name = noVerify
+		}
+		r := refusals()
+		r.Add("TLS.CAFile SSLMode", "with sslmode %s, or on a socket, the certificate is not verified against the CA; set sslmode=verify-full, or drop the CA", name)
+		return mode, r.Err()
+	}
+	switch {
+	case unverified, cfg.SSLRootCert == "", cfg.SSLRootCert == "system":
+		return mode, nil
+	case mode == "" && opts.TLS.CAFile != "":
+		return pq.SSLModeVerifyFull, nil
+	case mode == "", mode == pq.SSLModeRequire: // libpq's meaning
+		return pq.SSLModeVerifyCA, nil
+	}
+	return mode, nil
 }
 
 // close removes the TLS settings from the driver's list.

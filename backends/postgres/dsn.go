@@ -106,7 +106,10 @@ func splitURL(rest string) (map[string]string, error) {
 		end = len(rest)
 	}
 	authority, rest := rest[:end], rest[end:]
-	rest, _, _ = strings.Cut(rest, "#")
+	tail, _, _ := strings.Cut(rest, "?")
+	if strings.Contains(rest, "#") || !strings.Contains(authority, "@") && strings.Contains(tail, "@") {
+		return nil, errUnreadable // perhaps of a password that is not escaped
+	}
 	path, query, _ := strings.Cut(rest, "?")
 	params, err := splitQuery(query)
 	if err != nil {
@@ -204,7 +207,7 @@ func splitPairs(text string) (map[string]string, error) {
 		}
 		key, rest, ok := strings.Cut(text, "=")
 		key = strings.TrimRight(key, " \t\r\n")
-		if !ok || key == "" || strings.ContainsAny(key, " \t\r\n'\\") {
+		if !ok || key == "" || strings.Trim(key, nameRunes) != "" {
 			return nil, errUnreadable
 		}
 		rest = strings.TrimLeft(rest, " \t\r\n")

@@ -25,12 +25,15 @@ const (
 	codeInsufficientPrivilege = "42501"
 )
 
+const (
+	planChanged = "0A000" // cached plan must not change result type
+	noSuchName  = "26000" // a named statement is gone
+)
+
 // outdated reports whether the server's code can be due to a change of the table after
 // its statements were made.
 func outdated(code string) bool {
 	const (
-		planChanged   = "0A000" // cached plan must not change result type
-		noSuchName    = "26000" // a named statement is gone
 		notNull       = "23502" // perhaps a new column
 		names         = "42"    // tables, columns, types and operators
 		lengthOfClass = 2

@@ -149,10 +149,11 @@ type Options struct {
 	// connect_timeout or 5s.
 	ConnectTimeout time.Duration `key:"connectTimeout" for:"Open"`
 
-	// SSLMode overrides the url's sslmode. Zero value: the url's, or require.
+	// SSLMode overrides the url's sslmode. Zero value: the url's, or
+	// verify-full with TLS.CAFile and require without.
 	//
-	// It has libpq's meaning: prefer and require encrypt, and verify no certificate
-	// unless a CA is given. In a URL, allow, prefer, require and verify-ca have
+	// It has libpq's meaning: require verifies the certificate, but not its name, if a CA is
+	// given, and none otherwise; prefer encrypts if it can. In a URL, allow, prefer, require and verify-ca have
 	// node-postgres's, which is verify-full.
 	// no-verify is node-postgres's: TLS with any certificate, of which a warning is logged.
 	SSLMode string `key:"sslMode oneof=disable|allow|prefer|require|verify-ca|verify-full|no-verify" for:"Open"`
@@ -178,6 +179,8 @@ type Options struct {
 type TLS struct {
 	// CAFile is a PEM file with the CA certificates that the server's certificate is
 	// verified against. Zero value: the url's sslrootcert or the system's CAs.
+	//
+	// An SSLMode that does not verify the certificate is an error with it.
 	CAFile string `key:"caFile path"`
 
 	// CertFile is a PEM file with the client certificate. Zero value: the url's

@@ -359,6 +359,27 @@ func TestNewRefusesSeparateArguments(t *testing.T) {
 	}
 }
 
+// An error that looks like a changed table, and is of a trigger, makes no statements anew:
+// each set costs memory on each connection until the store is closed.
+func TestErrorsOfTriggersMakeNoStatements(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	opts := quiet(LayoutSCS)
+	opts.PreparedStatements = true
+	s := open(t, dsn, opts)
+	exec(t, rawDB(t, dsn), `CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO no_such_table VALUES (1); RETURN NEW; END';
+		CREATE TRIGGER audit BEFORE INSERT ON sessions FOR EACH ROW EXECUTE FUNCTION audit()`)
+	before := s.stmts.Load()
+	for range 3 {
+		if err := s.CommitCtx(t.Context(), "id", body, inAnHour()); err == nil {
+			t.Error("a commit with a broken trigger gave no error")
+		}
+	}
+	if s.stmts.Load() != before || len(s.outdated) > 0 {
+		t.Errorf("%d sets of statements are kept", len(s.outdated))
+	}
+}
+
 // A table that is changed while a store is open costs no call.
 func TestTableChanges(t *testing.T) {
 	t.Parallel()

@@ -231,7 +231,8 @@ func (s *Store) prepareTable(ctx context.Context, opts Options) error {
 	}
 	columns, err := s.look(ctx)
 	if err == nil && opts.CreateTable && !s.table.complete(columns) {
-		if err := s.table.create(ctx, s.db); err != nil {
+		// Someone else's table may lack an index alone, which costs a warning.
+		if err := s.table.create(ctx, s.db); err != nil && (len(columns) == 0 || sqlState(err) != codeInsufficientPrivilege) {
 			return err
 		}
 		columns, err = s.table.inspect(ctx, s.db)
@@ -275,14 +276,17 @@ func (s *Store) use(ctx context.Context, columns map[string]column) error {
 }
 
 // follow makes the statements anew after the table has changed. It reports whether to try
-// again those that failed. used are the statements that did.
-func (s *Store) follow(ctx context.Context, used *statements) (again bool, err error) {
+// again those that failed. used are the statements that did, and code is that of the error.
+func (s *Store) follow(ctx context.Context, used *statements, code string) (again bool, err error) {
 	select {
 	case s.changing <- struct{}{}:
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
 	defer func() { <-s.changing }()
+	if s.closed.Load() {
+		return false, errClosed
+	}
 	if s.stmts.Load() != used {
 		return true, nil
 	}
@@ -290,11 +294,17 @@ func (s *Store) follow(ctx context.Context, used *statements) (again bool, err e
 	if err != nil {
 		return false, cleanStart(ctx, err)
 	}
+	// The server itself looks at the table again for a named statement, unless its result
+	// has changed or the connection is another one. Each set of statements costs memory on
+	// each connection, so none is made for an error that has another reason.
+	gone := s.named && (code == planChanged || code == noSuchName)
+	if !gone && columns[s.table.data].typ == used.dataType && columns[s.table.expiry].typ == used.expiryType {
+		return false, s.table.validate(columns)
+	}
 	if err := s.use(ctx, columns); err != nil {
 		return false, err
 	}
-	now := s.stmts.Load()
-	return s.named || now.dataType != used.dataType || now.expiryType != used.expiryType, nil
+	return true, nil
 }
 
 // writable returns an error if the server takes no writes. In a transaction the driver asks
@@ -381,7 +391,8 @@ func (s *Store) closeAll() error {
 }
 
 func (s *Store) closeStatements() error {
-	s.changing <- struct{}{} // nobody follows a change of the table any more
+	s.changing <- struct{}{}
+	defer func() { <-s.changing }() // from now on nobody follows a change of the table
 	var err error
 	for _, q := range append(s.outdated, s.stmts.Load()) {
 		err = errors.Join(err, q.close())
@@ -445,7 +456,7 @@ func (s *Store) do(ctx context.Context, op string, fn func(context.Context) erro
 			continue
 		case !followed && outdated(code):
 			followed = true
-			again, followErr := s.follow(ctx, used)
+			again, followErr := s.follow(ctx, used, code)
 			if again {
 				continue
 			}
@@ -858,12 +869,17 @@ func (s *Store) Len(ctx context.Context) (int, error) {
 // that is written meanwhile may stay.
 func (s *Store) Clear(ctx context.Context) error {
 	last := ""
-	for {
+	for same := 0; same < deleteTries; same++ {
+		before := last
 		found, err := s.row(ctx, "clear", sqlClear, []any{last, s.batch}, &last)
 		if err != nil || !found {
 			return err
 		}
+		if last != before { // else it was created again, or is kept
+			same = 0
+		}
 	}
+	return kept("clear")
 }
 
 // Ping returns an error if the server does not answer, or Close has been called.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -207,6 +208,11 @@ func TestDeleteThatRemovesNothing(t *testing.T) {
 			if err := s.DeleteCtx(t.Context(), "none"); err != nil {
 				t.Errorf("Delete of nothing gave %v", err)
 			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if err := s.Clear(ctx); err == nil || ctx.Err() != nil {
+				t.Errorf("Clear gave %v", err)
+			}
 		})
 	}
 }
@@ -280,4 +286,23 @@ func TestReadOnlyServer(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("Open gave %v\nwant %s", err, want)
 	}
+}
+
+// Another role's table that lacks the index alone is used, with a warning, also with
+// CreateTable.
+func TestCreateTableOnAnothersTable(t *testing.T) {
+	t.Parallel()
+	server := testserver.StartPostgres(t)
+	exec(t, rawDB(t, server.URL), `CREATE TABLE sessions (token text PRIMARY KEY, data bytea NOT NULL, expiry timestamptz NOT NULL);
+		CREATE ROLE app LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON sessions TO app`)
+	l := newLogs()
+	s, err := Open(t.Context(), strings.Replace(server.URL, "postgres@", "app@", 1), Options{CreateTable: true, Logger: slog.New(l)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := attrs(l.next(t, slog.LevelWarn)); !strings.Contains(got, "has no index") {
+		t.Errorf("logged %s", got)
+	}
+	use(t, s)
 }

@@ -93,6 +93,9 @@ func passing(err error) bool {
 		return true
 	case protocol:
 		text := err.Error()
+		if strings.Contains(text, "authentication failed") || strings.Contains(text, "does not exist") {
+			return false
+		}
 		return strings.Contains(text, "server") || strings.Contains(text, "timeout")
 	default:
 		return strings.HasPrefix(code, connection)

@@ -89,6 +89,13 @@ func TestSelfSignedCertificate(t *testing.T) {
 		"fingerprint in a URL's": {query: "?sslmode=verify-full", opts: Options{TLS: TLS{Fingerprint: sum[:2] + ":" + sum[2:]}}},
 		"CA":                     {query: "?uselibpqcompat=true&sslmode=verify-ca", opts: Options{TLS: TLS{CAFile: caFile}}},
 		"CA, by the option":      {opts: Options{SSLMode: "verify-ca", TLS: TLS{CAFile: caFile}}},
+		"CA that is not there":   {opts: Options{TLS: TLS{CAFile: caFile + "x"}}, want: "postgres: open: caFile, certFile or keyFile, or sslrootcert, sslcert or sslkey: the file can't be read: no such file"},
+		"CA, require, not there": {opts: Options{SSLMode: "require", TLS: TLS{CAFile: caFile + "x"}}, want: "postgres: open: caFile, certFile or keyFile, or "},
+		"CA alone, another name": {opts: Options{TLS: TLS{CAFile: caFile}}, want: "postgres: open: the server's certificate is for another name; "},
+		"CA, require":            {opts: Options{SSLMode: "require", TLS: TLS{CAFile: caFile}}},
+		"CA, prefer":             {opts: Options{SSLMode: "prefer", TLS: TLS{CAFile: caFile}}, want: "postgres: Options.TLS.CAFile and Options.SSLMode: with sslmode prefer, "},
+		"CA, disable":            {query: "?sslmode=disable", opts: Options{TLS: TLS{CAFile: caFile}}, want: "postgres: Options.TLS.CAFile and Options.SSLMode: with sslmode disable, "},
+		"CA, no-verify":          {query: "?sslmode=no-verify", opts: Options{TLS: TLS{CAFile: caFile}}, want: "postgres: Options.TLS.CAFile and Options.SSLMode: with sslmode no-verify, "},
 		"no-verify":              {query: "?sslmode=no-verify", want: "postgres: sslmode no-verify: the server's certificate is not verified"},
 		"no-verify, the option":  {query: "?sslmode=require", opts: Options{SSLMode: "no-verify"}, want: "postgres: sslmode no-verify: the server's certificate is not verified"},
 	} {
