@@ -93,7 +93,14 @@ func (c *cluster) use(ctx context.Context, s *Store, key string, tries int, f fu
 			return reply, err
 		}
 		_ = c.refresh(ctx, n)
-		if n = c.masters[slot].Load(); n == nil || n == was && outcome != broken {
+		if n = c.masters[slot].Load(); n == was {
+			// A node that a late answer had not named was closed, and is opened again.
+			if live := c.at(n.addr); live != n {
+				c.masters[slot].CompareAndSwap(n, live)
+				n = live
+			}
+		}
+		if n == nil || n == was && outcome != broken {
 			return reply, err
 		}
 		asking = false

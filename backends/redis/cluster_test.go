@@ -460,6 +460,7 @@ func TestWaitReplicas(t *testing.T) {
 	replica := testserver.StartRedis(t, "--replicaof", host+" "+port)
 	patient := open(t, server.URL, redis.Options{WaitReplicas: 1, WaitTimeout: time.Minute})
 	hasty := open(t, server.URL, redis.Options{WaitReplicas: 1, WaitTimeout: 50 * time.Millisecond})
+	again := open(t, server.URL, redis.Options{WaitReplicas: 1, WaitTimeout: 50 * time.Millisecond})
 	s, soon := patient, time.Now().Add(time.Hour)
 	ends := map[string]func(token string) error{
 		"DeleteCtx": func(token string) error { return s.DeleteCtx(t.Context(), token) },
@@ -491,6 +492,9 @@ func TestWaitReplicas(t *testing.T) {
 		}
 		if _, found, err := s.FindCtx(t.Context(), name); found || err != nil {
 			t.Errorf("%s: the master still has it, %v", name, err)
+		}
+		if err := again.DeleteCtx(t.Context(), name); err == nil {
+			t.Errorf("%s, again on another connection, without the replica: no error", name)
 		}
 		replica.Resume()
 		// Saying it again waits for what was done before.

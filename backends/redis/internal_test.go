@@ -2,10 +2,14 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -206,4 +210,73 @@ func TestTTL(t *testing.T) {
 			t.Errorf("the year 9999 is %d ms away", got)
 		}
 	})
+}
+
+// A store that is closed, as a node of a cluster is after a failover, ends the calls that
+// wait for a connection with an error, also when their contexts end at that moment.
+func TestCloseBesideWaitingCalls(t *testing.T) {
+	for range 100 {
+		opts, err := Options{MaxConns: 1}.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newStore(opts)
+		n := newNode("", opts, func(context.Context) (redigo.Conn, error) { return idleConn{}, nil })
+		held, release := make(chan struct{}), make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, _ = s.try(context.Background(), n, false, func(conn) (any, error) {
+				close(held)
+				<-release
+				return nil, nil
+			})
+		})
+		<-held
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 8 {
+			wg.Go(func() {
+				if _, err := s.try(ctx, n, false, func(conn) (any, error) { return nil, nil }); err == nil {
+					t.Error("a call got a connection that is in use")
+				}
+			})
+		}
+		runtime.Gosched()
+		n.pool.Close()
+		cancel()
+		close(release)
+		wg.Wait()
+	}
+}
+
+// idleConn is a connection that answers nothing.
+type idleConn struct{ redigo.Conn }
+
+func (idleConn) Close() error                                           { return nil }
+func (idleConn) Err() error                                             { return nil }
+func (idleConn) Do(string, ...any) (any, error)                         { return nil, nil }
+func (idleConn) DoContext(context.Context, string, ...any) (any, error) { return nil, nil }
+
+// Sentinels that accept connections and say nothing cost a call no more than its deadline.
+func TestSilentSentinels(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s := &sentinels{master: "m", addrs: []string{l.Addr().String()}, limit: time.Hour}
+	s.dial = func(ctx context.Context, addr string) (redigo.Conn, error) {
+		return redigo.DialContext(ctx, "tcp", addr)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	found := make(chan error, 1)
+	go func() { _, err := s.find(ctx); found <- err }()
+	select {
+	case err := <-found:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("find: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("find waits longer than its context")
+	}
 }

@@ -168,6 +168,12 @@ func (s *Store) state(ctx context.Context) (nodes []*node, state string, moving 
 		nodes = []*node{s.single}
 	}
 	for _, n := range nodes {
+		// Without the permission for INFO, a server that is another one shows by its
+		// connections alone, unless those were closed by their age.
+		info, infoErr := s.useNode(ctx, n, twice, func(c conn) (any, error) { return c.do("INFO", "server") })
+		if infoErr == nil {
+			state += infos([]any{info})["run_id"] + " "
+		}
 		state += fmt.Sprint(n.suspect.Load(), " ")
 	}
 	return nodes, state, moving, err

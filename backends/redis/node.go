@@ -31,6 +31,12 @@ type node struct {
 	addr string // "" for the pool of New
 	pool *redigo.Pool
 
+	// free has a place for each connection that may be in use. nil for the pool of New.
+	//
+	// The pool's own limit is not used: a call whose context is done can panic while it
+	// waits for a pool that is then closed, which happens in each failover.
+	free chan struct{}
+
 	// suspect is the time, in Unix nanoseconds, at which a connection was last found
 	// broken, or its server a replica. The connections that were idle at that time
 	// are probably broken too, and are not used again.
@@ -39,14 +45,12 @@ type node struct {
 
 // newNode returns a node whose connections dial makes.
 func newNode(addr string, o Options, dial func(context.Context) (redigo.Conn, error)) *node {
-	n := &node{addr: addr}
+	n := &node{addr: addr, free: make(chan struct{}, o.MaxConns)}
 	n.pool = &redigo.Pool{
 		DialContext:     dial,
-		MaxActive:       o.MaxConns,
 		MaxIdle:         o.MaxIdleConns,
 		IdleTimeout:     o.ConnMaxIdleTime,
 		MaxConnLifetime: o.ConnMaxLifetime,
-		Wait:            true,
 	}
 	n.pool.TestOnBorrow = func(c redigo.Conn, lastUsed time.Time) error {
 		if lastUsed.UnixNano() <= n.suspect.Load() {
@@ -106,6 +110,14 @@ func (s *Store) try(ctx context.Context, n *node, asking bool, f func(conn) (any
 	}
 	wait, cancel := context.WithTimeout(ctx, s.connect)
 	defer cancel()
+	if n.free != nil {
+		select {
+		case n.free <- struct{}{}:
+			defer func() { <-n.free }() // after the connection is given back
+		case <-wait.Done():
+			return nil, &unsentError{fmt.Errorf("no connection in time: %w", wait.Err())}
+		}
+	}
 	c, err := n.pool.GetContext(wait)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, &unsentError{fmt.Errorf("no connection in time: %w", err)}
@@ -114,6 +126,9 @@ func (s *Store) try(ctx context.Context, n *node, asking bool, f func(conn) (any
 		return nil, &unsentError{err}
 	}
 	defer c.Close()
+	if err := ctx.Err(); err != nil { // what is queued would still be sent
+		return nil, err
+	}
 	mine := conn{c, ctx, s.read, asking}
 	if err := mine.ask(); err != nil {
 		return nil, err

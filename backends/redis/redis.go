@@ -141,7 +141,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	case modeCluster:
 		s.cluster = newCluster(t.addrs, opts, d.data)
 	case modeSentinel:
-		find := &sentinels{master: t.master, addrs: t.addrs, dial: d.sentinel, data: d.data}
+		find := &sentinels{master: t.master, addrs: t.addrs, dial: d.sentinel, data: d.data, limit: opts.Timeout}
 		s.single = newNode("", opts, find.connect)
 	default:
 		addr := t.addrs[0]
@@ -304,10 +304,26 @@ func (s *Store) DeleteCtx(ctx context.Context, token string) error {
 	key := s.prefix + token
 	// Deleting is idempotent, as a token is never reused.
 	_, err := s.use(ctx, key, twice, func(c conn) (any, error) {
-		return s.confirmed(c, func() (any, error) { return c.do("DEL", key) })
+		return s.confirmed(c, func() (any, error) {
+			reply, err := c.do("DEL", key)
+			if err != nil || reply != int64(0) || s.replicas == 0 {
+				return reply, err
+			}
+			// Perhaps it was deleted before, and not confirmed. WAIT counts from the last write
+			// of this connection, so that there must be one.
+			if err := c.ask(); err != nil {
+				return nil, err
+			}
+			return c.do("EVAL", deleteAnew, 1, key)
+		})
 	})
 	return failed("delete", err)
 }
+
+// deleteAnew is a write, and leaves no key.
+const deleteAnew = `
+redis.call('SET', KEYS[1], '', 'PX', 1000)
+return redis.call('DEL', KEYS[1])`
 
 // confirmed runs a command that ends a session, and returns an error unless the replicas
 // of Options.WaitReplicas have it too.
@@ -437,7 +453,7 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 	for _, r := range from {
 		args = append(args, r.Data)
 	}
-	reply, err := s.run(ctx, once, move, false, keys, args...)
+	reply, err := s.run(ctx, once, move, s.ttl(expiry) == 0, keys, args...)
 	if replied(err, "CROSSSLOT") || replied(err, "TRYAGAIN") { // TRYAGAIN: on two nodes for a moment
 		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
 	}

@@ -619,31 +619,39 @@ func TestFailover(t *testing.T) {
 
 // A cursor of SCAN means nothing to another server, nor to the same one after a restart.
 func TestListingBeginsAnew(t *testing.T) {
-	old, promoted := testserver.StartRedis(t), testserver.StartRedis(t)
-	soon := time.Now().Add(time.Hour)
-	for _, server := range []*testserver.Server{old, promoted} {
-		s := dialStore(t, server.URL)
-		for i := range 200 {
-			if err := s.Commit(fmt.Sprint(i), []byte("data"), soon); err != nil {
-				t.Fatal(err)
+	for name, dies := range map[string]bool{"the server dies": true, "the connection ends by its age": false} {
+		t.Run(name, func(t *testing.T) {
+			old, promoted := testserver.StartRedis(t), testserver.StartRedis(t)
+			soon := time.Now().Add(time.Hour)
+			for _, server := range []*testserver.Server{old, promoted} {
+				s := dialStore(t, server.URL)
+				for i := range 200 {
+					if err := s.Commit(fmt.Sprint(i), []byte("data"), soon); err != nil {
+						t.Fatal(err)
+					}
+				}
 			}
-		}
-	}
-	front := newProxy(t, old.Addr)
-	s := open(t, "redis://"+front.addr, redis.Options{ScanCount: 10})
-	var failover sync.Once
-	seen := make(map[string]bool)
-	err := s.Range(t.Context(), func(token string, _ []byte) error {
-		failover.Do(func() {
-			front.target.Store(promoted.Addr)
-			old.Kill()
-			clear(seen)
+			front := newProxy(t, old.Addr)
+			s := open(t, "redis://"+front.addr, redis.Options{ScanCount: 10, ConnMaxLifetime: 200 * time.Millisecond})
+			var failover sync.Once
+			seen := make(map[string]bool)
+			err := s.Range(t.Context(), func(token string, _ []byte) error {
+				failover.Do(func() {
+					front.target.Store(promoted.Addr)
+					if dies {
+						old.Kill()
+					} else {
+						time.Sleep(200 * time.Millisecond) // the age of the connection
+					}
+					clear(seen)
+				})
+				seen[token] = true
+				return nil
+			})
+			if len(seen) != 200 || err != nil {
+				t.Errorf("of 200 sessions of the new server, a listing saw %d: %v", len(seen), err)
+			}
 		})
-		seen[token] = true
-		return nil
-	})
-	if len(seen) != 200 || err != nil {
-		t.Errorf("of 200 sessions of the new server, a listing saw %d: %v", len(seen), err)
 	}
 }
 

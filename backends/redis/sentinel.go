@@ -20,6 +20,7 @@ type sentinels struct {
 	dial   func(ctx context.Context, addr string) (redigo.Conn, error)
 	data   func(ctx context.Context, addr string) (redigo.Conn, error) // dials the master
 	addrs  []string
+	limit  time.Duration // of each command
 }
 
 // connect returns a connection to the master.
@@ -33,7 +34,10 @@ func (s *sentinels) connect(ctx context.Context) (redigo.Conn, error) {
 		return nil, err
 	}
 	// During a failover, the Sentinels may name a server that is no master, or no longer.
-	role, err := redigo.Values(c.Do("ROLE"))
+	role, err := redigo.Values(conn{c, ctx, s.limit, false}.do("ROLE"))
+	if err == nil && len(role) == 0 {
+		err = errors.New("an empty answer")
+	}
 	if err != nil {
 		c.Close()
 		return nil, fmt.Errorf("the role of %s: %w", addr, scrub(err))
@@ -69,6 +73,8 @@ func (s *sentinels) find(ctx context.Context) (string, error) {
 		var a answer
 		select {
 		case a = <-answers:
+		case <-ctx.Done():
+			return "", ctx.Err()
 		case <-late:
 			return newest.master, nil
 		}
@@ -100,12 +106,13 @@ type answer struct {
 
 func (s *sentinels) ask(ctx context.Context, addr string) answer {
 	bad := func(err error) answer { return answer{err: err} }
-	c, err := s.dial(ctx, addr)
+	link, err := s.dial(ctx, addr)
 	if err != nil {
 		return bad(err)
 	}
-	defer c.Close()
-	parts, err := redigo.Strings(c.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.master))
+	defer link.Close()
+	c := conn{link, ctx, s.limit, false}
+	parts, err := redigo.Strings(c.do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.master))
 	switch {
 	case errors.Is(err, redigo.ErrNil):
 		return bad(refused("MasterName", "the Sentinel at %s does not watch a master of this name%s", addr, s.names(c)))
@@ -116,7 +123,7 @@ func (s *sentinels) ask(ctx context.Context, addr string) answer {
 	}
 	var about map[string]string
 	if err == nil {
-		about, err = redigo.StringMap(c.Do("SENTINEL", "MASTER", s.master))
+		about, err = redigo.StringMap(c.do("SENTINEL", "MASTER", s.master))
 	}
 	if err != nil {
 		return bad(fmt.Errorf("the Sentinel at %s: %w", addr, scrub(err)))
@@ -129,8 +136,8 @@ func (s *sentinels) ask(ctx context.Context, addr string) answer {
 }
 
 // names says which masters a Sentinel watches.
-func (s *sentinels) names(c redigo.Conn) string {
-	rows, err := redigo.Values(c.Do("SENTINEL", "MASTERS"))
+func (s *sentinels) names(c conn) string {
+	rows, err := redigo.Values(c.do("SENTINEL", "MASTERS"))
 	if err != nil {
 		return ""
 	}
