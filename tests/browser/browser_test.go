@@ -26,6 +26,8 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+
+	"github.com/samesid/samesid/internal/testserver"
 )
 
 var (
@@ -100,10 +102,7 @@ type tab struct {
 func open(t *testing.T) *tab {
 	t.Helper()
 	if browser == nil {
-		if os.Getenv("REQUIRE_SERVERS") == "1" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
+		testserver.Missing(t, missing)
 	}
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
