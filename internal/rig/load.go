@@ -64,6 +64,7 @@ type session struct {
 	leaving   bool     // a logout was sent
 	ended     bool     // a logout was answered with 200
 	forgotten bool     // the store may have lost it
+	final     bool     // the logout has ended it in the store: it was not lost before
 }
 
 // Options are those of a Load.
@@ -229,7 +230,7 @@ func (l *Load) logout(g *Group, s *session) {
 	l.Do(func() {
 		g.Tally.Writes++
 		g.Tally.Logouts++
-		s.ended = true
+		s.ended, s.final = true, !s.forgotten
 		g.drop(s)
 	})
 }
@@ -279,7 +280,7 @@ func (l *Load) send(g *Group, s *session, method, path, form string) Answer {
 		}
 		phase = l.phase
 		if s != nil {
-			cookie, ended = s.cookie, s.ended
+			cookie, ended = s.cookie, s.final
 		}
 	})
 	began := time.Now()
@@ -427,7 +428,7 @@ func (l *Load) verify(g *Group, s *session) (n int) {
 		a = l.send(g, s, "GET", "/me", "")
 	}
 	switch {
-	case s.forgotten && !s.ended:
+	case s.forgotten && !s.final:
 		return 0
 	case s.ended && a.Status == http.StatusUnauthorized, s.leaving && a.Status == http.StatusUnauthorized:
 		return 0
