@@ -47,7 +47,7 @@ var behaviours = []behaviour{
 	},
 	{
 		option: "session", name: "an expired one is gone", config: `"cookie":{"maxAge":1000}`,
-		script: script{run(set("n", 1)), {Client: "clock", Ops: []op{sleep(2100)}}, run(get("n"), set("m", 2)), run(keys)},
+		script: script{run(set("n", 1)), {Client: "clock", Ops: []op{sleep(2100)}}, run(get("n"), set("m", 2), setMaxAge(60000)), run(keys)},
 		want:   []string{"200 cookie 1", "200 - 0", "200 cookie 1", "200 - 1"},
 		on:     store.endsInTime,
 	},
@@ -423,7 +423,7 @@ var behaviours = []behaviour{
 
 	// cookie.maxAge and cookie.expires
 	{
-		option: "maxAge", name: "relative to each response", config: `"cookie":{"maxAge":2000}`,
+		option: "maxAge", name: "relative to each response", config: `"cookie":{"maxAge":20000}`,
 		script: script{run(set("a", 1)), run(set("a", 2)), run(original, maxAge)},
 		want:   []string{"200 cookie 1", "200 cookie 1", "200 - 1"},
 	},

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -84,7 +85,7 @@ func (n *node) ask(op string, args ...any) (string, error) {
 		return "", err
 	}
 	if !n.out.Scan() {
-		return "", fmt.Errorf("node has not answered %s: %w", op, n.out.Err())
+		return "", fmt.Errorf("node has not answered %s: %w", op, cmp.Or(n.out.Err(), io.ErrUnexpectedEOF))
 	}
 	answer := n.out.Text()
 	if strings.HasPrefix(answer, `{"error"`) {
