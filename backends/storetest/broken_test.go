@@ -614,7 +614,7 @@ var broken = map[string]struct {
 		[]string{"odd/bytes"},
 	},
 	"a write is seen half done": {
-		with(func(s *good) scs.CtxStore { return &tears{good: s} }),
+		with(func(s *good) scs.CtxStore { return &tears{s, make(map[string][]byte)} }),
 		[]string{"concurrency/a_read_is_whole"},
 	},
 	"a method is missing": {
@@ -1874,14 +1874,28 @@ func (s *changesData) CommitCtx(ctx context.Context, token string, data []byte, 
 	return s.good.CommitCtx(ctx, token, s.change(data), expiry)
 }
 
-type tears struct{ *good }
+type tears struct {
+	*good
+	torn map[string][]byte
+}
 
+// The second half of a longer record is written after the next read of it.
 func (s *tears) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
-	if current, _, _ := s.FindCtx(ctx, token); len(current) < len(data) && len(current) > 0 {
-		if err := s.good.CommitCtx(ctx, token, append(clone(data[:len(data)/2]), current[:len(current)/2]...), expiry); err != nil {
-			return err
-		}
-		pause()
+	current, _, _ := s.good.FindCtx(ctx, token)
+	if err := s.good.CommitCtx(ctx, token, data, expiry); err != nil || len(current) == 0 || len(current) >= len(data) {
+		return err
 	}
-	return s.good.CommitCtx(ctx, token, data, expiry)
+	defer s.mu.hold()()
+	s.torn[token] = append(clone(data[:len(data)/2]), current[:len(current)/2]...)
+	return nil
+}
+
+func (s *tears) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	data, found, err := s.good.FindCtx(ctx, token)
+	defer s.mu.hold()()
+	if torn := s.torn[token]; torn != nil && found {
+		data = torn
+		delete(s.torn, token)
+	}
+	return data, found, err
 }

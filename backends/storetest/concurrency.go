@@ -16,12 +16,17 @@ import (
 	"github.com/samesid/samesid/backends/contract"
 )
 
-// workers is the number of concurrent goroutines, and rounds is the number of times
-// that a race of two calls runs.
-const (
-	workers = 8
-	rounds  = 100
-)
+// workers is the number of concurrent goroutines.
+const workers = 8
+
+// rounds is the number of times that a race of two calls runs. The calls of a server take
+// longer, and meet more often.
+func (e *env) rounds() int {
+	if e.Advance != nil {
+		return 30
+	}
+	return 100
+}
 
 var concurrencyTests = []test{
 	{name: "no update is lost", needs: []string{"Swap"}, run: func(e *env) {
@@ -39,7 +44,7 @@ var concurrencyTests = []test{
 	}},
 	{name: "one creation wins", needs: []string{"Swap"}, run: func(e *env) {
 		handles := []scs.CtxStore{e.store, e.second()}
-		for round := range rounds {
+		for round := range e.rounds() {
 			token := fmt.Sprint("id", round)
 			var current [workers][]byte
 			var won [workers]bool
@@ -140,7 +145,7 @@ var concurrencyTests = []test{
 		long := func(n int) []byte { return []byte(`"` + strings.Repeat(string(rune('a'+n)), 5000*(n+1)) + `"`) }
 		e.commit("id", long(0), inAnHour())
 		e.together(workers, func(ctx context.Context, w int) error {
-			for range rounds / 4 {
+			for range 25 {
 				if w%2 == 0 {
 					if err := e.store.CommitCtx(ctx, "id", long(w), inAnHour()); err != nil {
 						return err
@@ -163,7 +168,7 @@ var concurrencyTests = []test{
 	}},
 	{name: "every method at once", run: func(e *env) {
 		e.together(workers, func(ctx context.Context, w int) error {
-			for i := range rounds / 4 {
+			for i := range 25 {
 				calls := e.calls(fmt.Sprint("id", i%5))
 				c := calls[(w+i)%len(calls)]
 				if err := c.fn(ctx); err != nil {
@@ -197,7 +202,7 @@ func (e *env) together(n int, fn func(ctx context.Context, worker int) error) {
 func (e *env) race(a, b func(ctx context.Context, s scs.CtxStore, token string) error, check func(token string)) {
 	e.Helper()
 	first, second := e.store, e.second()
-	for round := 0; round < rounds && !e.Failed(); round++ {
+	for round := 0; round < e.rounds() && !e.Failed(); round++ {
 		token := fmt.Sprint("id", round)
 		e.commit(token, body(1), inAnHour())
 		calls := []func(ctx context.Context, w int) error{

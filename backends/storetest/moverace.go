@@ -410,11 +410,7 @@ func swaps(suffix string, old, data []byte, a *answer) func(ctx context.Context,
 func (e *env) movers(n int, of func(round, w int) (from []contract.Record, to string), check func(round int, from [][]contract.Record, answers []answer)) {
 	e.Helper()
 	handles := []scs.CtxStore{e.store, e.second()}
-	most := rounds
-	if e.Advance != nil {
-		most /= 3 // a server's calls take longer, and meet more often
-	}
-	for round := 0; round < most && !e.Failed(); round++ {
+	for round := 0; round < e.rounds() && !e.Failed(); round++ {
 		from, answers := make([][]contract.Record, n), make([]answer, n)
 		for w := range n {
 			from[w], answers[w].to = of(round, w)
