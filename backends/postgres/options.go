@@ -120,6 +120,13 @@ type Options struct {
 	// other clients.
 	PreparedStatements bool `key:"preparedStatements"`
 
+	// NoBatching sends each statement by itself. Zero value: while the pool is busy, reads
+	// that wait share a statement, and so do writes of different sessions.
+	//
+	// None waits for a row that another one has locked, or fails for another one's record:
+	// it is sent by itself then.
+	NoBatching bool `key:"noBatching"`
+
 	// Logger receives the errors of the clean-up, and warnings about the table. Zero
 	// value: slog.Default().
 	Logger *slog.Logger

@@ -64,6 +64,7 @@ import (
 
 	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/driver"
+	"github.com/samesid/samesid/internal/batch"
 	"github.com/samesid/samesid/internal/sqlstore"
 )
 
@@ -97,6 +98,9 @@ type Store struct {
 	stmts    atomic.Pointer[statements]
 	changing chan struct{} // capacity 1; whoever holds the slot inspects a table that has changed
 	outdated []*statements // guarded by changing; prepared, and perhaps in use
+
+	queues
+	large batch.Large // by token
 
 	page, batch int // the sizes of a page of Range and of a batch of deletions
 
@@ -211,6 +215,7 @@ func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 		return nil, err
 	}
 	<-s.changing
+	s.shareStatements(opts)
 	s.close = sync.OnceValue(s.closeAll)
 	if opts.CleanupInterval > 0 {
 		// The clean-up must outlive ctx, which limits only the start.
@@ -380,6 +385,7 @@ func (s *Store) closeAll() error {
 		s.stopCleanup()
 		<-s.cleanupDone
 	}
+	s.stopSharing()
 	err := s.closeStatements()
 	if s.connector != nil {
 		err = errors.Join(err, s.db.Close(), s.connector.close())
@@ -507,8 +513,21 @@ func (s *Store) find(ctx context.Context, op, token string) (data []byte, found 
 	if !storable(token) {
 		return nil, false, nil
 	}
-	found, err = s.row(ctx, op, sqlFind, []any{token}, &data)
-	return data, found, err
+	x := &ask{token: token}
+	err = s.together(ctx, op, s.queues.find, x, func() error {
+		x.found, err = s.row(ctx, op, sqlFind, []any{token}, &x.data)
+		return err
+	})
+	return s.answer(x, err)
+}
+
+// answer returns the record of a call that reads, and notes whether it is large.
+func (s *Store) answer(x *ask, err error) (data []byte, found bool, _ error) {
+	if err != nil || !x.found {
+		return nil, false, err
+	}
+	s.large.Note(x.token, len(x.data))
+	return x.data, true, nil
 }
 
 // FindExpiry returns the record of a live session and its expiry, by this machine's
@@ -518,12 +537,16 @@ func (s *Store) FindExpiry(ctx context.Context, token string) (data []byte, expi
 	if !storable(token) {
 		return nil, time.Time{}, false, nil
 	}
-	var left int64
-	found, err = s.row(ctx, "find", sqlFindExpiry, []any{token}, &data, &left)
-	if !found {
+	const op = "find"
+	x := &ask{token: token}
+	err = s.together(ctx, op, s.queues.findExpiry, x, func() error {
+		x.found, err = s.row(ctx, op, sqlFindExpiry, []any{token}, &x.data, &x.expires)
+		return err
+	})
+	if data, found, err = s.answer(x, err); !found {
 		return nil, time.Time{}, false, err
 	}
-	return data, time.UnixMicro(time.Now().UnixMicro() + left), true, nil
+	return data, time.UnixMicro(time.Now().UnixMicro() + x.expires), true, nil
 }
 
 // FindTouch returns the record of a live session and sets its expiry, in one
@@ -532,8 +555,13 @@ func (s *Store) FindTouch(ctx context.Context, token string, expiry time.Time) (
 	if !storable(token) {
 		return nil, false, nil
 	}
-	found, err = s.row(ctx, "find and touch", sqlFindTouch, []any{token, age(expiry)}, &data)
-	return data, found, err
+	const op = "find and touch"
+	x := &ask{token: token, left: age(expiry)}
+	err = s.together(ctx, op, s.queues.findTouch, x, func() error {
+		x.found, err = s.row(ctx, op, sqlFindTouch, []any{token, x.left}, &x.data)
+		return err
+	})
+	return s.answer(x, err)
 }
 
 // CommitCtx creates or overwrites a record. In a connect-* layout, data that is not
@@ -634,7 +662,7 @@ func (s *Store) swap(ctx context.Context, op, token string, old, new []byte, exp
 		case touch:
 			swapped, err = s.exec(ctx, op, sqlSwapTouch, id, old, age(expiry))
 		default:
-			swapped, err = s.exec(ctx, op, sqlSwapReplace, id, old, new, age(expiry))
+			swapped, err = s.replace(ctx, op, id, old, new, age(expiry))
 		}
 		if swapped || err != nil {
 			return nil, swapped, err
@@ -657,6 +685,20 @@ func (s *Store) swap(ctx context.Context, op, token string, old, new []byte, exp
 		}
 	}
 	return nil, false, toAndFro(op)
+}
+
+// replace replaces a record if it is still old.
+func (s *Store) replace(ctx context.Context, op string, id *sent, old, new []byte, left int64) (swapped bool, err error) {
+	s.large.Note(id.token, max(len(old), len(new)))
+	x := &ask{token: id.token, left: left, old: old, new: new}
+	err = s.together(ctx, op, s.queues.replace, x, func() (err error) {
+		if x.unsure {
+			id.times++
+		}
+		swapped, err = s.exec(ctx, op, sqlSwapReplace, id, old, new, left)
+		return err
+	})
+	return err == nil && (swapped || x.answered), err
 }
 
 // Move replaces records by one, if each of them is still what the caller knows:

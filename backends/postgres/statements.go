@@ -28,6 +28,9 @@ const (
 	sqlVersion
 	sqlLock
 	sqlFindAll
+	sqlFindExpiryAll
+	sqlFindTouchAll
+	sqlSwapReplaceAll
 	sqlPage
 	sqlPing
 	sqlCount
@@ -40,9 +43,8 @@ const (
 // "after" is an instant from an age in microseconds. The server's clock alone turns one
 // into the other, so that the clocks of its clients don't matter.
 var templates = [...]string{
-	sqlFind: `SELECT {read} FROM {table} WHERE {id} = $1 AND {expiry} > now()`,
-	sqlFindExpiry: `SELECT {read}, (date_part('epoch', least({expiry}::timestamptz, '9999-12-31 00:00:00Z') - now()) * 1000000)::bigint
-		FROM {table} WHERE {id} = $1 AND {expiry} > now()`,
+	sqlFind:       `SELECT {read} FROM {table} WHERE {id} = $1 AND {expiry} > now()`,
+	sqlFindExpiry: `SELECT {read}, {left} FROM {table} WHERE {id} = $1 AND {expiry} > now()`,
 	sqlFindTouch: `UPDATE {table} SET {expiry} = {after $2}{, stamp}
 		WHERE {id} = $1 AND {expiry} > now() AND {unsynced} RETURNING {read}`,
 	sqlCommit: `INSERT INTO {table} ({id}, {expiry}, {data}{, stamps}) VALUES ($1, {after $2}, {new}{, now})
@@ -67,6 +69,16 @@ var templates = [...]string{
 	sqlVersion:  `SELECT concat_ws(' ', tableoid, ctid, xmin) FROM {table} WHERE {id} = $1`,
 	sqlLock:     `SELECT FROM {table} WHERE {id} = $1 AND {old} AND {expiry} > now() FOR UPDATE`,
 	sqlFindAll:  `SELECT {id}, {read} FROM {table} WHERE {id} = ANY ($1) AND {expiry} > now()`,
+
+	// Several of the statements above in one. A batch waits for no row, and so for no
+	// other batch.
+	sqlFindExpiryAll: `SELECT {id}, {read}, {left} FROM {table} WHERE {id} = ANY ($1) AND {expiry} > now()`,
+	sqlFindTouchAll: `UPDATE {table} AS t SET {expiry} = {after v_left}{, stamp}
+		FROM {free} JOIN unnest($1::text[], $2::bigint[]) AS v (v_id, v_left) ON v_id = k_id
+		WHERE {id} = k_id AND {expiry} > now() AND {unsynced} RETURNING {id}, {read}`,
+	sqlSwapReplaceAll: `UPDATE {table} AS t SET {data} = {new of v_new}, {expiry} = {after v_left}{, stamp}
+		FROM {free} JOIN unnest($1::text[], $2::{texts}, $3::{texts}, $4::bigint[]) AS v (v_id, v_old, v_new, v_left) ON v_id = k_id
+		WHERE {id} = k_id AND {old is v_old} AND {expiry} > now() RETURNING {id}`,
 
 	sqlPage:  `SELECT {id}, {read} FROM {table} WHERE {id} >= $1 AND {expiry} > now() ORDER BY {id} LIMIT $2`,
 	sqlPing:  `SELECT 1`,
@@ -94,19 +106,24 @@ type statements struct {
 
 // newStatements returns the statements for a table whose columns have these types.
 func newStatements(t table, dataType, expiryType string) *statements {
-	read, isOld, newData := t.qData, t.qData+" = $2", "$3"
+	read, texts, isOld, newData := t.qData, "text[]", t.qData+" = %s", "%s::json"
 	switch dataType {
 	case typeJSONB:
 		// The parameter has type json, which the driver sends as text in every setting.
-		isOld, newData = t.qData+" = $2::json::jsonb", "$3::json"
+		isOld = t.qData + " = %s::json::jsonb"
 	case typeJSON:
 		// json has no equality, but keeps the text that was written.
-		isOld, newData = t.qData+"::text = $2", "$3::json"
+		isOld = t.qData + "::text = %s"
 	case typeText, typeVarchar:
 		read = "coalesce(" + t.qData + ", '')" // NULL counts as an empty record
 		// The server rejects what is not JSON, and keeps the text that was written.
-		isOld, newData = read+" = $2", "$3::json::text"
+		isOld, newData = read+" = %s", "%s::json::text"
+	case typeBytea:
+		texts, newData = "bytea[]", "%s"
 	}
+	free := "(SELECT " + t.qID + " AS k_id FROM " + t.q + " WHERE " + t.qID + " = ANY ($1::text[]) AND " + t.qExpiry +
+		" > now() ORDER BY " + t.qID + " FOR NO KEY UPDATE SKIP LOCKED) AS k"
+	left := "(date_part('epoch', least(" + t.qExpiry + "::timestamptz, '9999-12-31 00:00:00Z') - now()) * 1000000)::bigint"
 	stamps, now, stamp := t.stamps()
 	// This condition is always true, and its setting holds for one transaction. A
 	// touch need not wait for the disk: if a crash undoes it, no data is lost.
@@ -119,9 +136,11 @@ func newStatements(t table, dataType, expiryType string) *statements {
 		return "(" + until + ")"
 	}
 	names := strings.NewReplacer("{table}", t.q, "{id}", t.qID, "{data}", t.qData, "{expiry}", t.qExpiry,
-		"{read}", read, "{old}", isOld, "{new}", newData, "{unsynced}", unsynced, "{expiryType}", expiryType,
+		"{read}", read, "{left}", left, "{unsynced}", unsynced, "{free}", free, "{texts}", texts,
+		"{old}", fmt.Sprintf(isOld, "$2"), "{old is v_old}", fmt.Sprintf(isOld, "v_old"),
+		"{new}", fmt.Sprintf(newData, "$3"), "{new of v_new}", fmt.Sprintf(newData, "v_new"), "{expiryType}", expiryType,
 		"{, stamps}", stamps, "{, now}", now, "{, stamp}", stamp,
-		"{after $2}", after("$2"), "{after $3}", after("$3"), "{after $4}", after("$4"))
+		"{after $2}", after("$2"), "{after $3}", after("$3"), "{after $4}", after("$4"), "{after v_left}", after("v_left"))
 
 	q := &statements{dataType: dataType, expiryType: expiryType, text: make([]string, len(templates))}
 	for st, template := range templates {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -1247,12 +1248,25 @@ func TestLostAnswer(t *testing.T) {
 				}
 				p.lose.Store(&lost)
 				current, swapped, err := s.Swap(t.Context(), name, c.old, c.new, c.until)
-				if p.lose.Load() != nil {
-					t.Fatalf("%s: no answer was lost", name)
+				check := func(name string) {
+					t.Helper()
+					if p.lose.Load() != nil {
+						t.Fatalf("%s: no answer was lost", name)
+					}
+					if swapped != c.swapped || (err == nil) != c.swapped {
+						t.Errorf("%s: Swap gave %q, %t, %v", name, current, swapped, err)
+					}
 				}
-				if swapped != c.swapped || (err == nil) != c.swapped {
-					t.Errorf("%s: Swap gave %q, %t, %v", name, current, swapped, err)
+				check(name)
+				if c.old == nil || c.new == nil || bytes.Equal(c.old, c.new) {
+					continue // does not go in a batch
 				}
+				commit(t, other, name, c.old, inAnHour())
+				inBatch(s.queues.replace, func(int) {
+					p.lose.Store(&lost)
+					current, swapped, err = s.Swap(t.Context(), name, c.old, c.new, c.until)
+				})
+				check(name + ", in a batch")
 			}
 
 			// A statement that could not be sent at all is retried.

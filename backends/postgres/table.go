@@ -37,6 +37,7 @@ const (
 	typeJSON        = "json"
 	typeJSONB       = "jsonb"
 	typeText        = "text"
+	typeBytea       = "bytea"
 	typeVarchar     = "character varying"
 	typeTimestamp   = "timestamp without time zone"
 	typeTimestamptz = "timestamp with time zone"
@@ -54,7 +55,7 @@ var layouts = []layout{
 		Layout: driver.Layout{Name: string(LayoutSCS), Doc: "table `sessions(token, data bytea, expiry)`, of scs's postgresstore"},
 		table:  "sessions", id: "token", data: "data", expiry: "expiry",
 		idType: "text", dataType: "bytea", expiryType: "timestamptz",
-		dataTypes: []string{"bytea"}, expiryTypes: []string{typeTimestamptz},
+		dataTypes: []string{typeBytea}, expiryTypes: []string{typeTimestamptz},
 		indexSuffix: "_expiry_idx",
 	},
 	{

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -50,7 +51,7 @@ func newCluster(seeds []string, o Options, dial func(ctx context.Context, addr s
 }
 
 // use is Store.use for a cluster.
-func (c *cluster) use(ctx context.Context, s *Store, key string, tries int, f func(conn) (any, error)) (any, error) {
+func (c *cluster) use(ctx context.Context, s *Store, key string, w way, f func(conn) (any, error)) (any, error) {
 	slot := slot(key)
 	n, asking := c.masters[slot].Load(), false
 	if n == nil {
@@ -62,7 +63,7 @@ func (c *cluster) use(ctx context.Context, s *Store, key string, tries int, f fu
 		}
 	}
 	for redirects := 0; ; redirects++ {
-		reply, err := s.try(ctx, n, asking, f)
+		reply, err := s.try(ctx, n, asking, w.share, f)
 		outcome := n.after(err)
 		if err == nil || redirects == maxRedirects {
 			return reply, err
@@ -80,7 +81,7 @@ func (c *cluster) use(ctx context.Context, s *Store, key string, tries int, f fu
 			n, asking = c.at(addr), true
 			continue
 		case outcome == broken:
-			if tries--; tries == 0 {
+			if w.tries--; w.tries == 0 {
 				_ = c.refresh(ctx, n) // for those who come next
 				return reply, err
 			}
@@ -241,7 +242,7 @@ func (c *cluster) ranges(ctx context.Context, addr string) ([]slotRange, error) 
 		return nil, err
 	}
 	defer link.Close()
-	rows, err := redigo.Values(conn{link, ctx, c.wait, false}.do("CLUSTER", "SLOTS"))
+	rows, err := redigo.Values(conn{Conn: link, ctx: ctx, limit: c.wait}.do("CLUSTER", "SLOTS"))
 	if err != nil {
 		return nil, notCluster(addr, err)
 	}
@@ -390,11 +391,15 @@ func (c *cluster) state(ctx context.Context, s *Store) (nodes []*node, state str
 // close closes all connections.
 func (c *cluster) close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.shut = true
+	nodes := slices.Collect(maps.Values(c.nodes))
+	c.mu.Unlock()
 	var errs []error
-	for _, n := range c.nodes {
+	for _, n := range nodes {
 		errs = append(errs, n.pool.Close())
+	}
+	for _, n := range nodes {
+		n.stopSharing()
 	}
 	return errors.Join(errs...)
 }

@@ -225,7 +225,7 @@ func TestCloseBesideWaitingCalls(t *testing.T) {
 		held, release := make(chan struct{}), make(chan struct{})
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			_, _ = s.try(context.Background(), n, false, func(conn) (any, error) {
+			_, _ = s.try(context.Background(), n, false, false, func(conn) (any, error) {
 				close(held)
 				<-release
 				return nil, nil
@@ -235,7 +235,7 @@ func TestCloseBesideWaitingCalls(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		for range 8 {
 			wg.Go(func() {
-				if _, err := s.try(ctx, n, false, func(conn) (any, error) { return nil, nil }); err == nil {
+				if _, err := s.try(ctx, n, false, false, func(conn) (any, error) { return nil, nil }); err == nil {
 					t.Error("a call got a connection that is in use")
 				}
 			})

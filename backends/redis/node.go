@@ -13,14 +13,22 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/samesid/samesid/backends/contract"
+	"github.com/samesid/samesid/internal/batch"
 )
 
-// The number of tries for a command whose connection turns out to be broken: twice
-// is for idempotent commands.
-const (
-	once  = 1
-	twice = 2
+// way is how a call goes to a server.
+type way struct {
+	tries int  // of a command whose connection turns out to be broken
+	share bool // its commands may go with those of other calls, over any connection
+}
+
+// twice is for idempotent commands.
+var (
+	once  = way{tries: 1}
+	twice = way{tries: 2}
 )
+
+func (w way) shared() way { return way{w.tries, true} }
 
 // maxRedirects bounds how often one call follows a cluster from node to node.
 const maxRedirects = 8
@@ -37,6 +45,9 @@ type node struct {
 	// waits for a pool that is then closed, which happens in each failover.
 	free chan struct{}
 
+	// shared has the commands that wait to go out together. nil: each goes by itself.
+	shared *batch.Queue[*exchange]
+
 	// suspect is the time, in Unix nanoseconds, at which a connection was last found
 	// broken, or its server a replica. The connections that were idle at that time
 	// are probably broken too, and are not used again.
@@ -46,6 +57,7 @@ type node struct {
 // newNode returns a node whose connections dial makes.
 func newNode(addr string, o Options, dial func(context.Context) (redigo.Conn, error)) *node {
 	n := &node{addr: addr, free: make(chan struct{}, o.MaxConns)}
+	n.share(o)
 	n.pool = &redigo.Pool{
 		DialContext:     dial,
 		MaxIdle:         o.MaxIdleConns,
@@ -72,21 +84,27 @@ func newNode(addr string, o Options, dial func(context.Context) (redigo.Conn, er
 // idleEnough is the time after which a connection is asked whether it has been closed.
 const idleEnough = 10 * time.Millisecond
 
-// use calls f with a connection to the server of a key, up to tries times if connections
-// turn out to be broken. A reply that says that the command has not run, and where to
-// run it, is followed in any case.
-func (s *Store) use(ctx context.Context, key string, tries int, f func(conn) (any, error)) (any, error) {
+// use calls f with a connection to the server of a key, again if the connection turns out
+// to be broken and the way allows it. A reply that says that the command has not run, and
+// where to run it, is followed in any case.
+func (s *Store) use(ctx context.Context, key string, w way, f func(conn) (any, error)) (reply any, err error) {
+	w.share = w.share && !s.large.Has(key)
 	if s.cluster == nil {
-		return s.useNode(ctx, s.single, tries, f)
+		reply, err = s.useNode(ctx, s.single, w, f)
+	} else {
+		reply, err = s.cluster.use(ctx, s, key, w, f)
 	}
-	return s.cluster.use(ctx, s, key, tries, f)
+	if data, ok := reply.([]byte); ok {
+		s.large.Note(key, len(data))
+	}
+	return reply, err
 }
 
 // useNode is use for a given node.
-func (s *Store) useNode(ctx context.Context, n *node, tries int, f func(conn) (any, error)) (any, error) {
+func (s *Store) useNode(ctx context.Context, n *node, w way, f func(conn) (any, error)) (any, error) {
 	demoted := false
 	for {
-		reply, err := s.try(ctx, n, false, f)
+		reply, err := s.try(ctx, n, false, w.share, f)
 		switch n.after(err) {
 		case fine:
 			return reply, err
@@ -97,43 +115,66 @@ func (s *Store) useNode(ctx context.Context, n *node, tries int, f func(conn) (a
 			}
 			demoted = true
 		case broken:
-			if tries--; tries == 0 {
+			if w.tries--; w.tries == 0 {
 				return reply, err
 			}
 		}
 	}
 }
 
-func (s *Store) try(ctx context.Context, n *node, asking bool, f func(conn) (any, error)) (any, error) {
+func (s *Store) try(ctx context.Context, n *node, asking, share bool, f func(conn) (any, error)) (any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	wait, cancel := context.WithTimeout(ctx, s.connect)
-	defer cancel()
-	if n.free != nil {
-		select {
-		case n.free <- struct{}{}:
-			defer func() { <-n.free }() // after the connection is given back
-		case <-wait.Done():
-			return nil, &unsentError{fmt.Errorf("no connection in time: %w", wait.Err())}
+	if share && !asking && n.shared != nil {
+		if !n.shared.Enter() {
+			return f(conn{ctx: ctx, limit: s.read, shared: n.shared})
 		}
+		began := time.Now()
+		defer func() { n.shared.Leave(began) }()
 	}
-	c, err := n.pool.GetContext(wait)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, &unsentError{fmt.Errorf("no connection in time: %w", err)}
-	}
+	c, err := n.borrow(ctx, s.connect)
 	if err != nil {
-		return nil, &unsentError{err}
+		return nil, err
 	}
-	defer c.Close()
+	defer n.giveBack(c)
 	if err := ctx.Err(); err != nil { // what is queued would still be sent
 		return nil, err
 	}
-	mine := conn{c, ctx, s.read, asking}
+	mine := conn{Conn: c, ctx: ctx, limit: s.read, asking: asking}
 	if err := mine.ask(); err != nil {
 		return nil, err
 	}
 	return f(mine)
+}
+
+// borrow returns a connection, for giveBack.
+func (n *node) borrow(ctx context.Context, limit time.Duration) (redigo.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if n.free != nil {
+		select {
+		case n.free <- struct{}{}:
+		case <-ctx.Done():
+			return nil, &unsentError{fmt.Errorf("no connection in time: %w", ctx.Err())}
+		}
+	}
+	c, err := n.pool.GetContext(ctx)
+	if err == nil {
+		return c, nil
+	}
+	n.giveBack(c)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no connection in time: %w", err)
+	}
+	return nil, &unsentError{err}
+}
+
+func (n *node) giveBack(c redigo.Conn) {
+	c.Close()
+	if n.free != nil {
+		<-n.free
+	}
 }
 
 // unsentError is the failure to get a connection: nothing was sent.
@@ -175,10 +216,11 @@ func (n *node) after(err error) outcome {
 
 // conn is a connection of the pool that one call uses.
 type conn struct {
-	redigo.Conn
-	ctx    context.Context
-	limit  time.Duration
-	asking bool // the node is still importing the key's slot
+	redigo.Conn // nil: the commands go by shared
+	ctx         context.Context
+	limit       time.Duration
+	asking      bool // the node is still importing the key's slot
+	shared      *batch.Queue[*exchange]
 }
 
 // ask precedes each command to a node that is still importing the key's slot.
@@ -191,10 +233,20 @@ func (c conn) ask() error {
 
 // do sends the commands that Send has queued and then cmd, and waits for the reply
 // until the limit or the context's deadline.
+func (c conn) do(cmd string, args ...any) (any, error) {
+	return c.send(exchange{name: cmd, args: args})
+}
+
+// transact sends MULTI and the commands after it, and returns the replies of EXEC.
+func (c conn) transact(calls [][]any) (any, error) {
+	return c.send(exchange{before: calls, name: "EXEC"})
+}
+
+// send sends a command and waits for the reply until the limit or the context's deadline.
 //
 // redigo's DoContext is not used, because it starts a goroutine for each command, and
 // closes the connection when the context is cancelled.
-func (c conn) do(cmd string, args ...any) (any, error) {
+func (c conn) send(x exchange) (any, error) {
 	limit := c.limit
 	deadline, ok := c.ctx.Deadline()
 	if ok {
@@ -203,7 +255,16 @@ func (c conn) do(cmd string, args ...any) (any, error) {
 			return nil, context.DeadlineExceeded
 		}
 	}
-	reply, err := redigo.DoWithTimeout(c.Conn, limit, cmd, args...)
+	var reply any
+	var err error
+	if c.Conn == nil {
+		reply, err = c.together(x)
+	} else {
+		if err := c.queue(x.before); err != nil {
+			return nil, err
+		}
+		reply, err = redigo.DoWithTimeout(c.Conn, limit, x.name, x.args...)
+	}
 	var n net.Error
 	if ok && errors.As(err, &n) && n.Timeout() && time.Until(deadline) <= 0 {
 		err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
@@ -211,7 +272,7 @@ func (c conn) do(cmd string, args ...any) (any, error) {
 	if replied(err, "MOVED") || replied(err, "ASK") {
 		return reply, err // the cluster needs the address
 	}
-	if tooLarge(err) {
+	if c.Conn != nil && tooLarge(err) {
 		// The server closes the connection after this, so that it must not be used again.
 		_, _ = redigo.DoWithTimeout(c.Conn, limit, "PING")
 		return nil, fmt.Errorf("%w: it is larger than the server's proto-max-bulk-len", contract.ErrRejected)
@@ -227,16 +288,24 @@ func tooLarge(err error) bool {
 
 // pipe sends commands at once, and returns their replies, of which some may be errors.
 func (c conn) pipe(calls [][]any) ([]any, error) {
-	for _, call := range calls {
-		if err := c.Send(call[0].(string), call[1:]...); err != nil {
-			return nil, err
-		}
+	if err := c.queue(calls); err != nil {
+		return nil, err
 	}
 	return redigo.Values(c.do(""))
 }
 
+// queue has commands sent with the next one.
+func (c conn) queue(calls [][]any) error {
+	for _, call := range calls {
+		if err := c.Send(call[0].(string), call[1:]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // do runs a command on one key.
-func (s *Store) do(ctx context.Context, tries int, cmd, key string, args ...any) (any, error) {
+func (s *Store) do(ctx context.Context, w way, cmd, key string, args ...any) (any, error) {
 	all := append([]any{key}, args...)
-	return s.use(ctx, key, tries, func(c conn) (any, error) { return c.do(cmd, all...) })
+	return s.use(ctx, key, w.shared(), func(c conn) (any, error) { return c.do(cmd, all...) })
 }

@@ -116,6 +116,13 @@ type Options struct {
 	// and authentication. An earlier deadline of the context takes precedence.
 	ConnectTimeout time.Duration `key:"connectTimeout"`
 
+	// NoBatching sends each command by itself. Zero value: while the server is busy,
+	// commands that wait go out together.
+	//
+	// They then share a connection and its round trip, in which each has its own reply. A
+	// connection that breaks breaks all that are on it.
+	NoBatching bool `key:"noBatching"`
+
 	// The fields below are for Open; New rejects them.
 
 	// MaxConns is the maximum number of open connections. Zero value: 64.

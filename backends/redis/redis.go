@@ -31,6 +31,7 @@ import (
 
 	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/driver"
+	"github.com/samesid/samesid/internal/batch"
 )
 
 var (
@@ -55,6 +56,9 @@ var (
 // sent; its reply is awaited for at most Options.Timeout. An interrupted command
 // would cost its connection, and clients that hang up could exhaust the pool.
 //
+// While the server is busy, commands that wait go out together, over one connection, and
+// those of large records by themselves: see Options.NoBatching.
+//
 // A read, a touch or a deletion is retried once when the server has closed its
 // connection. Other writes are not, since they may have happened. On the connections of
 // Open, one that was closed while it was idle is noticed before anything is sent on it.
@@ -77,6 +81,7 @@ type Store struct {
 	read      time.Duration
 	replicas  int // that must confirm a deletion
 	confirm   time.Duration
+	large     batch.Large // by key
 }
 
 // New returns a store on the caller's own pool, which Close leaves open. It does
@@ -97,7 +102,11 @@ func New(pool *redigo.Pool, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(opts)
+	if pool.MaxActive > 0 {
+		opts.MaxConns = min(opts.MaxConns, pool.MaxActive)
+	}
 	s.single = &node{pool: pool}
+	s.single.share(opts)
 	return s, nil
 }
 
@@ -179,12 +188,15 @@ var glob = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, 
 // returned it does nothing, as the caller owns the pool.
 func (s *Store) Close() error {
 	switch {
-	case !s.owned:
-		return nil
 	case s.cluster != nil:
 		return s.cluster.close()
+	case !s.owned:
+		s.single.stopSharing()
+		return nil
 	}
-	return s.single.pool.Close()
+	err := s.single.pool.Close()
+	s.single.stopSharing()
+	return err
 }
 
 // Ping returns an error if the server does not answer, or Close has closed the
@@ -247,13 +259,8 @@ func (s *Store) FindExpiry(ctx context.Context, token string) (data []byte, expi
 	const op = "find with expiry"
 	key := s.prefix + token
 	// A transaction ensures that data and expiry belong to the same write.
-	replies, err := redigo.Values(s.use(ctx, key, twice, func(c conn) (any, error) {
-		for _, err := range []error{c.Send("MULTI"), c.Send("GET", key), c.Send("PTTL", key)} {
-			if err != nil {
-				return nil, err
-			}
-		}
-		return c.do("EXEC")
+	replies, err := redigo.Values(s.use(ctx, key, twice.shared(), func(c conn) (any, error) {
+		return c.transact([][]any{{"MULTI"}, {"GET", key}, {"PTTL", key}})
 	}))
 	if err != nil {
 		return nil, time.Time{}, false, failed(op, err)
@@ -262,6 +269,7 @@ func (s *Store) FindExpiry(ctx context.Context, token string) (data []byte, expi
 	if !found {
 		return nil, time.Time{}, false, err
 	}
+	s.large.Note(key, len(data))
 	const never, gone = -1, -2
 	switch ttl, err := redigo.Int64(replies[1], nil); {
 	case err != nil:
@@ -290,6 +298,7 @@ func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry
 	if ttl == 0 {
 		return s.DeleteCtx(ctx, token)
 	}
+	s.large.Note(s.prefix+token, len(data))
 	_, err := s.do(ctx, once, "SET", s.prefix+token, data, "PX", ttl)
 	return failed("commit", err)
 }
@@ -303,7 +312,9 @@ func (s *Store) Delete(token string) error {
 func (s *Store) DeleteCtx(ctx context.Context, token string) error {
 	key := s.prefix + token
 	// Deleting is idempotent, as a token is never reused.
-	_, err := s.use(ctx, key, twice, func(c conn) (any, error) {
+	w := twice
+	w.share = s.replicas == 0 // WAIT is about one connection
+	_, err := s.use(ctx, key, w, func(c conn) (any, error) {
 		return s.confirmed(c, func() (any, error) {
 			reply, err := c.do("DEL", key)
 			if err != nil || reply != int64(0) || s.replicas == 0 {
@@ -415,15 +426,16 @@ func (s *Store) Swap(ctx context.Context, token string, old, new []byte, expiry 
 	if new != nil {
 		ttl = s.ttl(expiry)
 	}
-	tries, args := once, []any{old != nil, old, ttl}
+	w, args := once, []any{old != nil, old, ttl}
 	switch {
 	case ttl == 0: // delete it
 	case old != nil && bytes.Equal(old, new):
-		tries = twice
+		w = twice
 	default:
 		args = append(args, new)
 	}
-	reply, err := s.run(ctx, tries, swap, ttl == 0, []string{s.prefix + token}, args...)
+	s.large.Note(s.prefix+token, max(len(old), len(new)))
+	reply, err := s.run(ctx, w, swap, ttl == 0, []string{s.prefix + token}, args...)
 	if reply == int64(1) {
 		return nil, true, nil
 	}
@@ -450,9 +462,12 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 		target = len(keys)
 	}
 	args := append(make([]any, 0, len(from)+3), s.ttl(expiry), data, target)
+	size := len(data)
 	for _, r := range from {
 		args = append(args, r.Data)
+		size += len(r.Data)
 	}
+	s.large.Note(keys[0], size)
 	reply, err := s.run(ctx, once, move, s.ttl(expiry) == 0, keys, args...)
 	if replied(err, "CROSSSLOT") || replied(err, "TRYAGAIN") { // TRYAGAIN: on two nodes for a moment
 		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
@@ -465,13 +480,15 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 }
 
 // run runs a script. ends reports whether it may end a session.
-func (s *Store) run(ctx context.Context, tries int, sc script, ends bool, keys []string, args ...any) (reply any, err error) {
+func (s *Store) run(ctx context.Context, w way, sc script, ends bool, keys []string, args ...any) (reply any, err error) {
 	all := append(make([]any, 0, 2+len(keys)+len(args)), sc.hash, len(keys))
 	for _, k := range keys {
 		all = append(all, k)
 	}
 	all = append(all, args...)
-	return s.use(ctx, keys[0], tries, func(c conn) (any, error) {
+	ends = ends && s.replicas > 0
+	w.share = !ends // WAIT is about one connection
+	return s.use(ctx, keys[0], w, func(c conn) (any, error) {
 		run := func() (any, error) {
 			all[0] = sc.hash
 			reply, err := c.do("EVALSHA", all...)

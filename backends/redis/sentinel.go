@@ -34,7 +34,7 @@ func (s *sentinels) connect(ctx context.Context) (redigo.Conn, error) {
 		return nil, err
 	}
 	// During a failover, the Sentinels may name a server that is no master, or no longer.
-	role, err := redigo.Values(conn{c, ctx, s.limit, false}.do("ROLE"))
+	role, err := redigo.Values(conn{Conn: c, ctx: ctx, limit: s.limit}.do("ROLE"))
 	if err == nil && len(role) == 0 {
 		err = errors.New("an empty answer")
 	}
@@ -111,7 +111,7 @@ func (s *sentinels) ask(ctx context.Context, addr string) answer {
 		return bad(err)
 	}
 	defer link.Close()
-	c := conn{link, ctx, s.limit, false}
+	c := conn{Conn: link, ctx: ctx, limit: s.limit}
 	parts, err := redigo.Strings(c.do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.master))
 	switch {
 	case errors.Is(err, redigo.ErrNil):

@@ -65,6 +65,7 @@ func TestSentinelFailover(t *testing.T) {
 				sentinels.Master.Kill()
 			}
 			sentinels.Promoted(sentinels.Other, "")
+			u.mayLose.Store(true)
 			// A deletion is done, and an error, until there is a replica again.
 			if hangs {
 				sentinels.Master.Resume()

@@ -75,9 +75,13 @@ func newSystem(t *testing.T, p *eachstore.Place, l limits) *system {
 
 func (l limits) config(p *eachstore.Place) backends.Config {
 	wait := cmp.Or(l.wait, timeout)
-	return p.Config(eachstore.Settings{
+	settings := eachstore.Settings{
 		"maxConnections": l.conns, "timeout": wait, "connectTimeout": wait, "cleanupInterval": time.Duration(-1),
-	})
+	}
+	if l.conns > 0 {
+		settings["noBatching"] = true // else a few connections serve many calls
+	}
+	return p.Config(settings)
 }
 
 // serve starts an app on a store, and returns its URL.

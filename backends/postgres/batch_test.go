@@ -1,0 +1,413 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/samesid/samesid/internal/batch"
+	"github.com/samesid/samesid/internal/testserver"
+)
+
+// inBatch runs calls in one batch.
+func inBatch(q *batch.Queue[*ask], calls ...func(i int)) {
+	release := q.Hold()
+	var wg sync.WaitGroup
+	for i, call := range calls {
+		wg.Go(func() { call(i) })
+		for q.Len() <= i { // they are sent in this order
+			time.Sleep(10 * time.Microsecond)
+		}
+	}
+	release()
+	wg.Wait()
+}
+
+func each(n int, call func(i int)) (all []func(int)) {
+	for range n {
+		all = append(all, call)
+	}
+	return all
+}
+
+func asks(tokens ...string) (all []*ask) {
+	for _, token := range tokens {
+		all = append(all, &ask{token: token, left: time.Hour.Microseconds()})
+	}
+	return all
+}
+
+func answers(all []*ask) string {
+	var text []string
+	for _, x := range all {
+		switch {
+		case x.err != nil:
+			text = append(text, x.err.Error())
+		case !x.answered:
+			text = append(text, "alone")
+		case !x.found:
+			text = append(text, "none")
+		default:
+			text = append(text, string(x.data))
+		}
+	}
+	return strings.Join(text, ", ")
+}
+
+// Each statement for several sessions answers them at once, on each layout and each type
+// of column, with names and without. A row that is locked is left out.
+func TestStatementsForSeveralSessions(t *testing.T) {
+	t.Parallel()
+	types := map[Layout][]string{LayoutConnectPgSimple: {"json", "jsonb"}, LayoutConnectSessionSequelize: {"text"}}
+	for _, layout := range allLayouts {
+		for i, typ := range append([]string{""}, types[layout]...) {
+			t.Run(fmt.Sprint(layout, " ", typ), func(t *testing.T) {
+				t.Parallel()
+				dsn, _ := testserver.Schema(t)
+				opts := quiet(layout)
+				opts.PreparedStatements = i%2 == 1
+				s := open(t, dsn, opts)
+				if typ != "" {
+					exec(t, s.db, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s::%s", s.table.q, s.table.qData, typ, s.table.qData, typ))
+				}
+				s.large.Note("f", 1<<20) // goes alone, and notices the other type
+				for _, token := range []string{"a", "b", "c", "d", "e", "f"} {
+					commit(t, s, token, fmt.Appendf(nil, `{"is": "%s\\\"'"}`, token), inAnHour())
+				}
+				commit(t, s, "expired", []byte(`{}`), time.Now().Add(-time.Hour))
+				tx, err := s.db.BeginTx(t.Context(), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer tx.Rollback()
+				if _, err := tx.Exec(fmt.Sprintf("SELECT FROM %s WHERE %s = 'c' FOR UPDATE", s.table.q, s.table.qID)); err != nil {
+					t.Fatal(err)
+				}
+				is := func(token string) string { return fmt.Sprintf(`{"is": "%s\\\"'"}`, token) }
+				tokens := []string{"b", "a", "none", "c", "expired", "a"}
+
+				for name, find := range map[string]statement{"find": sqlFindAll, "find with expiry": sqlFindExpiryAll} {
+					all := asks(tokens...)
+					s.findTogether(name, find, all)
+					if got, want := answers(all), strings.Join([]string{is("b"), is("a"), "none", is("c"), "none", is("a")}, ", "); got != want {
+						t.Errorf("%s: %s, want %s", name, got, want)
+					}
+					if left := time.Duration(all[1].expires) * time.Microsecond; find == sqlFindExpiryAll && (left > time.Hour+time.Second || left < 59*time.Minute) {
+						t.Errorf("%s: the record expires in %v", name, left)
+					}
+					if all[1].data[0] = '['; all[5].data[0] == '[' {
+						t.Errorf("%s: two callers share the bytes of a record", name)
+					}
+				}
+
+				all := asks(tokens...)
+				for _, x := range all {
+					x.left = (2 * time.Hour).Microseconds()
+				}
+				all[5].left /= 2 // the longer one counts
+				s.findTogether("find and touch", sqlFindTouchAll, all)
+				if got, want := answers(all), strings.Join([]string{is("b"), is("a"), "alone", "alone", "alone", is("a")}, ", "); got != want {
+					t.Errorf("find and touch: %s, want %s", got, want)
+				}
+				for token, want := range map[string]time.Duration{"a": 2 * time.Hour, "b": 2 * time.Hour, "c": time.Hour, "d": time.Hour} {
+					if _, at, _, err := s.FindExpiry(t.Context(), token); time.Until(at) > want+time.Second || time.Until(at) < want-time.Minute || err != nil {
+						t.Errorf("find and touch: %s expires in %v, want %v; %v", token, time.Until(at), want, err)
+					}
+				}
+
+				all = asks("d", "b", "none", "c", "a", "e")
+				for _, x := range all {
+					x.old, x.new = []byte(is(x.token)), fmt.Appendf(nil, `{"new": "%s\\\"'"}`, x.token)
+				}
+				all[4].old = []byte(`{"is":"another"}`)
+				s.replaceTogether(all)
+				for _, x := range all {
+					if want := x.token == "b" || x.token == "d" || x.token == "e"; x.answered != want || x.unsure || x.err != nil {
+						t.Errorf("replace %s: %t, %t, %v", x.token, x.answered, x.unsure, x.err)
+					}
+					data, _, err := s.FindCtx(t.Context(), x.token)
+					switch {
+					case err != nil:
+						t.Error(err)
+					case x.answered && string(data) != string(x.new):
+						t.Errorf("replace %s: there is %s", x.token, data)
+					case !x.answered && x.token != "none" && string(data) != is(x.token):
+						t.Errorf("replace %s, which was not to be: there is %s", x.token, data)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Calls that wait share statements, and each gets its own answer, whatever the others' is.
+func TestCallsShareAStatement(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	s := open(t, dsn, quiet(LayoutConnectPgSimple))
+	is := func(i int) string { return fmt.Sprintf(`{"is":%d}`, i) }
+	for i := range 8 {
+		commit(t, s, fmt.Sprint(i), []byte(is(i)), inAnHour())
+	}
+	inBatch(s.queues.find, each(9, func(i int) {
+		if data, found, err := s.FindCtx(t.Context(), fmt.Sprint(i)); found != (i < 8) || found && string(data) != is(i) || err != nil {
+			t.Errorf("Find %d: %q, %t, %v", i, data, found, err)
+		}
+	})...)
+	inBatch(s.queues.findExpiry, each(9, func(i int) {
+		if data, at, found, err := s.FindExpiry(t.Context(), fmt.Sprint(i)); found != (i < 8) || found && (string(data) != is(i) || time.Until(at) < 59*time.Minute) || err != nil {
+			t.Errorf("FindExpiry %d: %q, %v, %t, %v", i, data, at, found, err)
+		}
+	})...)
+	inBatch(s.queues.findTouch, each(9, func(i int) {
+		if data, found, err := s.FindTouch(t.Context(), fmt.Sprint(i), inAnHour()); found != (i < 8) || found && string(data) != is(i) || err != nil {
+			t.Errorf("FindTouch %d: %q, %t, %v", i, data, found, err)
+		}
+	})...)
+	inBatch(s.queues.replace, each(9, func(i int) {
+		token, old, new := fmt.Sprint(i), []byte(is(i)), []byte(`{"new":1}`)
+		switch i {
+		case 2:
+			old = []byte(`{"is":"another"}`)
+		case 3:
+			new = []byte(`{"not JSON"`) // fails the statement
+		case 4:
+			token = "3"
+			old = []byte(is(3))
+		}
+		current, swapped, err := s.Swap(t.Context(), token, old, new, inAnHour())
+		switch i {
+		case 2:
+			if string(current) != is(2) || swapped || err != nil {
+				t.Errorf("Swap from another: %q, %t, %v", current, swapped, err)
+			}
+		case 3:
+			if swapped || err == nil {
+				t.Errorf("Swap to what is not JSON: %t, %v", swapped, err)
+			}
+		case 8:
+			if current != nil || swapped || err != nil {
+				t.Errorf("Swap of none: %q, %t, %v", current, swapped, err)
+			}
+		default:
+			if !swapped || err != nil {
+				t.Errorf("Swap %d: %q, %t, %v", i, current, swapped, err)
+			}
+		}
+	})...)
+
+	// Of two changes of one session, one is refused.
+	for i := range 10 {
+		token := fmt.Sprint("two", i)
+		commit(t, s, token, []byte(`{}`), inAnHour())
+		var won [2]bool
+		inBatch(s.queues.replace, each(2, func(i int) {
+			var err error
+			if _, won[i], err = s.Swap(t.Context(), token, []byte(`{}`), []byte(is(i)), inAnHour()); err != nil {
+				t.Error(err)
+			}
+		})...)
+		if data, _, err := s.FindCtx(t.Context(), token); won[0] == won[1] || won[0] != (string(data) == is(0)) || err != nil {
+			t.Errorf("of two changes of one session, these were made: %t; there is %s, %v", won, data, err)
+		}
+	}
+
+	opts := quiet(LayoutConnectPgSimple)
+	opts.NoBatching = true
+	if s := open(t, dsn, opts); s.queues.find != nil || s.queues.replace != nil {
+		t.Error("with NoBatching, calls share")
+	}
+}
+
+// Calls with a row that another client has locked wait for it by themselves.
+func TestLockedRowHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	opts := quiet(LayoutConnectPgSimple)
+	opts.Timeout = time.Minute
+	s := open(t, dsn, opts)
+	for i := range 8 {
+		commit(t, s, fmt.Sprint(i), []byte(`{}`), inAnHour())
+	}
+	tx, err := rawDB(t, dsn).BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(`SELECT FROM session WHERE sid = '3' FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	var others sync.WaitGroup
+	others.Add(2 * 7)
+	var done sync.WaitGroup
+	call := func(q *batch.Queue[*ask], call func(token string) (bool, error)) {
+		done.Go(func() {
+			inBatch(q, each(8, func(i int) {
+				if found, err := call(fmt.Sprint(i)); !found || err != nil {
+					t.Errorf("%d: %t, %v", i, found, err)
+				}
+				if i != 3 {
+					others.Done()
+				}
+			})...)
+		})
+	}
+	call(s.queues.findTouch, func(token string) (bool, error) {
+		_, found, err := s.FindTouch(t.Context(), token, inAnHour())
+		return found, err
+	})
+	call(s.queues.replace, func(token string) (bool, error) {
+		_, swapped, err := s.Swap(t.Context(), token, []byte(`{}`), []byte(`{"n":1}`), inAnHour())
+		return swapped, err
+	})
+	others.Wait() // while the row is locked
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	done.Wait()
+}
+
+// Batches of several processes don't deadlock, in whatever order their sessions are, and no
+// change is lost.
+func TestBatchesOfSeveralProcesses(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	opts := quiet(LayoutConnectPgSimple)
+	opts.MaxConns = 2
+	const sessions, workers, rounds = 6, 8, 40
+	stores := []*Store{open(t, dsn, opts), open(t, dsn, opts)}
+	for i := range sessions {
+		commit(t, stores[0], fmt.Sprint(i), []byte(`{"n":0}`), inAnHour())
+	}
+	var wg sync.WaitGroup
+	for w := range 2 * workers {
+		s := stores[w%2]
+		wg.Go(func() {
+			for range rounds {
+				token := fmt.Sprint(rand.IntN(sessions))
+				current, found, err := s.FindTouch(t.Context(), token, inAnHour())
+				if !found || err != nil {
+					t.Errorf("FindTouch: %t, %v", found, err)
+					return
+				}
+				for swapped := false; !swapped; {
+					var n int
+					if _, err := fmt.Sscanf(string(current), `{"n":%d}`, &n); err != nil {
+						t.Errorf("%q: %v", current, err)
+						return
+					}
+					now, ok, err := s.Swap(t.Context(), token, current, fmt.Appendf(nil, `{"n":%d}`, n+1), inAnHour())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					current, swapped = now, ok
+				}
+			}
+		})
+	}
+	wg.Wait()
+	sum := 0
+	for i := range sessions {
+		data, _, err := stores[0].FindCtx(t.Context(), fmt.Sprint(i))
+		var n int
+		if _, scanErr := fmt.Sscanf(string(data), `{"n":%d}`, &n); err != nil || scanErr != nil {
+			t.Fatal(err, scanErr)
+		}
+		sum += n
+	}
+	if want := 2 * workers * rounds; sum != want {
+		t.Errorf("%d increments are there, want %d", sum, want)
+	}
+}
+
+// A caller that leaves, leaves alone, and may use its bytes again.
+func TestOneCallerOfABatchLeaves(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	opts := quiet(LayoutSCS)
+	opts.MaxConns = 1
+	s := open(t, dsn, opts)
+	for i := range 8 {
+		commit(t, s, fmt.Sprint(i), []byte(`{}`), inAnHour())
+	}
+	conn, err := s.db.Conn(t.Context()) // the batch has to wait for it
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	inBatch(s.queues.replace, each(8, func(i int) {
+		data := fmt.Appendf(nil, `{"new":%d}`, i)
+		if i == 0 {
+			if _, swapped, err := s.Swap(late, "0", []byte(`{}`), data, inAnHour()); swapped || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("a late Swap: %t, %v", swapped, err)
+			}
+			clear(data)
+			conn.Close()
+			return
+		}
+		if _, swapped, err := s.Swap(t.Context(), fmt.Sprint(i), []byte(`{}`), data, inAnHour()); !swapped || err != nil {
+			t.Errorf("Swap %d: %t, %v", i, swapped, err)
+		}
+	})...)
+	for i := range 8 {
+		if data, _, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != fmt.Sprintf(`{"new":%d}`, i) || err != nil {
+			t.Errorf("after Swap %d there is %q, %v", i, data, err)
+		}
+	}
+}
+
+// Large records go by themselves, from the second time on that they are read.
+func TestLargeRecordsGoAlone(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	s := open(t, dsn, quiet(LayoutConnectPgSimple))
+	large := []byte(`"` + strings.Repeat("x", 1<<20) + `"`)
+	commit(t, s, "large", large, inAnHour())
+	if data, _, err := s.FindCtx(t.Context(), "large"); !bytes.Equal(data, large) || err != nil {
+		t.Errorf("Find: %d bytes, %v", len(data), err)
+	}
+	s.stopSharing()
+	if _, _, err := s.FindCtx(t.Context(), "small"); !errors.Is(err, errClosed) {
+		t.Errorf("a small record did not go to the queue: %v", err)
+	}
+	for range 2 {
+		if data, found, err := s.FindTouch(t.Context(), "large", inAnHour()); !bytes.Equal(data, large) || !found || err != nil {
+			t.Errorf("FindTouch: %d bytes, %t, %v", len(data), found, err)
+		}
+	}
+	if _, swapped, err := s.Swap(t.Context(), "large", large, []byte(`{}`), inAnHour()); !swapped || err != nil {
+		t.Errorf("Swap: %t, %v", swapped, err)
+	}
+}
+
+// When a batch is late, its calls are not sent again by themselves.
+func TestLateBatch(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	opts := quiet(LayoutConnectPgSimple)
+	opts.MaxConns, opts.Timeout = 1, time.Second
+	s := open(t, dsn, opts)
+	commit(t, s, "0", []byte(`{}`), inAnHour())
+	conn, err := s.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	began := time.Now()
+	inBatch(s.queues.find, each(4, func(i int) {
+		if _, _, err := s.FindCtx(t.Context(), "0"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Find %d: %v", i, err)
+		}
+	})...)
+	if took := time.Since(began); took >= 2*opts.Timeout {
+		t.Errorf("the calls took %v, with a timeout of %v", took, opts.Timeout)
+	}
+}

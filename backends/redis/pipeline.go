@@ -1,0 +1,92 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/samesid/samesid/internal/batch"
+)
+
+// exchange is a command and the reply to it.
+type exchange struct {
+	before [][]any // commands that go before it, whose replies don't matter
+	name   string
+	args   []any
+
+	reply any
+	err   error
+}
+
+// share lets the node's commands go out together.
+func (n *node) share(o Options) {
+	if !o.NoBatching {
+		n.shared = batch.New(o.MaxConns, o.ConnectTimeout, nil, func(calls []*exchange) { n.pipe(o, calls) })
+	}
+}
+
+// stopSharing returns when no commands are on their way together.
+func (n *node) stopSharing() {
+	if n.shared != nil {
+		n.shared.Close()
+	}
+}
+
+// together sends a command with those of other calls, and returns the reply to it.
+func (c conn) together(x exchange) (any, error) {
+	// The command may be sent after its caller has left.
+	x.args = slices.Clone(x.args)
+	for i, arg := range x.args {
+		if b, ok := arg.([]byte); ok {
+			x.args[i] = slices.Clone(b)
+		}
+	}
+	switch err := c.shared.Wait(c.ctx, &x); {
+	case errors.Is(err, batch.ErrBusy), errors.Is(err, batch.ErrClosed):
+		return nil, &unsentError{err}
+	case err != nil:
+		return nil, err
+	}
+	return x.reply, x.err
+}
+
+// pipe sends commands over one connection, and awaits their replies.
+func (n *node) pipe(o Options, calls []*exchange) {
+	c, err := n.borrow(context.Background(), o.ConnectTimeout)
+	if err == nil {
+		defer n.giveBack(c)
+		err = sendAll(c, calls)
+	}
+	end := time.Now().Add(o.Timeout)
+	receive := func() (any, error) {
+		if err != nil {
+			return nil, err
+		}
+		reply, replyErr := redigo.ReceiveWithTimeout(c, max(time.Until(end), 1))
+		if said := redigo.Error(""); replyErr != nil && !errors.As(replyErr, &said) {
+			err = replyErr // all that come after have the same reason
+		}
+		return reply, replyErr
+	}
+	for _, x := range calls {
+		for range x.before {
+			_, _ = receive()
+		}
+		x.reply, x.err = receive()
+	}
+}
+
+func sendAll(c redigo.Conn, calls []*exchange) error {
+	for _, x := range calls {
+		if err := (conn{Conn: c}).queue(x.before); err != nil {
+			return err
+		}
+		if err := c.Send(x.name, x.args...); err != nil {
+			return err
+		}
+	}
+	return c.Flush()
+}

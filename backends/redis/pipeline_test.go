@@ -1,0 +1,339 @@
+package redis
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/samesid/samesid/internal/batch"
+	"github.com/samesid/samesid/internal/testserver"
+)
+
+// shared is a store on a server of its own, whose connections count what is sent and can be cut.
+type shared struct {
+	*Store
+	t      *testing.T
+	writes atomic.Int64
+	left   atomic.Int64                  // bytes of replies until the connection is cut, if positive
+	hang   atomic.Pointer[chan struct{}] // the next read waits for it
+	borrow atomic.Pointer[chan struct{}] // the next use of an idle connection waits for it
+}
+
+type sharedConn struct {
+	net.Conn
+	s   *shared
+	cut bool
+}
+
+func (c *sharedConn) Write(p []byte) (int, error) {
+	c.s.writes.Add(1)
+	return c.Conn.Write(p)
+}
+
+func (c *sharedConn) Read(p []byte) (int, error) {
+	if hang := c.s.hang.Swap(nil); hang != nil {
+		<-*hang
+	}
+	left := c.s.left.Load()
+	switch {
+	case c.cut:
+		return 0, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	case left <= 0:
+		return c.Conn.Read(p)
+	}
+	n, err := c.Conn.Read(p[:min(len(p), int(left))])
+	c.cut = c.s.left.Add(-int64(n)) <= 0
+	return n, err
+}
+
+func newShared(t *testing.T, opts Options) *shared {
+	t.Helper()
+	server := testserver.StartRedis(t)
+	s := &shared{t: t}
+	pool := &redigo.Pool{MaxIdle: 8, Dial: func() (redigo.Conn, error) {
+		return redigo.DialURL(server.URL, redigo.DialNetDial(func(network, addr string) (net.Conn, error) {
+			c, err := net.Dial(network, addr)
+			return &sharedConn{Conn: c, s: s}, err
+		}))
+	}, TestOnBorrow: func(redigo.Conn, time.Time) error {
+		if wait := s.borrow.Swap(nil); wait != nil {
+			<-*wait
+		}
+		return nil
+	}}
+	t.Cleanup(func() { pool.Close() })
+	store, err := New(pool, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Store = store
+	for i := range 10 {
+		if err := s.Commit(fmt.Sprint(i), fmt.Append(nil, "data ", i), soon()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func soon() time.Time { return time.Now().Add(time.Hour) }
+
+// together runs calls in one batch.
+func (s *shared) together(calls ...func(i int)) {
+	s.t.Helper()
+	queue := s.single.shared
+	release := queue.Hold()
+	var wg sync.WaitGroup
+	for i, call := range calls {
+		wg.Go(func() { call(i) })
+		for queue.Len() <= i { // they are sent in this order
+			time.Sleep(10 * time.Microsecond)
+		}
+	}
+	release()
+	wg.Wait()
+}
+
+func times(n int, call func(i int)) (all []func(int)) {
+	for range n {
+		all = append(all, call)
+	}
+	return all
+}
+
+// Calls that wait go out in one write, and each gets its own reply.
+func TestCallsShareAPipeline(t *testing.T) {
+	s := newShared(t, Options{})
+	ctx := t.Context()
+	_, _, _ = s.Swap(ctx, "script", nil, []byte("x"), soon()) // loads it
+	s.writes.Store(0)
+	s.together(
+		func(int) {
+			if data, found, err := s.FindCtx(ctx, "0"); string(data) != "data 0" || !found || err != nil {
+				t.Errorf("Find: %q, %t, %v", data, found, err)
+			}
+		},
+		func(int) {
+			if data, found, err := s.FindTouch(ctx, "1", soon()); string(data) != "data 1" || !found || err != nil {
+				t.Errorf("FindTouch: %q, %t, %v", data, found, err)
+			}
+		},
+		func(int) {
+			if data, expiry, found, err := s.FindExpiry(ctx, "2"); string(data) != "data 2" || time.Until(expiry) < 59*time.Minute || !found || err != nil {
+				t.Errorf("FindExpiry: %q, %v, %t, %v", data, expiry, found, err)
+			}
+		},
+		func(int) {
+			if _, found, err := s.FindCtx(ctx, "none"); found || err != nil {
+				t.Errorf("Find of none: %t, %v", found, err)
+			}
+		},
+		func(int) {
+			if _, swapped, err := s.Swap(ctx, "3", []byte("data 3"), []byte("new"), soon()); !swapped || err != nil {
+				t.Errorf("Swap: %t, %v", swapped, err)
+			}
+		},
+		func(int) {
+			if current, swapped, err := s.Swap(ctx, "4", []byte("other"), []byte("new"), soon()); string(current) != "data 4" || swapped || err != nil {
+				t.Errorf("Swap, refused: %q, %t, %v", current, swapped, err)
+			}
+		},
+		func(int) {
+			if err := s.DeleteCtx(ctx, "5"); err != nil {
+				t.Error(err)
+			}
+		},
+		func(int) {
+			if err := s.CommitCtx(ctx, "6", []byte("new"), soon()); err != nil {
+				t.Error(err)
+			}
+		},
+		func(int) { // the order of one session's calls is kept
+			if data, _, err := s.FindCtx(ctx, "6"); string(data) != "new" || err != nil {
+				t.Errorf("Find after Commit: %q, %v", data, err)
+			}
+		},
+	)
+	if n := s.writes.Load(); n != 1 {
+		t.Errorf("%d writes to the network, want 1", n)
+	}
+
+	s = newShared(t, Options{NoBatching: true})
+	if s.single.shared != nil {
+		t.Error("with NoBatching, calls share")
+	}
+}
+
+// The server may forget scripts at any time.
+func TestScriptFlushedBeforeABatch(t *testing.T) {
+	s := newShared(t, Options{})
+	if _, err := s.do(t.Context(), once, "SCRIPT", "FLUSH"); err != nil {
+		t.Fatal(err)
+	}
+	s.together(times(8, func(i int) {
+		token, old := fmt.Sprint(i), fmt.Append(nil, "data ", i)
+		if _, swapped, err := s.Swap(t.Context(), token, old, []byte("new"), soon()); !swapped || err != nil {
+			t.Errorf("Swap %d: %t, %v", i, swapped, err)
+		}
+	})...)
+}
+
+// An error that the server gives one command is no other's.
+func TestErrorInABatch(t *testing.T) {
+	s := newShared(t, Options{})
+	if _, err := s.do(t.Context(), once, "LPUSH", s.prefix+"list", "x"); err != nil {
+		t.Fatal(err)
+	}
+	s.together(times(8, func(i int) {
+		if i == 3 {
+			if _, _, err := s.FindCtx(t.Context(), "list"); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+				t.Errorf("Find of a list: %v", err)
+			}
+			return
+		}
+		if data, found, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != fmt.Sprint("data ", i) || !found || err != nil {
+			t.Errorf("Find %d: %q, %t, %v", i, data, found, err)
+		}
+	})...)
+}
+
+// A connection that is cut in the middle of a batch: what is idempotent is done again, and
+// each other write is an error, and is not done twice.
+func TestConnectionCutInABatch(t *testing.T) {
+	s := newShared(t, Options{})
+	ctx := t.Context()
+	_, _, _ = s.Swap(ctx, "script", nil, []byte("x"), soon())
+	reply := int64(len("$6\r\ndata 0\r\n"))
+	s.left.Store(3*reply + 2)
+	s.together(times(8, func(i int) {
+		if data, found, err := s.FindCtx(ctx, fmt.Sprint(i)); string(data) != fmt.Sprint("data ", i) || !found || err != nil {
+			t.Errorf("Find %d: %q, %t, %v", i, data, found, err)
+		}
+	})...)
+
+	s.left.Store(3*int64(len(":1\r\n")) + 2)
+	s.together(times(8, func(i int) {
+		_, swapped, err := s.Swap(ctx, fmt.Sprint(i), fmt.Append(nil, "data ", i), []byte("new"), soon())
+		if i < 3 && (!swapped || err != nil) {
+			t.Errorf("Swap %d, which was answered: %t, %v", i, swapped, err)
+		}
+		if i >= 3 && (swapped || err == nil) {
+			t.Errorf("Swap %d, which was not answered: %t, %v", i, swapped, err)
+		}
+	})...)
+	for i := range 8 {
+		if data, _, err := s.FindCtx(ctx, fmt.Sprint(i)); string(data) != "new" || err != nil {
+			t.Errorf("after Swap %d there is %q, %v", i, data, err)
+		}
+	}
+}
+
+// A caller that leaves, leaves alone, and may use its bytes again.
+func TestOneCallerOfABatchLeaves(t *testing.T) {
+	s := newShared(t, Options{})
+	for name, where := range map[string]*atomic.Pointer[chan struct{}]{"before it is sent": &s.borrow, "before the reply": &s.hang} {
+		late, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		wait := make(chan struct{})
+		where.Store(&wait)
+		s.together(times(8, func(i int) {
+			data := fmt.Append(nil, "new ", i)
+			if i == 0 {
+				if err := s.CommitCtx(late, "0", data, soon()); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%s: a late Commit: %v", name, err)
+				}
+				clear(data)
+				close(wait)
+				return
+			}
+			if err := s.CommitCtx(t.Context(), fmt.Sprint(i), data, soon()); err != nil {
+				t.Errorf("%s: Commit %d: %v", name, i, err)
+			}
+		})...)
+		for i := range 8 {
+			if data, _, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != fmt.Sprint("new ", i) || err != nil {
+				t.Errorf("%s: after Commit %d there is %q, %v", name, i, data, err)
+			}
+		}
+	}
+}
+
+// A connection that hangs holds up no other call.
+func TestHangingConnection(t *testing.T) {
+	s := newShared(t, Options{Timeout: time.Minute})
+	hang, hangs := make(chan struct{}), make(chan error)
+	s.hang.Store(&hang)
+	go func() {
+		_, _, err := s.FindCtx(t.Context(), "0")
+		hangs <- err
+	}()
+	for s.hang.Load() != nil {
+		time.Sleep(time.Millisecond)
+	}
+	for i := range 8 {
+		if data, _, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != fmt.Sprint("data ", i) || err != nil {
+			t.Errorf("Find %d: %q, %v", i, data, err)
+		}
+	}
+	close(hang)
+	if err := <-hangs; err != nil {
+		t.Error(err)
+	}
+}
+
+// When a server does not answer in time, this is the error of each call.
+func TestLateBatch(t *testing.T) {
+	s := newShared(t, Options{Timeout: 50 * time.Millisecond})
+	wait := make(chan struct{})
+	time.AfterFunc(100*time.Millisecond, func() { close(wait) })
+	s.hang.Store(&wait)
+	s.together(times(8, func(i int) {
+		if err := s.CommitCtx(t.Context(), fmt.Sprint(i), []byte("new"), soon()); !isTimeout(err) {
+			t.Errorf("Commit %d: %v", i, err)
+		}
+	})...)
+}
+
+// Large records go by themselves, from the second time on that they are read.
+func TestLargeRecordsGoAlone(t *testing.T) {
+	s := newShared(t, Options{})
+	large := bytes.Repeat([]byte("x"), 1<<20)
+	if err := s.Commit("large", large, soon()); err != nil {
+		t.Fatal(err)
+	}
+	s.single.shared.Close()
+	if _, _, err := s.FindCtx(t.Context(), "0"); !errors.Is(err, batch.ErrClosed) {
+		t.Errorf("a small record did not go to the queue: %v", err)
+	}
+	if data, found, err := s.FindCtx(t.Context(), "large"); !bytes.Equal(data, large) || !found || err != nil {
+		t.Errorf("Find: %d bytes, %t, %v", len(data), found, err)
+	}
+	if err := s.Commit("large", large, soon()); err != nil {
+		t.Error(err)
+	}
+	if _, swapped, err := s.Swap(t.Context(), "large", large, []byte("small"), soon()); !swapped || err != nil {
+		t.Errorf("Swap: %t, %v", swapped, err)
+	}
+}
+
+// WAIT is about the writes of one connection.
+func TestConfirmedDeletionsGoAlone(t *testing.T) {
+	s := newShared(t, Options{WaitReplicas: 1, WaitTimeout: time.Millisecond})
+	s.single.shared.Close()
+	var unconfirmed *unconfirmedError
+	if err := s.DeleteCtx(t.Context(), "0"); !errors.As(err, &unconfirmed) {
+		t.Errorf("Delete: %v", err)
+	}
+	if _, _, err := s.Swap(t.Context(), "1", []byte("data 1"), nil, time.Time{}); !errors.As(err, &unconfirmed) {
+		t.Errorf("Swap: %v", err)
+	}
+}

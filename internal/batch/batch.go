@@ -1,0 +1,304 @@
+// Package batch lets calls to a server share commands while it is busy.
+package batch
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Queue has a few slots for calls to one server. A call that finds one free runs at once, by
+// itself: see Enter. Those that come while all are taken wait, and run together when one is
+// free: see Wait. It is safe for concurrent use.
+type Queue[T any] struct {
+	config[T]
+
+	mu      sync.Mutex
+	waiting []*call[T] // the oldest first
+	taken   int        // slots
+	timer   *time.Timer
+	armed   bool
+	workers sync.WaitGroup
+	closed  bool
+
+	// The slots follow from the shortest trip to the server of late, so that a moment in
+	// which this machine is busy does not count.
+	slots    int
+	trips    int
+	shortest time.Duration
+}
+
+type config[T any] struct {
+	run      func(calls []T)
+	key      func(T) string // nil: a batch may have several calls for one key
+	most     int
+	patience time.Duration
+}
+
+type call[T any] struct {
+	value T
+	since time.Time
+	done  chan error // capacity 1
+}
+
+const (
+	// maxCalls bounds a batch, so that its first call need not wait long for the last.
+	maxCalls = 64
+
+	// tripPerSlot is about how long a call may wait for a slot before there is one more. On
+	// one machine a slot or two fill batches best. Over a network, a call must not wait for the
+	// reply to another one.
+	tripPerSlot = 100 * time.Microsecond
+
+	// tripsCounted is the number of trips after which the shortest one is forgotten.
+	tripsCounted = 256
+
+	// stall is how long calls wait before they no longer count on the slots that are taken:
+	// perhaps a connection hangs, and the others do not.
+	stall = 10 * time.Millisecond
+
+	// grace is how long a call that was sent is awaited after its context was cancelled.
+	grace = time.Second
+)
+
+var (
+	// ErrClosed is the error of a call after Close.
+	ErrClosed = errors.New("it is closed")
+
+	// ErrBusy is the error of a call that has not been sent in time.
+	ErrBusy = errors.New("too many calls wait")
+)
+
+// New returns a queue with at most so many slots. A call waits in it no longer than patience.
+//
+// run answers the calls of a batch, in what each value refers to. It must end by itself, as it
+// knows nothing of their contexts. If key is not nil, no two calls of a batch have
+// the same one.
+func New[T any](most int, patience time.Duration, key func(T) string, run func(calls []T)) *Queue[T] {
+	q := &Queue[T]{config: config[T]{run, key, most, patience}, slots: 1}
+	q.timer = time.AfterFunc(time.Hour, q.relieve)
+	q.timer.Stop()
+	return q
+}
+
+// Enter takes a slot if one is free, for a call that the caller runs by itself. It must
+// call Leave then.
+func (q *Queue[T]) Enter() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.taken >= q.slots {
+		return false
+	}
+	q.taken++
+	return true
+}
+
+// Leave gives back the slot of Enter. began is when the call was sent, or zero if its time
+// says nothing about the server.
+func (q *Queue[T]) Leave(began time.Time) {
+	var trip time.Duration
+	if !began.IsZero() {
+		trip = time.Since(began)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.count(trip)
+	q.taken--
+	q.start()
+}
+
+// Wait returns nil when a call has been answered in a batch. If ctx ends before, it returns
+// its error; then the call has perhaps been sent, and run may still use the value. A call
+// whose context is cancelled after it was sent is awaited for a moment.
+func (q *Queue[T]) Wait(ctx context.Context, value T) error {
+	c := &call[T]{value, time.Now(), make(chan error, 1)}
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return ErrClosed
+	}
+	q.waiting = append(q.waiting, c)
+	q.start()
+	q.arm()
+	q.mu.Unlock()
+
+	select {
+	case err := <-c.done:
+		return err
+	case <-ctx.Done():
+	}
+	if q.remove(c) || !errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	end := time.Now().Add(grace)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(end) {
+		end = deadline
+	}
+	timer := time.NewTimer(time.Until(end))
+	defer timer.Stop()
+	select {
+	case err := <-c.done:
+		return err
+	case <-timer.C:
+		return ctx.Err()
+	}
+}
+
+// Hold makes all calls wait until release is called, for tests.
+func (q *Queue[T]) Hold() (release func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken += q.most
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.taken -= q.most
+		q.start()
+	}
+}
+
+// Len returns the number of calls that wait for a slot.
+func (q *Queue[T]) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
+// remove takes back a call that has not been sent.
+func (q *Queue[T]) remove(c *call[T]) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.waiting, c)
+	if i >= 0 {
+		q.waiting = slices.Delete(q.waiting, i, i+1)
+	}
+	return i >= 0
+}
+
+// Close refuses the calls that wait and all later ones, and returns when the batches that
+// run have ended.
+func (q *Queue[T]) Close() {
+	q.mu.Lock()
+	q.closed = true
+	q.refuse(len(q.waiting), ErrClosed)
+	q.mu.Unlock()
+	q.workers.Wait()
+}
+
+// refuse ends the oldest n calls with an error. The caller holds mu.
+func (q *Queue[T]) refuse(n int, err error) {
+	for _, c := range q.waiting[:n] {
+		c.done <- err
+	}
+	q.waiting = slices.Delete(q.waiting, 0, n)
+}
+
+// start gives a free slot to the calls that wait. The caller holds mu.
+func (q *Queue[T]) start() {
+	if len(q.waiting) > 0 && q.taken < q.slots {
+		q.taken++
+		calls := q.take()
+		q.workers.Go(func() { q.work(calls) })
+	}
+}
+
+// work runs batches in one slot until no call waits.
+func (q *Queue[T]) work(calls []*call[T]) {
+	var values []T
+	for len(calls) > 0 {
+		values = values[:0]
+		for _, c := range calls {
+			values = append(values, c.value)
+		}
+		began := time.Now()
+		q.run(values)
+		trip := time.Since(began)
+		for _, c := range calls {
+			c.done <- nil
+		}
+
+		q.mu.Lock()
+		q.count(trip)
+		calls = nil
+		if q.taken <= q.slots {
+			calls = q.take()
+		}
+		if len(calls) == 0 {
+			q.taken--
+		}
+		q.mu.Unlock()
+	}
+}
+
+// take removes the calls of the next batch from those that wait. Those with the same key
+// keep their order. The caller holds mu.
+func (q *Queue[T]) take() []*call[T] {
+	if q.key == nil {
+		n := min(len(q.waiting), maxCalls)
+		calls := slices.Clone(q.waiting[:n])
+		q.waiting = slices.Delete(q.waiting, 0, n)
+		return calls
+	}
+	var calls, rest []*call[T]
+	keys := make(map[string]bool)
+	for _, c := range q.waiting {
+		if key := q.key(c.value); len(calls) < maxCalls && !keys[key] {
+			keys[key] = true
+			calls = append(calls, c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	q.waiting = rest
+	return calls
+}
+
+// arm makes sure that calls don't wait for long. The caller holds mu.
+func (q *Queue[T]) arm() {
+	if len(q.waiting) > 0 && !q.armed {
+		q.armed = true
+		q.timer.Reset(stall)
+	}
+}
+
+// relieve sends the calls that have waited for too long by a slot more, or refuses them.
+func (q *Queue[T]) relieve() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.armed = false
+	late, now := 0, time.Now()
+	for _, c := range q.waiting {
+		if now.Sub(c.since) < q.patience {
+			break
+		}
+		late++
+	}
+	if late > 0 {
+		q.refuse(late, ErrBusy)
+	}
+	if len(q.waiting) > 0 && now.Sub(q.waiting[0].since) >= stall && q.taken < q.most {
+		q.taken++
+		calls := q.take()
+		q.workers.Go(func() { q.work(calls) })
+	}
+	q.arm()
+}
+
+// count sets the number of slots by a trip to the server. The caller holds mu.
+func (q *Queue[T]) count(trip time.Duration) {
+	if trip <= 0 {
+		return
+	}
+	if q.trips == 0 || trip < q.shortest {
+		q.shortest = trip
+	}
+	q.trips++
+	if q.trips&(q.trips-1) == 0 || q.trips == tripsCounted { // at first soon
+		q.slots = min(max(1, int(q.shortest/tripPerSlot)), q.most)
+	}
+	if q.trips == tripsCounted {
+		q.trips = 0
+	}
+}
