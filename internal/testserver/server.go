@@ -43,6 +43,9 @@ type Server struct {
 // startTimeout is long enough for a machine that is busy with other tests.
 const startTimeout = time.Minute
 
+// PID returns the id of the server's process. Postgres has children beside it.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
 // makeDir creates the server's folder and a watchdog: a process that stops the server
 // and removes the folder once this process has ended, even if it was killed. It reads
 // from a pipe that closes when this process ends.

@@ -168,7 +168,7 @@ func TestWrite(t *testing.T) {
 	}
 	r := testReport()
 	for range 2 { // writing is idempotent
-		if err := r.write(root); err != nil {
+		if err := r.write(root, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -190,7 +190,7 @@ func TestWrite(t *testing.T) {
 	if err := os.WriteFile(readme, []byte("no marks"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.write(root); err == nil || contents(t, readme) != "no marks" {
+	if err := r.write(root, nil); err == nil || contents(t, readme) != "no marks" {
 		t.Errorf("a README without marks: %v", err)
 	}
 }
@@ -198,7 +198,7 @@ func TestWrite(t *testing.T) {
 // The documents contain every measurement.
 func TestReportIsComplete(t *testing.T) {
 	r := testReport()
-	chart, summary, details := r.chart(read, ""), r.summary(), r.details()
+	chart, summary, details := r.chart(read, ""), r.summary(), r.details(grid{{"", "past"}})
 	for i, role := range roles {
 		rate := thousands(float64(1000 * (i + 1)))
 		for what, text := range map[string]string{"chart": chart, "summary": summary, "details": details} {
@@ -207,8 +207,36 @@ func TestReportIsComplete(t *testing.T) {
 			}
 		}
 	}
+	if !strings.Contains(details, "past") {
+		t.Error("the details lack the history")
+	}
 	if !strings.Contains(details, "7,777") || !strings.Contains(details, sweepTitles[byConns]) {
 		t.Error("the details lack the sweep")
+	}
+}
+
+func TestHistory(t *testing.T) {
+	r, dir := testReport(), t.TempDir()
+	for _, hours := range []time.Duration{0, 5} {
+		r.Date = r.Date.Add(hours * time.Hour)
+		if err := r.keep(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, err := history(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(g) != 1+len(ratios) || len(g[0]) != 3 {
+		t.Fatalf("the history of two runs: %q", g)
+	}
+	for _, row := range g[1:] {
+		if row[1] == "" || row[1] != row[2] {
+			t.Errorf("a ratio of two equal runs: %q", row)
+		}
+	}
+	if g[0][1] == g[0][2] {
+		t.Errorf("the runs have the same name: %q", g[0])
 	}
 }
 

@@ -37,6 +37,7 @@ func newVisitors(n int) []*visitor {
 // load is one run of the generator. Each of its connections sends one request after the
 // other, and no two of them share a session.
 type load struct {
+	distance time.Duration // of the store, beside what the machine adds
 	addr     string
 	workload string
 	size     int // the size of a user's JSON at a login

@@ -12,6 +12,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -37,7 +38,14 @@ func run(write bool) error {
 		if err != nil {
 			return err
 		}
-		return r.write("../..")
+		if err := r.keep(filepath.Dir(latest)); err != nil {
+			return err
+		}
+		past, err := history(filepath.Dir(latest))
+		if err != nil {
+			return err
+		}
+		return r.write("../..", past)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -74,12 +74,15 @@ type bench struct {
 
 func (b *bench) run(ctx context.Context) error {
 	for _, store := range stores {
-		var chosen, swept []role
+		var chosen, swept, byNumber []role
 		for _, r := range rolesOf(store) {
 			if b.only.MatchString(r.name) {
 				chosen = append(chosen, r)
 				if r.sweep {
 					swept = append(swept, r)
+				}
+				if r.sweep || r.kind == ground || r.conns {
+					byNumber = append(byNumber, r)
 				}
 			}
 		}
@@ -92,7 +95,15 @@ func (b *bench) run(ctx context.Context) error {
 		if !b.Sweeps {
 			continue
 		}
-		for _, sweep := range []func(context.Context, []role) error{b.sweepConns, b.sweepSizes, b.sweepScale} {
+		if err := b.sweepConns(ctx, byNumber); err != nil {
+			return err
+		}
+		if store != inMemory {
+			if err := b.sweepDistance(ctx, byNumber); err != nil {
+				return err
+			}
+		}
+		for _, sweep := range []func(context.Context, []role) error{b.sweepSizes, b.sweepScale} {
 			if err := sweep(ctx, swept); err != nil {
 				return err
 			}
@@ -112,7 +123,7 @@ func (b *bench) main(ctx context.Context, store string, chosen []role) error {
 		turns[r.name] = t
 	}
 
-	children, err := b.startAll(ctx, chosen)
+	children, err := b.startAll(ctx, chosen, nil)
 	defer stopAll(children)
 	if err != nil {
 		return err
@@ -150,12 +161,16 @@ func (b *bench) load(c *child, workload string, visitors []*visitor) load {
 	return load{addr: c.addr, workload: workload, size: defaultSize, conns: b.Conns, visitors: visitors, noID: c.noID}
 }
 
-func (b *bench) startAll(ctx context.Context, chosen []role) ([]*child, error) {
+// startAll starts the servers, each behind the proxy to its store, if there is one.
+func (b *bench) startAll(ctx context.Context, chosen []role, behind *proxy) ([]*child, error) {
 	var children []*child
 	for _, r := range chosen {
 		url, err := b.empty(ctx, r)
 		if err != nil {
 			return children, err
+		}
+		if behind != nil {
+			url = strings.Replace(url, b.addr(r), behind.addr(), 1)
 		}
 		c, err := startChild(ctx, r, url)
 		if err != nil {
@@ -214,7 +229,7 @@ func (b *bench) compare(ctx context.Context, contenders []contender, d time.Dura
 	for i, c := range contenders {
 		r := result{
 			Store: c.store, Role: c.name, Label: c.label, Kind: c.kind, Workload: c.load.workload,
-			Conns: c.load.conns, Size: c.load.size, Sessions: len(c.load.visitors),
+			Conns: c.load.conns, Size: c.load.size, Sessions: len(c.load.visitors), Distance: int(c.load.distance.Microseconds()),
 			RPS: median(measured[i], func(f figures) float64 { return f.rps() }),
 			P50: median(measured[i], func(f figures) float64 { return f.p50.Seconds() * 1e3 }),
 			P99: median(measured[i], func(f figures) float64 { return f.p99.Seconds() * 1e3 }),
@@ -227,6 +242,13 @@ func (b *bench) compare(ctx context.Context, contenders []contender, d time.Dura
 			n := median(measured[i], func(f figures) float64 { return f.wal })
 			r.WAL = &n
 		}
+		if own := median(measured[i], func(f figures) float64 { return f.cpu }); own > 0 {
+			r.CPU = &own
+			if b.storePID(c.role) > 0 {
+				n := median(measured[i], func(f figures) float64 { return f.storeCPU })
+				r.StoreCPU = &n
+			}
+		}
 		for _, f := range measured[i] {
 			r.Rounds = append(r.Rounds, f.rps())
 		}
@@ -238,7 +260,8 @@ func (b *bench) compare(ctx context.Context, contenders []contender, d time.Dura
 // figures are the figures of one round, per request.
 type figures struct {
 	sample
-	allocs, wal float64
+	allocs, wal   float64
+	cpu, storeCPU float64 // microseconds
 }
 
 func median(rounds []figures, of func(figures) float64) float64 {
@@ -254,7 +277,12 @@ func median(rounds []figures, of func(figures) float64) float64 {
 func (b *bench) measure(ctx context.Context, c contender) (f figures, err error) {
 	var before, after stats
 	var walBefore, walAfter int64
-	look := func(s *stats, wal *int64) (err error) {
+	var own, store [2]float64
+	look := func(i int, s *stats, wal *int64) (err error) {
+		own[i] = cpuSeconds(c.cmd.Process.Pid)
+		if pid := b.storePID(c.role); pid > 0 {
+			store[i] = cpuSeconds(pid)
+		}
 		if c.control != "" {
 			if *s, err = c.stats(ctx); err != nil {
 				return err
@@ -265,17 +293,19 @@ func (b *bench) measure(ctx context.Context, c contender) (f figures, err error)
 		}
 		return err
 	}
-	if err := look(&before, &walBefore); err != nil {
+	if err := look(0, &before, &walBefore); err != nil {
 		return f, err
 	}
 	if f.sample, err = c.load.run(ctx); err != nil {
 		return f, err
 	}
-	if err := look(&after, &walAfter); err != nil {
+	if err := look(1, &after, &walAfter); err != nil {
 		return f, err
 	}
 	f.allocs = float64(after.Mallocs-before.Mallocs) / float64(f.requests)
 	f.wal = float64(walAfter-walBefore) / float64(f.requests)
+	f.cpu = (own[1] - own[0]) * 1e6 / float64(f.requests)
+	f.storeCPU = (store[1] - store[0]) * 1e6 / float64(f.requests)
 	return f, nil
 }
 
@@ -327,7 +357,7 @@ func (b *backend) countTurns(ctx context.Context, r role) (map[string]float64, e
 // takes half the usual time.
 
 func (b *bench) sweepConns(ctx context.Context, swept []role) error {
-	children, err := b.startAll(ctx, swept)
+	children, err := b.startAll(ctx, swept, nil)
 	defer stopAll(children)
 	if err != nil {
 		return err
@@ -338,7 +368,7 @@ func (b *bench) sweepConns(ctx context.Context, swept []role) error {
 			return err
 		}
 	}
-	for _, conns := range []int{1, 4, 16, 64, 256} {
+	for _, conns := range []int{1, 4, 32, 128} {
 		var loads []contender
 		for i, c := range children {
 			l := b.load(c, read, visitors[i])
@@ -352,8 +382,45 @@ func (b *bench) sweepConns(ctx context.Context, swept []role) error {
 	return nil
 }
 
+// sweepDistance is over a network on which a round trip takes longer.
+func (b *bench) sweepDistance(ctx context.Context, swept []role) error {
+	for _, distance := range []time.Duration{0, time.Millisecond} {
+		if len(swept) == 0 {
+			return nil
+		}
+		p, err := newProxy(b.addr(swept[0]))
+		if err != nil {
+			return err
+		}
+		p.delay = distance
+		err = func() error {
+			defer p.close()
+			children, err := b.startAll(ctx, swept, p)
+			defer stopAll(children)
+			if err != nil {
+				return err
+			}
+			var loads []contender
+			for _, c := range children {
+				visitors, err := b.seed(ctx, c, min(b.Sessions, 1000), defaultSize)
+				if err != nil {
+					return err
+				}
+				l := b.load(c, read, visitors)
+				l.distance = distance
+				loads = append(loads, contender{c, l})
+			}
+			return b.point(ctx, byDistance, loads)
+		}()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (b *bench) sweepSizes(ctx context.Context, swept []role) error {
-	children, err := b.startAll(ctx, swept)
+	children, err := b.startAll(ctx, swept, nil)
 	defer stopAll(children)
 	if err != nil {
 		return err
@@ -377,7 +444,7 @@ func (b *bench) sweepSizes(ctx context.Context, swept []role) error {
 }
 
 func (b *bench) sweepScale(ctx context.Context, swept []role) error {
-	children, err := b.startAll(ctx, swept)
+	children, err := b.startAll(ctx, swept, nil)
 	defer stopAll(children)
 	if err != nil {
 		return err

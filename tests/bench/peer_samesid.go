@@ -24,9 +24,10 @@ func samesidMemory(codec scs.Codec) opener {
 	}
 }
 
-func samesidRedis(layout redis.Layout) opener {
+func samesidRedis(opts redis.Options) opener {
+	opts.MaxConns = redisPool
 	return func(ctx context.Context, url string) (*app, error) {
-		store, err := redis.Open(ctx, url, redis.Options{Layout: layout, MaxConns: redisPool})
+		store, err := redis.Open(ctx, url, opts)
 		if err != nil {
 			return nil, err
 		}
@@ -34,11 +35,10 @@ func samesidRedis(layout redis.Layout) opener {
 	}
 }
 
-func samesidPostgres(touchAfter time.Duration) opener {
+func samesidPostgres(touchAfter time.Duration, opts postgres.Options) opener {
+	opts.Layout, opts.CreateTable, opts.MaxConns = postgres.LayoutConnectPgSimple, true, postgresPool
 	return func(ctx context.Context, url string) (*app, error) {
-		store, err := postgres.Open(ctx, url, postgres.Options{
-			Layout: postgres.LayoutConnectPgSimple, CreateTable: true, MaxConns: postgresPool,
-		})
+		store, err := postgres.Open(ctx, url, opts)
 		if err != nil {
 			return nil, err
 		}

@@ -14,14 +14,18 @@ import (
 	_ "github.com/lib/pq" // the driver
 )
 
-func scsMemory(context.Context, string) (*app, error) {
-	store := memstore.New()
-	return onSCS(store, lifetime, storeCopies(store)), nil
+func scsMemory(idle time.Duration) opener {
+	return func(context.Context, string) (*app, error) {
+		store := memstore.New()
+		return onSCS(store, idle, storeCopies(store)), nil
+	}
 }
 
-func scsRedis(_ context.Context, url string) (*app, error) {
-	store := redisstore.New(newRedisPool(url))
-	return onSCS(store, lifetime, storeCopies(store)), nil
+func scsRedis(idle time.Duration) opener {
+	return func(_ context.Context, url string) (*app, error) {
+		store := redisstore.New(newRedisPool(url))
+		return onSCS(store, idle, storeCopies(store)), nil
+	}
 }
 
 // newRedisPool returns a pool like samesid's own, which does not PING a connection before

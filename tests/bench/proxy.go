@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // proxy is between a server and its store, and counts round trips. A round trip begins
@@ -13,6 +14,7 @@ type proxy struct {
 	listener net.Listener
 	store    string
 	turns    atomic.Int64
+	delay    time.Duration // of what the store sends
 }
 
 func newProxy(store string) (*proxy, error) {
@@ -48,31 +50,59 @@ func (p *proxy) connect(server net.Conn) {
 	var asked atomic.Bool
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		forward(store, server, func() {
+		forward(store, server, 0, func() {
 			if asked.CompareAndSwap(false, true) {
 				p.turns.Add(1)
 			}
 		})
 		store.Close()
 	})
-	forward(server, store, func() { asked.Store(false) })
+	forward(server, store, p.delay, func() { asked.Store(false) })
 	server.Close()
 	wg.Wait()
 }
 
-// forward copies until either side closes, and calls seen before each write.
-func forward(to, from net.Conn, seen func()) {
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(buf)
-		if n > 0 {
-			seen()
-			if _, err := to.Write(buf[:n]); err != nil {
+// forward copies until either side closes, and calls seen before each write. What it reads
+// is written after the delay; meanwhile it reads on.
+func forward(to, from net.Conn, delay time.Duration, seen func()) {
+	type piece struct {
+		data []byte
+		due  time.Time
+	}
+	if delay == 0 {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(buf)
+			if n > 0 {
+				seen()
+				if _, err := to.Write(buf[:n]); err != nil {
+					return
+				}
+			}
+			if err != nil {
 				return
 			}
 		}
-		if err != nil {
-			return
+	}
+	pieces := make(chan piece, 1000)
+	go func() {
+		defer close(pieces)
+		for {
+			buf := make([]byte, 64<<10)
+			n, err := from.Read(buf)
+			if n > 0 {
+				pieces <- piece{buf[:n], time.Now().Add(delay)}
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	for p := range pieces {
+		time.Sleep(time.Until(p.due))
+		seen()
+		if _, err := to.Write(p.data); err != nil {
+			from.Close()
 		}
 	}
 }

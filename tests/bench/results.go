@@ -44,21 +44,25 @@ type result struct {
 	Conns    int
 	Size     int // the size of a session's user as JSON, in bytes
 	Sessions int // the number of sessions in rotation
+	Distance int `json:",omitempty"` // what is added to a round trip to the store, in microseconds
 
 	RPS        float64
 	P50, P99   float64  // milliseconds
 	Allocs     *float64 `json:",omitempty"` // per request, in the server; nil on Node
 	RoundTrips *float64 `json:",omitempty"` // per request, to the store; nil for an in-process one
 	WAL        *float64 `json:",omitempty"` // bytes per request in Postgres's write-ahead log
+	CPU        *float64 `json:",omitempty"` // processor time of the server per request, in microseconds
+	StoreCPU   *float64 `json:",omitempty"` // the same of the store's processes
 	Rounds     []float64
 }
 
 // The values of a result's Sweep.
 const (
-	mainRun = "main"
-	byConns = "connections"
-	bySize  = "size"
-	byScale = "sessions"
+	mainRun    = "main"
+	byConns    = "connections"
+	byDistance = "distance"
+	bySize     = "size"
+	byScale    = "sessions"
 )
 
 func newMachine() machine {

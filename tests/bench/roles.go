@@ -7,6 +7,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/postgres"
 	"github.com/samesid/samesid/backends/redis"
 )
 
@@ -45,6 +46,7 @@ type role struct {
 	signed bool     // it rejects a cookie that was changed
 	slides bool     // a read slides the store's expiry
 	sweep  bool     // it takes part in the sweeps
+	conns  bool     // it takes part in those by connections and by distance
 
 	// In Postgres.
 	table, expiry string
@@ -60,15 +62,18 @@ var roles = []role{
 	{name: "bare", label: "handler without sessions", store: inMemory, kind: ground, noID: true, open: bareFloor, only: []string{read, visit}},
 	{name: "samesid-memory-json", label: "samesid, JSON", store: inMemory, kind: product, open: samesidMemory(adapter.JSONCodec{}), signed: true, slides: true, sweep: true},
 	{name: "samesid-memory-gob", label: "samesid, gob", store: inMemory, kind: product, open: samesidMemory(scs.GobCodec{}), signed: true, slides: true},
-	{name: "scs-memory", label: "scs", store: inMemory, kind: peer, open: scsMemory, slides: true, sweep: true},
+	{name: "scs-memory", label: "scs", store: inMemory, kind: peer, open: scsMemory(lifetime), slides: true, sweep: true},
+	{name: "scs-memory-fixed", label: "scs, expiry fixed", store: inMemory, kind: peer, open: scsMemory(0)},
 	{name: "gorilla-cookie", label: "gorilla, cookie store", store: inMemory, kind: peer, open: gorillaCookie, noID: true, signed: true, slides: true},
 	{name: "fiber-memory", label: "Fiber", store: inMemory, kind: peer, open: fiberMemory, slides: true},
 	{name: "express-memory", label: "express-session", store: inMemory, kind: peer, signed: true, slides: true},
 
 	{name: "floor-getex", label: "one GETEX", store: inRedis, kind: ground, noID: true, open: redisFloor, only: []string{read}, slides: true},
-	{name: "samesid-redis-connect", label: "samesid, connect-redis layout", store: inRedis, kind: product, open: samesidRedis(redis.LayoutConnectRedis), signed: true, slides: true, sweep: true},
-	{name: "samesid-redis-scs", label: "samesid, scs layout", store: inRedis, kind: product, open: samesidRedis(redis.LayoutSCS), signed: true, slides: true},
-	{name: "scs-redis", label: "scs + redisstore", store: inRedis, kind: peer, open: scsRedis, slides: true, sweep: true},
+	{name: "samesid-redis-connect", label: "samesid, connect-redis layout", store: inRedis, kind: product, open: samesidRedis(redis.Options{Layout: redis.LayoutConnectRedis}), signed: true, slides: true, sweep: true},
+	{name: "samesid-redis-alone", label: "samesid, connect-redis layout, noBatching", store: inRedis, kind: product, open: samesidRedis(redis.Options{Layout: redis.LayoutConnectRedis, NoBatching: true}), signed: true, slides: true, conns: true},
+	{name: "samesid-redis-scs", label: "samesid, scs layout", store: inRedis, kind: product, open: samesidRedis(redis.Options{}), signed: true, slides: true},
+	{name: "scs-redis", label: "scs + redisstore", store: inRedis, kind: peer, open: scsRedis(lifetime), slides: true, sweep: true},
+	{name: "scs-redis-fixed", label: "scs + redisstore, expiry fixed", store: inRedis, kind: peer, open: scsRedis(0)},
 	{name: "gorilla-redis", label: "gorilla + boj/redistore", store: inRedis, kind: peer, open: gorillaRedis, signed: true, slides: true},
 	{name: "fiber-redis", label: "Fiber + storage/redis", store: inRedis, kind: peer, open: fiberRedis, slides: true},
 	{name: "express-redis", label: "express-session + connect-redis", store: inRedis, kind: peer, signed: true, slides: true},
@@ -76,8 +81,10 @@ var roles = []role{
 	{name: "floor-select", label: "one SELECT", store: inPostgres, kind: ground, noID: true, open: postgresFloor(floorSelect), only: []string{read}, table: "session", expiry: "expire"},
 	{name: "floor-update", label: "one UPDATE … RETURNING", store: inPostgres, kind: ground, noID: true, open: postgresFloor(floorUpdate), only: []string{read}, slides: true, table: "session", expiry: "expire"},
 	{name: "floor-unsynced", label: "one UPDATE, disk not awaited", store: inPostgres, kind: ground, noID: true, open: postgresFloor(floorUnsynced), only: []string{read}, slides: true, table: "session", expiry: "expire"},
-	{name: "samesid-postgres-touchafter", label: "samesid, touchAfter", store: inPostgres, kind: product, open: samesidPostgres(touchAfter), signed: true, slides: true, sweep: true, table: "session", expiry: "expire"},
-	{name: "samesid-postgres", label: "samesid, touched each time", store: inPostgres, kind: product, open: samesidPostgres(0), signed: true, slides: true, table: "session", expiry: "expire"},
+	{name: "samesid-postgres-touchafter", label: "samesid, touchAfter", store: inPostgres, kind: product, open: samesidPostgres(touchAfter, postgres.Options{}), signed: true, slides: true, sweep: true, table: "session", expiry: "expire"},
+	{name: "samesid-postgres", label: "samesid, touched each time", store: inPostgres, kind: product, open: samesidPostgres(0, postgres.Options{}), signed: true, slides: true, conns: true, table: "session", expiry: "expire"},
+	{name: "samesid-postgres-named", label: "samesid, touchAfter, prepared statements", store: inPostgres, kind: product, open: samesidPostgres(touchAfter, postgres.Options{PreparedStatements: true}), signed: true, slides: true, conns: true, table: "session", expiry: "expire"},
+	{name: "samesid-postgres-alone", label: "samesid, touchAfter, noBatching", store: inPostgres, kind: product, open: samesidPostgres(touchAfter, postgres.Options{NoBatching: true}), signed: true, slides: true, conns: true, table: "session", expiry: "expire"},
 	{name: "scs-postgres", label: "scs + postgresstore", store: inPostgres, kind: peer, open: scsPostgres(lifetime), slides: true, sweep: true, table: "sessions", expiry: "expiry"},
 	{name: "scs-postgres-fixed", label: "scs + postgresstore, expiry fixed", store: inPostgres, kind: peer, open: scsPostgres(0), table: "sessions", expiry: "expiry"},
 	{name: "express-postgres", label: "express-session + connect-pg-simple", store: inPostgres, kind: peer, signed: true, slides: true, table: "session", expiry: "expire"},

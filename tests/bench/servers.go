@@ -59,6 +59,18 @@ func (b *backend) addr(r role) string {
 	}
 }
 
+// storePID returns the process of the role's store, or 0 for memory.
+func (b *backend) storePID(r role) int {
+	switch r.store {
+	case inRedis:
+		return b.redis.PID()
+	case inPostgres:
+		return b.postgres.PID()
+	default:
+		return 0
+	}
+}
+
 // empty creates or empties the role's own database, and returns its URL.
 func (b *backend) empty(ctx context.Context, r role) (string, error) {
 	switch r.store {

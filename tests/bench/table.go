@@ -52,7 +52,7 @@ var storeTitles = map[string]string{inMemory: "Memory", inRedis: "Redis", inPost
 // table is the main run's results on one store.
 func (r *report) table(store string) grid {
 	g := grid{append([]string{storeTitles[store]}, workloads...)}
-	g[0] = append(g[0], "allocations")
+	g[0] = append(g[0], "allocations", "CPU µs")
 	if store != inMemory {
 		g[0] = append(g[0], "round trips")
 	}
@@ -61,20 +61,25 @@ func (r *report) table(store string) grid {
 	}
 	for _, server := range r.servers(store) {
 		row := []string{server.Label}
-		var allocs, turns, wal []string
+		var allocs, cpu, turns, wal []string
 		for _, w := range workloads {
 			one, ok := r.find(server.Role, w)
 			if !ok {
 				row = append(row, "")
-				allocs, turns, wal = append(allocs, "–"), append(turns, "–"), append(wal, "–")
+				allocs, cpu, turns, wal = append(allocs, "–"), append(cpu, "–"), append(turns, "–"), append(wal, "–")
 				continue
 			}
 			row = append(row, fmt.Sprintf("%s (%s)", thousands(one.RPS), milliseconds(one.P99)))
 			allocs = append(allocs, optional(one.Allocs))
+			used := optional(one.CPU)
+			if one.StoreCPU != nil {
+				used += "+" + optional(one.StoreCPU)
+			}
+			cpu = append(cpu, used)
 			turns = append(turns, optional(one.RoundTrips))
 			wal = append(wal, optional(one.WAL))
 		}
-		row = append(row, join(allocs))
+		row = append(row, join(allocs), join(cpu))
 		if store != inMemory {
 			row = append(row, join(turns))
 		}
@@ -102,6 +107,8 @@ func (r *report) sweepTable(sweep string) grid {
 			return one.Conns
 		case bySize:
 			return one.Size
+		case byDistance:
+			return one.Distance
 		default:
 			return one.Sessions
 		}
@@ -119,7 +126,11 @@ func (r *report) sweepTable(sweep string) grid {
 			rates[one.Role] = make(map[int]string)
 			rows = append(rows, one)
 		}
-		rates[one.Role][n] = fmt.Sprintf("%s (%s)", thousands(one.RPS), milliseconds(one.P99))
+		late := one.P99
+		if sweep == byDistance {
+			late = one.P50
+		}
+		rates[one.Role][n] = fmt.Sprintf("%s (%s)", thousands(one.RPS), milliseconds(late))
 	}
 	if len(rows) == 0 {
 		return nil
@@ -177,7 +188,7 @@ func (r *report) String() string {
 		}
 	}
 	b.WriteString("\n" + legend + "\n")
-	for _, sweep := range []string{byConns, bySize, byScale} {
+	for _, sweep := range sweeps {
 		if g := r.sweepTable(sweep); g != nil {
 			fmt.Fprintf(&b, "\n%s\n\n%s", sweepTitles[sweep], g)
 		}
@@ -185,13 +196,16 @@ func (r *report) String() string {
 	return b.String()
 }
 
-const legend = "Requests per second, and in brackets the time within which 99 of 100 are answered. Allocations in the server,\n" +
-	"round trips to the store and bytes in Postgres's log are per request: read / change / anonymous / login."
+const legend = "Requests per second, and in brackets the time within which 99 of 100 are answered. Allocations in the server, processor time of\n" +
+	"the server and of its store, round trips to it and bytes in Postgres's log are per request: read / change / anonymous / login."
+
+var sweeps = []string{byConns, byDistance, bySize, byScale}
 
 var sweepTitles = map[string]string{
-	byConns: "Reads by the number of connections:",
-	bySize:  "Reads by the size of what a session holds, in bytes of JSON:",
-	byScale: "Reads by the number of sessions in the store:",
+	byConns:    "Reads by the number of connections:",
+	byDistance: "Reads by the distance of the store, in microseconds that a proxy adds to a round trip; in brackets the median:",
+	bySize:     "Reads by the size of what a session holds, in bytes of JSON:",
+	byScale:    "Reads by the number of sessions in the store:",
 }
 
 // about describes where and how the figures were measured.

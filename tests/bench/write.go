@@ -15,8 +15,8 @@ const (
 )
 
 // write puts the report into the documents of the project at root: it writes the charts,
-// and replaces the text between the marks. It skips missing documents.
-func (r *report) write(root string) error {
+// and replaces the text between the marks. It skips missing documents. past is the history.
+func (r *report) write(root string, past grid) error {
 	for name, svg := range map[string]string{
 		"docs/bench-read.svg":   r.chart(read, "Read a signed-in session, and slide its expiry"),
 		"docs/bench-change.svg": r.chart(change, "Change a signed-in session"),
@@ -27,7 +27,7 @@ func (r *report) write(root string) error {
 	}
 	for name, block := range map[string]string{
 		"README.md":           r.summary(),
-		"docs/performance.md": r.details(),
+		"docs/performance.md": r.details(past),
 	} {
 		if err := replaceBlock(filepath.Join(root, name), block); err != nil {
 			return err
@@ -78,10 +78,11 @@ func (r *report) summary() string {
 }
 
 // details returns the part of docs/performance.md: all results.
-func (r *report) details() string {
+func (r *report) details(past grid) string {
 	var b strings.Builder
 	b.WriteString("![Requests per second that read a signed-in session](bench-read.svg)\n\n")
 	b.WriteString("![Requests per second that change a signed-in session](bench-change.svg)\n\n")
 	b.WriteString(r.String())
+	fmt.Fprintf(&b, "\nThe same ratios of rates in each run that was kept:\n\n%s", past)
 	return b.String()
 }
