@@ -18,6 +18,7 @@ type Queue[T any] struct {
 	mu      sync.Mutex
 	waiting []*call[T] // the oldest first
 	taken   int        // slots
+	stuck   int        // of them, those that are held for so long that others stand in for them
 	timer   *time.Timer
 	armed   bool
 	workers sync.WaitGroup
@@ -88,7 +89,7 @@ func New[T any](most int, patience time.Duration, key func(T) string, run func(c
 func (q *Queue[T]) Enter() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || q.taken >= q.slots {
+	if q.closed || q.taken >= q.slots+q.stuck {
 		return false
 	}
 	q.taken++
@@ -197,7 +198,7 @@ func (q *Queue[T]) refuse(n int, err error) {
 
 // start gives a free slot to the calls that wait. The caller holds mu.
 func (q *Queue[T]) start() {
-	if len(q.waiting) > 0 && q.taken < q.slots {
+	if len(q.waiting) > 0 && q.taken < q.slots+q.stuck {
 		q.taken++
 		calls := q.take()
 		q.workers.Go(func() { q.work(calls) })
@@ -222,7 +223,7 @@ func (q *Queue[T]) work(calls []*call[T]) {
 		q.mu.Lock()
 		q.count(trip)
 		calls = nil
-		if q.taken <= q.slots {
+		if q.taken <= q.slots+q.stuck {
 			calls = q.take()
 		}
 		if len(calls) == 0 {
@@ -279,6 +280,7 @@ func (q *Queue[T]) relieve() {
 		q.refuse(late, ErrBusy)
 	}
 	if len(q.waiting) > 0 && now.Sub(q.waiting[0].since) >= stall && q.taken < q.most {
+		q.stuck++
 		q.taken++
 		calls := q.take()
 		q.workers.Go(func() { q.work(calls) })
@@ -286,10 +288,14 @@ func (q *Queue[T]) relieve() {
 	q.arm()
 }
 
-// count sets the number of slots by a trip to the server. The caller holds mu.
+// count sets the number of slots by a trip to the server, which has ended. The caller holds
+// mu.
 func (q *Queue[T]) count(trip time.Duration) {
 	if trip <= 0 {
 		return
+	}
+	if trip >= stall && q.stuck > 0 {
+		q.stuck--
 	}
 	if q.trips == 0 || trip < q.shortest {
 		q.shortest = trip

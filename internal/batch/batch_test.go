@@ -271,11 +271,22 @@ func TestHangingBatch(t *testing.T) {
 		wantNone(t, s)
 		time.Sleep(stall)
 		wantKeys(t, s, "next")
-		s.give <- time.Minute // either of the two takes it
+		s.give <- time.Minute // that waits for longer takes it
 		s.give <- 0
+		wantErr(t, next[0], nil)
+		// Meanwhile there is another slot in its place, and no call waits for it.
+		s.occupy(t)()
+		third := s.waits(t, t.Context(), "third")
+		wantKeys(t, s, "third")
+		s.give <- 0
+		wantErr(t, third[0], nil)
 		time.Sleep(time.Minute)
 		wantErr(t, hangs[0], nil)
-		wantErr(t, next[0], nil)
+		leave := s.occupy(t)
+		if s.Enter() {
+			t.Error("the slot in place of one that hung is there for good")
+		}
+		leave()
 
 		// The slot more that it took is none for good.
 		s.waits(t, t.Context(), "1")
