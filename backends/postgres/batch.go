@@ -47,8 +47,8 @@ func (s *Store) shareStatements(opts Options) {
 	}
 	most := cmp.Or(s.db.Stats().MaxOpenConnections, defaultMaxConns)
 	patience := opts.Timeout
-	if patience <= 0 {
-		patience = defaultTimeout
+	if patience <= 0 { // only the context limits a call
+		patience = 24 * time.Hour
 	}
 	queue := func(key func(*ask) string, run func([]*ask)) *batch.Queue[*ask] {
 		return batch.New(most, patience, key, run)
@@ -76,13 +76,18 @@ func (s *Store) together(ctx context.Context, op string, q *batch.Queue[*ask], x
 	if q == nil || s.large.Has(x.token) {
 		return alone()
 	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("postgres: %s: %w", op, err)
+	}
 	if q.Enter() {
 		began := time.Now()
 		defer func() { q.Leave(began) }()
 		return alone()
 	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("postgres: %s: %w", op, err)
+	if s.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+		defer cancel()
 	}
 	// The call may be sent after its caller has left.
 	x.old, x.new = bytes.Clone(x.old), bytes.Clone(x.new)
@@ -137,8 +142,10 @@ func (s *Store) findTogether(op string, st statement, asks []*ask) {
 	if st == sqlFindTouchAll {
 		args = append(args, pq.Array(lefts))
 	}
+	foreign := false // an id came back that differs from the one that it equals for the server
 	err := s.do(s.ctx, op, func(ctx context.Context) error {
 		unanswered(asks)
+		foreign = false
 		rows, err := s.stmts.Load().query(ctx, s.db, st, args...)
 		if err != nil {
 			return err
@@ -155,6 +162,7 @@ func (s *Store) findTogether(op string, st statement, asks []*ask) {
 			if err := rows.Scan(dest...); err != nil {
 				return err
 			}
+			foreign = foreign || of[token] == nil
 			for i, x := range of[token] {
 				if i > 0 {
 					data = bytes.Clone(data)
@@ -168,7 +176,7 @@ func (s *Store) findTogether(op string, st statement, asks []*ask) {
 		failed(asks, err)
 		return
 	}
-	if st != sqlFindTouchAll {
+	if st != sqlFindTouchAll && !foreign {
 		for _, x := range asks {
 			x.answered = true // the others are not there
 		}
@@ -194,8 +202,8 @@ func (s *Store) replaceTogether(asks []*ask) {
 		q := s.stmts.Load()
 		rows, err := q.query(ctx, s.db, sqlSwapReplaceAll, id, q.array(old), q.array(new), pq.Array(lefts))
 		if err != nil {
-			if sqlState(err) != "" {
-				id.times-- // the server has rolled it back
+			if rolledBack(err) {
+				id.times--
 			}
 			return err
 		}
@@ -205,10 +213,12 @@ func (s *Store) replaceTogether(asks []*ask) {
 			if err := rows.Scan(&token); err != nil {
 				return err
 			}
-			of[token].answered = true
+			if x := of[token]; x != nil { // a trigger may have changed the id
+				x.answered = true
+			}
 		}
 		if err := rows.Err(); err != nil {
-			if sqlState(err) != "" {
+			if rolledBack(err) {
 				id.times--
 			}
 			return err
@@ -223,6 +233,13 @@ func (s *Store) replaceTogether(asks []*ask) {
 	for _, x := range asks {
 		x.unsure = unsure
 	}
+}
+
+// rolledBack reports whether an error says that a statement has done nothing. One of a
+// pooler that has lost the server, or of a server that shuts down, does not.
+func rolledBack(err error) bool {
+	code := sqlState(err)
+	return code != "" && !strings.HasPrefix(code, "08") && !strings.HasPrefix(code, "57P") && !strings.HasPrefix(code, "58") && code != "40003"
 }
 
 // sentAll is sent for several tokens.

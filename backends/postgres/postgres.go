@@ -557,7 +557,11 @@ func (s *Store) FindTouch(ctx context.Context, token string, expiry time.Time) (
 	}
 	const op = "find and touch"
 	x := &ask{token: token, left: age(expiry)}
-	err = s.together(ctx, op, s.queues.findTouch, x, func() error {
+	q := s.queues.findTouch
+	if x.left <= 0 {
+		q = nil // it ends the session
+	}
+	err = s.together(ctx, op, q, x, func() error {
 		x.found, err = s.row(ctx, op, sqlFindTouch, []any{token, x.left}, &x.data)
 		return err
 	})

@@ -73,12 +73,12 @@ var templates = [...]string{
 	// Several of the statements above in one. A batch waits for no row, and so for no
 	// other batch.
 	sqlFindExpiryAll: `SELECT {id}, {read}, {left} FROM {table} WHERE {id} = ANY ($1) AND {expiry} > now()`,
-	sqlFindTouchAll: `UPDATE {table} AS t SET {expiry} = {after v_left}{, stamp}
-		FROM {free} JOIN unnest($1::text[], $2::bigint[]) AS v (v_id, v_left) ON v_id = k_id
-		WHERE {id} = k_id AND {expiry} > now() AND {unsynced} RETURNING {id}, {read}`,
-	sqlSwapReplaceAll: `UPDATE {table} AS t SET {data} = {new of v_new}, {expiry} = {after v_left}{, stamp}
-		FROM {free} JOIN unnest($1::text[], $2::{texts}, $3::{texts}, $4::bigint[]) AS v (v_id, v_old, v_new, v_left) ON v_id = k_id
-		WHERE {id} = k_id AND {old is v_old} AND {expiry} > now() RETURNING {id}`,
+	sqlFindTouchAll: `UPDATE {table} AS t SET {expiry} = {after samesid_left}{, stamp}
+		FROM {free} JOIN unnest($1::text[], $2::bigint[]) AS v (samesid_id, samesid_left) ON samesid_id = samesid_k
+		WHERE {id} = samesid_k AND {expiry} > now() AND {unsynced} RETURNING {id}, {read}`,
+	sqlSwapReplaceAll: `UPDATE {table} AS t SET {data} = {new of samesid_new}, {expiry} = {after samesid_left}{, stamp}
+		FROM {free} JOIN unnest($1::text[], $2::{texts}, $3::{texts}, $4::bigint[]) AS v (samesid_id, samesid_old, samesid_new, samesid_left) ON samesid_id = samesid_k
+		WHERE {id} = samesid_k AND {old is samesid_old} AND {expiry} > now() RETURNING {id}`,
 
 	sqlPage:  `SELECT {id}, {read} FROM {table} WHERE {id} >= $1 AND {expiry} > now() ORDER BY {id} LIMIT $2`,
 	sqlPing:  `SELECT 1`,
@@ -121,7 +121,7 @@ func newStatements(t table, dataType, expiryType string) *statements {
 	case typeBytea:
 		texts, newData = "bytea[]", "%s"
 	}
-	free := "(SELECT " + t.qID + " AS k_id FROM " + t.q + " WHERE " + t.qID + " = ANY ($1::text[]) AND " + t.qExpiry +
+	free := "(SELECT " + t.qID + " AS samesid_k FROM " + t.q + " WHERE " + t.qID + " = ANY ($1::text[]) AND " + t.qExpiry +
 		" > now() ORDER BY " + t.qID + " FOR NO KEY UPDATE SKIP LOCKED) AS k"
 	left := "(date_part('epoch', least(" + t.qExpiry + "::timestamptz, '9999-12-31 00:00:00Z') - now()) * 1000000)::bigint"
 	stamps, now, stamp := t.stamps()
@@ -137,10 +137,10 @@ func newStatements(t table, dataType, expiryType string) *statements {
 	}
 	names := strings.NewReplacer("{table}", t.q, "{id}", t.qID, "{data}", t.qData, "{expiry}", t.qExpiry,
 		"{read}", read, "{left}", left, "{unsynced}", unsynced, "{free}", free, "{texts}", texts,
-		"{old}", fmt.Sprintf(isOld, "$2"), "{old is v_old}", fmt.Sprintf(isOld, "v_old"),
-		"{new}", fmt.Sprintf(newData, "$3"), "{new of v_new}", fmt.Sprintf(newData, "v_new"), "{expiryType}", expiryType,
+		"{old}", fmt.Sprintf(isOld, "$2"), "{old is samesid_old}", fmt.Sprintf(isOld, "samesid_old"),
+		"{new}", fmt.Sprintf(newData, "$3"), "{new of samesid_new}", fmt.Sprintf(newData, "samesid_new"), "{expiryType}", expiryType,
 		"{, stamps}", stamps, "{, now}", now, "{, stamp}", stamp,
-		"{after $2}", after("$2"), "{after $3}", after("$3"), "{after $4}", after("$4"), "{after v_left}", after("v_left"))
+		"{after $2}", after("$2"), "{after $3}", after("$3"), "{after $4}", after("$4"), "{after samesid_left}", after("samesid_left"))
 
 	q := &statements{dataType: dataType, expiryType: expiryType, text: make([]string, len(templates))}
 	for st, template := range templates {

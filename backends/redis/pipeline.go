@@ -13,7 +13,8 @@ import (
 
 // exchange is a command and the reply to it.
 type exchange struct {
-	before [][]any // commands that go before it, whose replies don't matter
+	ctx    context.Context
+	before [][]any // commands that go before it, of whose replies only errors matter
 	name   string
 	args   []any
 
@@ -44,6 +45,7 @@ func (c conn) together(x exchange) (any, error) {
 			x.args[i] = slices.Clone(b)
 		}
 	}
+	x.ctx = c.ctx
 	switch err := c.shared.Wait(c.ctx, &x); {
 	case errors.Is(err, batch.ErrBusy), errors.Is(err, batch.ErrClosed):
 		return nil, &unsentError{err}
@@ -58,6 +60,11 @@ func (n *node) pipe(o Options, calls []*exchange) {
 	c, err := n.borrow(context.Background(), o.ConnectTimeout)
 	if err == nil {
 		defer n.giveBack(c)
+		// What its caller has given up is not sent: others may have ended the session since.
+		calls = slices.DeleteFunc(calls, func(x *exchange) bool {
+			x.err = x.ctx.Err()
+			return x.err != nil
+		})
 		err = sendAll(c, calls)
 	}
 	end := time.Now().Add(o.Timeout)
@@ -72,10 +79,16 @@ func (n *node) pipe(o Options, calls []*exchange) {
 		return reply, replyErr
 	}
 	for _, x := range calls {
+		var first error // such as MOVED, for which EXEC only says that it has not run
 		for range x.before {
-			_, _ = receive()
+			if _, err := receive(); first == nil {
+				first = err
+			}
 		}
 		x.reply, x.err = receive()
+		if first != nil {
+			x.reply, x.err = nil, first
+		}
 	}
 }
 

@@ -240,7 +240,15 @@ func TestConnectionCutInABatch(t *testing.T) {
 // A caller that leaves, leaves alone, and may use its bytes again.
 func TestOneCallerOfABatchLeaves(t *testing.T) {
 	s := newShared(t, Options{})
-	for name, where := range map[string]*atomic.Pointer[chan struct{}]{"before it is sent": &s.borrow, "before the reply": &s.hang} {
+	for _, c := range []struct {
+		name  string
+		where *atomic.Pointer[chan struct{}]
+		first string // what there is then in place of what the caller that left has written
+	}{
+		{"before it is sent", &s.borrow, "data 0"}, // which it is not: its session may have ended since
+		{"before the reply", &s.hang, "new 0"},
+	} {
+		name, where := c.name, c.where
 		late, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		wait := make(chan struct{})
@@ -260,7 +268,11 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 			}
 		})...)
 		for i := range 8 {
-			if data, _, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != fmt.Sprint("new ", i) || err != nil {
+			want := fmt.Sprint("new ", i)
+			if i == 0 {
+				want = c.first
+			}
+			if data, _, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != want || err != nil {
 				t.Errorf("%s: after Commit %d there is %q, %v", name, i, data, err)
 			}
 		}
@@ -288,6 +300,20 @@ func TestHangingConnection(t *testing.T) {
 	if err := <-hangs; err != nil {
 		t.Error(err)
 	}
+}
+
+// The error of a transaction is the first one, such as MOVED, in a batch too.
+func TestErrorOfATransactionInABatch(t *testing.T) {
+	s := newShared(t, Options{})
+	calls := [][]any{{"MULTI"}, {"NO-SUCH-COMMAND"}}
+	transact := func(int) {
+		_, err := s.use(t.Context(), "key", once.shared(), func(c conn) (any, error) { return c.transact(calls) })
+		if err == nil || strings.Contains(err.Error(), "EXECABORT") {
+			t.Errorf("the error is %v", err)
+		}
+	}
+	transact(0)
+	s.together(transact, transact)
 }
 
 // When a server does not answer in time, this is the error of each call.

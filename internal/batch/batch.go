@@ -4,6 +4,7 @@ package batch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -16,9 +17,10 @@ type Queue[T any] struct {
 	config[T]
 
 	mu      sync.Mutex
-	waiting []*call[T] // the oldest first
-	taken   int        // slots
-	stuck   int        // of them, those that are held for so long that others stand in for them
+	waiting []*call[T]  // the oldest first
+	taken   int         // slots
+	since   []time.Time // at which each of them was taken
+	stuck   int         // of them, those that are held for so long that others stand in for them
 	timer   *time.Timer
 	armed   bool
 	workers sync.WaitGroup
@@ -69,7 +71,7 @@ var (
 	ErrClosed = errors.New("it is closed")
 
 	// ErrBusy is the error of a call that has not been sent in time.
-	ErrBusy = errors.New("too many calls wait")
+	ErrBusy = fmt.Errorf("too many calls wait: %w", context.DeadlineExceeded)
 )
 
 // New returns a queue with at most so many slots. A call waits in it no longer than patience.
@@ -89,10 +91,10 @@ func New[T any](most int, patience time.Duration, key func(T) string, run func(c
 func (q *Queue[T]) Enter() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || q.taken >= q.slots+q.stuck {
+	if q.closed || !q.free() {
 		return false
 	}
-	q.taken++
+	q.hold(time.Now())
 	return true
 }
 
@@ -106,8 +108,38 @@ func (q *Queue[T]) Leave(began time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.count(trip)
-	q.taken--
+	q.release(began)
 	q.start()
+}
+
+// free reports whether there is a slot for another call. The caller holds mu.
+func (q *Queue[T]) free() bool { return q.taken < min(q.slots+q.stuck, q.most) }
+
+// hold takes a slot. The caller holds mu.
+func (q *Queue[T]) hold(now time.Time) {
+	q.taken++
+	q.since = append(q.since, now)
+}
+
+// release gives back a slot that was taken just before a time. The caller holds mu.
+func (q *Queue[T]) release(began time.Time) {
+	i := len(q.since) - 1
+	for i > 0 && !began.IsZero() && q.since[i].After(began) {
+		i--
+	}
+	q.since = slices.Delete(q.since, i, i+1)
+	q.taken--
+	q.look(time.Now())
+}
+
+// look counts the slots that are held for long. The caller holds mu.
+func (q *Queue[T]) look(now time.Time) {
+	q.stuck = 0
+	for _, since := range q.since {
+		if now.Sub(since) >= stall {
+			q.stuck++
+		}
+	}
 }
 
 // Wait returns nil when a call has been answered in a batch. If ctx ends before, it returns
@@ -179,13 +211,21 @@ func (q *Queue[T]) remove(c *call[T]) bool {
 }
 
 // Close refuses the calls that wait and all later ones, and returns when the batches that
-// run have ended.
+// run have ended, or after some seconds.
 func (q *Queue[T]) Close() {
 	q.mu.Lock()
 	q.closed = true
 	q.refuse(len(q.waiting), ErrClosed)
 	q.mu.Unlock()
-	q.workers.Wait()
+	ended := make(chan struct{})
+	go func() {
+		q.workers.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(min(q.patience, 5*time.Second)):
+	}
 }
 
 // refuse ends the oldest n calls with an error. The caller holds mu.
@@ -198,22 +238,22 @@ func (q *Queue[T]) refuse(n int, err error) {
 
 // start gives a free slot to the calls that wait. The caller holds mu.
 func (q *Queue[T]) start() {
-	if len(q.waiting) > 0 && q.taken < q.slots+q.stuck {
-		q.taken++
+	if len(q.waiting) > 0 && q.free() {
+		now := time.Now()
+		q.hold(now)
 		calls := q.take()
-		q.workers.Go(func() { q.work(calls) })
+		q.workers.Go(func() { q.work(calls, now) })
 	}
 }
 
 // work runs batches in one slot until no call waits.
-func (q *Queue[T]) work(calls []*call[T]) {
+func (q *Queue[T]) work(calls []*call[T], began time.Time) {
 	var values []T
 	for len(calls) > 0 {
 		values = values[:0]
 		for _, c := range calls {
 			values = append(values, c.value)
 		}
-		began := time.Now()
 		q.run(values)
 		trip := time.Since(began)
 		for _, c := range calls {
@@ -222,12 +262,12 @@ func (q *Queue[T]) work(calls []*call[T]) {
 
 		q.mu.Lock()
 		q.count(trip)
+		q.release(began)
 		calls = nil
-		if q.taken <= q.slots+q.stuck {
+		if len(q.waiting) > 0 && q.free() {
+			began = time.Now()
+			q.hold(began)
 			calls = q.take()
-		}
-		if len(calls) == 0 {
-			q.taken--
 		}
 		q.mu.Unlock()
 	}
@@ -279,12 +319,8 @@ func (q *Queue[T]) relieve() {
 	if late > 0 {
 		q.refuse(late, ErrBusy)
 	}
-	if len(q.waiting) > 0 && now.Sub(q.waiting[0].since) >= stall && q.taken < q.most {
-		q.stuck++
-		q.taken++
-		calls := q.take()
-		q.workers.Go(func() { q.work(calls) })
-	}
+	q.look(now)
+	q.start()
 	q.arm()
 }
 
@@ -293,9 +329,6 @@ func (q *Queue[T]) relieve() {
 func (q *Queue[T]) count(trip time.Duration) {
 	if trip <= 0 {
 		return
-	}
-	if trip >= stall && q.stuck > 0 {
-		q.stuck--
 	}
 	if q.trips == 0 || trip < q.shortest {
 		q.shortest = trip
