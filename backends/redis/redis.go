@@ -184,8 +184,8 @@ func newStore(opts Options) *Store {
 // glob escapes the characters that have a meaning in SCAN's MATCH.
 var glob = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
 
-// Close closes the connections of a store that Open returned. For a store that New
-// returned it does nothing, as the caller owns the pool.
+// Close closes the connections of a store that Open returned. The pool of a store that New
+// returned stays open, as the caller owns it. The store must not be used afterwards.
 func (s *Store) Close() error {
 	switch {
 	case s.cluster != nil:

@@ -58,8 +58,8 @@ const (
 	// tripsCounted is the number of trips after which the shortest one is forgotten.
 	tripsCounted = 256
 
-	// stall is how long calls wait before they no longer count on the slots that are taken:
-	// perhaps a connection hangs, and the others do not.
+	// stall is how long a slot is held until another one stands in for it: perhaps its
+	// connection hangs, and the others do not.
 	stall = 10 * time.Millisecond
 
 	// grace is how long a call that was sent is awaited after its context was cancelled.
@@ -304,7 +304,8 @@ func (q *Queue[T]) arm() {
 	}
 }
 
-// relieve sends the calls that have waited for too long by a slot more, or refuses them.
+// relieve sends calls in place of slots that are held for long, and refuses those that have
+// waited for too long.
 func (q *Queue[T]) relieve() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
