@@ -19,7 +19,7 @@ import (
 // queues have the calls that wait for a connection, to share one statement. All are nil if
 // each call sends its own.
 type queues struct {
-	find, findExpiry, findTouch, replace *batch.Queue[*ask]
+	find, findExpiry, findTouch, replace, touch *batch.Queue[*ask]
 
 	ctx  context.Context // of the batches
 	stop context.CancelFunc
@@ -50,20 +50,23 @@ func (s *Store) shareStatements(opts Options) {
 	if patience <= 0 { // only the context limits a call
 		patience = 24 * time.Hour
 	}
-	queue := func(key func(*ask) string, run func([]*ask)) *batch.Queue[*ask] {
+	queue := func(key func(*ask) string, run func([]*ask) error) *batch.Queue[*ask] {
 		return batch.New(most, patience, key, run)
 	}
-	s.queues.find = queue(nil, func(asks []*ask) { s.findTogether("find", sqlFindAll, asks) })
-	s.queues.findExpiry = queue(nil, func(asks []*ask) { s.findTogether("find", sqlFindExpiryAll, asks) })
-	s.queues.findTouch = queue(nil, func(asks []*ask) { s.findTogether("find and touch", sqlFindTouchAll, asks) })
+	s.queues.find = queue(nil, func(asks []*ask) error { return s.findTogether("find", sqlFindAll, asks) })
+	s.queues.findExpiry = queue(nil, func(asks []*ask) error { return s.findTogether("find", sqlFindExpiryAll, asks) })
+	s.queues.findTouch = queue(nil, func(asks []*ask) error { return s.findTogether("find and touch", sqlFindTouchAll, asks) })
 	// Two changes of one session have an order.
-	s.queues.replace = queue(func(x *ask) string { return x.token }, s.replaceTogether)
+	token := func(x *ask) string { return x.token }
+	s.queues.replace = queue(token, func(asks []*ask) error { return s.changeTogether(sqlSwapReplaceAll, asks) })
+	s.queues.touch = queue(token, func(asks []*ask) error { return s.changeTogether(sqlSwapTouchAll, asks) })
 }
 
 // stopSharing ends the calls that wait, and the batches.
 func (s *Store) stopSharing() {
 	s.stop()
-	for _, q := range []*batch.Queue[*ask]{s.queues.find, s.queues.findExpiry, s.queues.findTouch, s.queues.replace} {
+	q := s.queues
+	for _, q := range []*batch.Queue[*ask]{q.find, q.findExpiry, q.findTouch, q.replace, q.touch} {
 		if q != nil {
 			q.Close()
 		}
@@ -79,10 +82,11 @@ func (s *Store) together(ctx context.Context, op string, q *batch.Queue[*ask], x
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("postgres: %s: %w", op, err)
 	}
-	if q.Enter() {
-		began := time.Now()
-		defer func() { q.Leave(began) }()
-		return alone()
+	if began, ok := q.Enter(); ok {
+		err := errors.New("it panicked")
+		defer func() { q.Leave(began, err == nil) }()
+		err = alone()
+		return err
 	}
 	if s.timeout > 0 {
 		var cancel context.CancelFunc
@@ -124,7 +128,7 @@ func unanswered(asks []*ask) {
 
 // findTogether answers reads, or reads that set the expiry, by one statement. A row that it
 // sets is not waited for: if another one has locked it, its call is sent by itself.
-func (s *Store) findTogether(op string, st statement, asks []*ask) {
+func (s *Store) findTogether(op string, st statement, asks []*ask) error {
 	var tokens []string
 	var lefts []int64
 	of := make(map[string][]*ask, len(asks))
@@ -174,18 +178,19 @@ func (s *Store) findTogether(op string, st statement, asks []*ask) {
 	})
 	if err != nil {
 		failed(asks, err)
-		return
+		return err
 	}
 	if st != sqlFindTouchAll && !foreign {
 		for _, x := range asks {
 			x.answered = true // the others are not there
 		}
 	}
+	return nil
 }
 
-// replaceTogether replaces records by one statement, each if it is still what its caller
-// knows. Those that are not, or that are locked, are sent by themselves.
-func (s *Store) replaceTogether(asks []*ask) {
+// changeTogether replaces records, or sets their expiry, by one statement, each if it is
+// still what its caller knows. Those that are not, or that are locked, are sent by themselves.
+func (s *Store) changeTogether(st statement, asks []*ask) error {
 	slices.SortFunc(asks, func(a, b *ask) int { return strings.Compare(a.token, b.token) })
 	var tokens []string
 	var old, new [][]byte
@@ -200,7 +205,11 @@ func (s *Store) replaceTogether(asks []*ask) {
 	err := s.do(s.ctx, "swap", func(ctx context.Context) error {
 		unanswered(asks)
 		q := s.stmts.Load()
-		rows, err := q.query(ctx, s.db, sqlSwapReplaceAll, id, q.array(old), q.array(new), pq.Array(lefts))
+		args := []any{id, q.array(old), q.array(new), pq.Array(lefts)}
+		if st == sqlSwapTouchAll {
+			args = slices.Delete(args, 2, 3)
+		}
+		rows, err := q.query(ctx, s.db, st, args...)
 		if err != nil {
 			if rolledBack(err) {
 				id.times--
@@ -233,6 +242,7 @@ func (s *Store) replaceTogether(asks []*ask) {
 	for _, x := range asks {
 		x.unsure = unsure
 	}
+	return err
 }
 
 // rolledBack reports whether an error says that a statement has done nothing. One of a

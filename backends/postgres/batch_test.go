@@ -121,12 +121,29 @@ func TestStatementsForSeveralSessions(t *testing.T) {
 					}
 				}
 
+				all = asks("d", "none", "expired", "c", "a", "e")
+				for _, x := range all {
+					x.old, x.left = []byte(is(x.token)), (3 * time.Hour).Microseconds()
+				}
+				all[4].old = []byte(`{"is":"another"}`)
+				s.changeTogether(sqlSwapTouchAll, all)
+				for _, x := range all {
+					if want := x.token == "d" || x.token == "e"; x.answered != want || x.unsure || x.err != nil {
+						t.Errorf("touch %s: %t, %t, %v", x.token, x.answered, x.unsure, x.err)
+					}
+				}
+				for token, want := range map[string]time.Duration{"a": 2 * time.Hour, "c": time.Hour, "d": 3 * time.Hour, "e": 3 * time.Hour} {
+					if data, at, _, err := s.FindExpiry(t.Context(), token); time.Until(at) > want+time.Second || time.Until(at) < want-time.Minute || string(data) != is(token) || err != nil {
+						t.Errorf("touch: %s is %s and expires in %v, want %v; %v", token, data, time.Until(at), want, err)
+					}
+				}
+
 				all = asks("d", "b", "none", "c", "a", "e")
 				for _, x := range all {
 					x.old, x.new = []byte(is(x.token)), fmt.Appendf(nil, `{"new": "%s\\\"'"}`, x.token)
 				}
 				all[4].old = []byte(`{"is":"another"}`)
-				s.replaceTogether(all)
+				s.changeTogether(sqlSwapReplaceAll, all)
 				for _, x := range all {
 					if want := x.token == "b" || x.token == "d" || x.token == "e"; x.answered != want || x.unsure || x.err != nil {
 						t.Errorf("replace %s: %t, %t, %v", x.token, x.answered, x.unsure, x.err)
@@ -168,6 +185,16 @@ func TestCallsShareAStatement(t *testing.T) {
 	inBatch(s.queues.findTouch, each(9, func(i int) {
 		if data, found, err := s.FindTouch(t.Context(), fmt.Sprint(i), inAnHour()); found != (i < 8) || found && string(data) != is(i) || err != nil {
 			t.Errorf("FindTouch %d: %q, %t, %v", i, data, found, err)
+		}
+	})...)
+	inBatch(s.queues.touch, each(9, func(i int) {
+		old, current := is(i), ""
+		if i == 2 {
+			old, current = `{"is":"another"}`, is(2)
+		}
+		now, swapped, err := s.Swap(t.Context(), fmt.Sprint(i), []byte(old), []byte(old), inAnHour())
+		if string(now) != current || swapped != (i != 2 && i != 8) || err != nil {
+			t.Errorf("Swap that touches %d: %q, %t, %v", i, now, swapped, err)
 		}
 	})...)
 	inBatch(s.queues.replace, each(9, func(i int) {

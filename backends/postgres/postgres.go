@@ -664,9 +664,9 @@ func (s *Store) swap(ctx context.Context, op, token string, old, new []byte, exp
 		case new == nil:
 			swapped, err = s.exec(ctx, op, sqlSwapDelete, id, old)
 		case touch:
-			swapped, err = s.exec(ctx, op, sqlSwapTouch, id, old, age(expiry))
+			swapped, err = s.change(ctx, op, s.queues.touch, id, old, nil, age(expiry))
 		default:
-			swapped, err = s.replace(ctx, op, id, old, new, age(expiry))
+			swapped, err = s.change(ctx, op, s.queues.replace, id, old, new, age(expiry))
 		}
 		if swapped || err != nil {
 			return nil, swapped, err
@@ -691,15 +691,19 @@ func (s *Store) swap(ctx context.Context, op, token string, old, new []byte, exp
 	return nil, false, toAndFro(op)
 }
 
-// replace replaces a record if it is still old.
-func (s *Store) replace(ctx context.Context, op string, id *sent, old, new []byte, left int64) (swapped bool, err error) {
+// change replaces a record if it is still old, or sets its expiry if new is nil.
+func (s *Store) change(ctx context.Context, op string, q *batch.Queue[*ask], id *sent, old, new []byte, left int64) (swapped bool, err error) {
 	s.large.Note(id.token, max(len(old), len(new)))
 	x := &ask{token: id.token, left: left, old: old, new: new}
-	err = s.together(ctx, op, s.queues.replace, x, func() (err error) {
+	err = s.together(ctx, op, q, x, func() (err error) {
 		if x.unsure {
 			id.times++
 		}
-		swapped, err = s.exec(ctx, op, sqlSwapReplace, id, old, new, left)
+		if new == nil {
+			swapped, err = s.exec(ctx, op, sqlSwapTouch, id, old, left)
+		} else {
+			swapped, err = s.exec(ctx, op, sqlSwapReplace, id, old, new, left)
+		}
 		return err
 	})
 	return err == nil && (swapped || x.answered), err

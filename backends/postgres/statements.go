@@ -31,6 +31,7 @@ const (
 	sqlFindExpiryAll
 	sqlFindTouchAll
 	sqlSwapReplaceAll
+	sqlSwapTouchAll
 	sqlPage
 	sqlPing
 	sqlCount
@@ -79,6 +80,9 @@ var templates = [...]string{
 	sqlSwapReplaceAll: `UPDATE {table} AS t SET {data} = {new of samesid_new}, {expiry} = {after samesid_left}{, stamp}
 		FROM {free} JOIN unnest($1::text[], $2::{texts}, $3::{texts}, $4::bigint[]) AS v (samesid_id, samesid_old, samesid_new, samesid_left) ON samesid_id = samesid_k
 		WHERE {id} = samesid_k AND {old is samesid_old} AND {expiry} > now() RETURNING {id}`,
+	sqlSwapTouchAll: `UPDATE {table} AS t SET {expiry} = {after samesid_left}{, stamp}
+		FROM {free} JOIN unnest($1::text[], $2::{texts}, $3::bigint[]) AS v (samesid_id, samesid_old, samesid_left) ON samesid_id = samesid_k
+		WHERE {id} = samesid_k AND {old is samesid_old} AND {expiry} > now() AND {unsynced} RETURNING {id}`,
 
 	sqlPage:  `SELECT {id}, {read} FROM {table} WHERE {id} >= $1 AND {expiry} > now() ORDER BY {id} LIMIT $2`,
 	sqlPing:  `SELECT 1`,

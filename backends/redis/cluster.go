@@ -34,6 +34,8 @@ type cluster struct {
 	nodes  map[string]*node
 	others []string // addresses of replicas, which know the masters too
 	shut   bool
+
+	ending sync.WaitGroup // of nodes that are no master any more
 }
 
 // refreshPause is the least time between two refreshes that errors cause.
@@ -327,6 +329,9 @@ func (c *cluster) adopt(ranges []slotRange) {
 		if masters[addr] == nil {
 			delete(c.nodes, addr)
 			n.pool.Close() // a call that still gets one there is sent elsewhere
+			if !c.shut {
+				c.ending.Go(n.stopSharing)
+			}
 		}
 	}
 }
@@ -401,5 +406,6 @@ func (c *cluster) close() error {
 	for _, n := range nodes {
 		n.stopSharing()
 	}
+	c.ending.Wait()
 	return errors.Join(errs...)
 }

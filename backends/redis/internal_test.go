@@ -280,3 +280,44 @@ func TestSilentSentinels(t *testing.T) {
 		t.Error("find waits longer than its context")
 	}
 }
+
+// A panic of what the caller gave, such as Credentials, is that of the call alone.
+func TestPanicWhileDialling(t *testing.T) { synctest.Test(t, testPanicWhileDialling) }
+
+func testPanicWhileDialling(t *testing.T) {
+	opts, err := Options{MaxConns: 1}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	panics := true
+	s := newStore(opts)
+	s.single = newNode("", opts, func(context.Context) (redigo.Conn, error) {
+		if panics {
+			panic("no credentials")
+		}
+		return idleConn{}, nil
+	})
+	find := func() (p any) {
+		defer func() { p = recover() }()
+		_, _, _ = s.FindCtx(t.Context(), "a")
+		return nil
+	}
+	if p := find(); p != "no credentials" {
+		t.Errorf("alone, the panic is %v", p)
+	}
+	began, _ := s.single.shared.Enter()
+	sent := make(chan any)
+	go func() { sent <- find() }()
+	synctest.Wait()
+	s.single.shared.Leave(began, false)
+	if p := fmt.Sprint(<-sent); !strings.Contains(p, "no credentials") {
+		t.Errorf("in a batch, the panic is %v", p)
+	}
+	panics = false
+	if p := find(); p != nil {
+		t.Errorf("a call after them panics: %v", p)
+	}
+	if len(s.single.free) != 0 {
+		t.Error("the place of a connection that was not made is taken")
+	}
+}

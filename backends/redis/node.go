@@ -122,16 +122,16 @@ func (s *Store) useNode(ctx context.Context, n *node, w way, f func(conn) (any, 
 	}
 }
 
-func (s *Store) try(ctx context.Context, n *node, asking, share bool, f func(conn) (any, error)) (any, error) {
+func (s *Store) try(ctx context.Context, n *node, asking, share bool, f func(conn) (any, error)) (reply any, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if share && !asking && n.shared != nil {
-		if !n.shared.Enter() {
+		began, ok := n.shared.Enter()
+		if !ok {
 			return f(conn{ctx: ctx, limit: s.read, shared: n.shared})
 		}
-		began := time.Now()
-		defer func() { n.shared.Leave(began) }()
+		defer func() { n.shared.Leave(began, err == nil) }()
 	}
 	c, err := n.borrow(ctx, s.connect)
 	if err != nil {
@@ -149,7 +149,7 @@ func (s *Store) try(ctx context.Context, n *node, asking, share bool, f func(con
 }
 
 // borrow returns a connection, for giveBack.
-func (n *node) borrow(ctx context.Context, limit time.Duration) (redigo.Conn, error) {
+func (n *node) borrow(ctx context.Context, limit time.Duration) (c redigo.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if n.free != nil {
@@ -159,11 +159,16 @@ func (n *node) borrow(ctx context.Context, limit time.Duration) (redigo.Conn, er
 			return nil, &unsentError{fmt.Errorf("no connection in time: %w", ctx.Err())}
 		}
 	}
-	c, err := n.pool.GetContext(ctx)
-	if err == nil {
+	got := false
+	defer func() {
+		if !got { // also after a panic, in the caller's Credentials, say
+			n.leave()
+		}
+	}()
+	if c, err = n.pool.GetContext(ctx); err == nil {
+		got = true
 		return c, nil
 	}
-	n.giveBack(c)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("no connection in time: %w", err)
 	}
@@ -172,6 +177,10 @@ func (n *node) borrow(ctx context.Context, limit time.Duration) (redigo.Conn, er
 
 func (n *node) giveBack(c redigo.Conn) {
 	c.Close()
+	n.leave()
+}
+
+func (n *node) leave() {
 	if n.free != nil {
 		<-n.free
 	}

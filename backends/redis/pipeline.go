@@ -25,7 +25,7 @@ type exchange struct {
 // share lets the node's commands go out together.
 func (n *node) share(o Options) {
 	if !o.NoBatching {
-		n.shared = batch.New(o.MaxConns, o.ConnectTimeout, nil, func(calls []*exchange) { n.pipe(o, calls) })
+		n.shared = batch.New(o.MaxConns, o.ConnectTimeout, nil, func(calls []*exchange) error { return n.pipe(o, calls) })
 	}
 }
 
@@ -55,8 +55,9 @@ func (c conn) together(x exchange) (any, error) {
 	return x.reply, x.err
 }
 
-// pipe sends commands over one connection, and awaits their replies.
-func (n *node) pipe(o Options, calls []*exchange) {
+// pipe sends commands over one connection, and awaits their replies. Its error is that of
+// the connection.
+func (n *node) pipe(o Options, calls []*exchange) error {
 	c, err := n.borrow(context.Background(), o.ConnectTimeout)
 	if err == nil {
 		defer n.giveBack(c)
@@ -90,6 +91,7 @@ func (n *node) pipe(o Options, calls []*exchange) {
 			x.reply, x.err = nil, first
 		}
 	}
+	return err
 }
 
 func sendAll(c redigo.Conn, calls []*exchange) error {

@@ -53,8 +53,9 @@ var (
 //
 // A method with a context returns at its deadline, whether it waits for a connection,
 // dials or waits for a reply. Cancelling does not interrupt a command that has been
-// sent; its reply is awaited for at most Options.Timeout. An interrupted command
-// would cost its connection, and clients that hang up could exhaust the pool.
+// sent; its reply is awaited for at most Options.Timeout, or a second if it went out with
+// others. An interrupted command would cost its connection, and clients that hang up could
+// exhaust the pool.
 //
 // While the server is busy, commands that wait go out together, over one connection, and
 // those of large records by themselves: see Options.NoBatching.

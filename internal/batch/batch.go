@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -34,7 +35,7 @@ type Queue[T any] struct {
 }
 
 type config[T any] struct {
-	run      func(calls []T)
+	run      func(calls []T) error
 	key      func(T) string // nil: a batch may have several calls for one key
 	most     int
 	patience time.Duration
@@ -45,6 +46,14 @@ type call[T any] struct {
 	since time.Time
 	done  chan error // capacity 1
 }
+
+// panicked is a panic of run.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
 
 const (
 	// maxCalls bounds a batch, so that its first call need not wait long for the last.
@@ -77,9 +86,10 @@ var (
 // New returns a queue with at most so many slots. A call waits in it no longer than patience.
 //
 // run answers the calls of a batch, in what each value refers to. It must end by itself, as it
-// knows nothing of their contexts. If key is not nil, no two calls of a batch have
+// knows nothing of their contexts. The time that it takes counts as that of a trip to the
+// server unless it returns an error. If key is not nil, no two calls of a batch have
 // the same one.
-func New[T any](most int, patience time.Duration, key func(T) string, run func(calls []T)) *Queue[T] {
+func New[T any](most int, patience time.Duration, key func(T) string, run func(calls []T) error) *Queue[T] {
 	q := &Queue[T]{config: config[T]{run, key, most, patience}, slots: 1}
 	q.timer = time.AfterFunc(time.Hour, q.relieve)
 	q.timer.Stop()
@@ -87,28 +97,22 @@ func New[T any](most int, patience time.Duration, key func(T) string, run func(c
 }
 
 // Enter takes a slot if one is free, for a call that the caller runs by itself. It must
-// call Leave then.
-func (q *Queue[T]) Enter() bool {
+// call Leave then, with the same time.
+func (q *Queue[T]) Enter() (began time.Time, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed || !q.free() {
-		return false
+		return time.Time{}, false
 	}
-	q.hold(time.Now())
-	return true
+	return q.hold(), true
 }
 
-// Leave gives back the slot of Enter. began is when the call was sent, or zero if its time
-// says nothing about the server.
-func (q *Queue[T]) Leave(began time.Time) {
-	var trip time.Duration
-	if !began.IsZero() {
-		trip = time.Since(began)
-	}
+// Leave gives back the slot of Enter. answered reports whether the time since then is that
+// of a trip to the server.
+func (q *Queue[T]) Leave(began time.Time, answered bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.count(trip)
-	q.release(began)
+	q.release(began, answered)
 	q.start()
 }
 
@@ -116,20 +120,23 @@ func (q *Queue[T]) Leave(began time.Time) {
 func (q *Queue[T]) free() bool { return q.taken < min(q.slots+q.stuck, q.most) }
 
 // hold takes a slot. The caller holds mu.
-func (q *Queue[T]) hold(now time.Time) {
+func (q *Queue[T]) hold() (began time.Time) {
+	began = time.Now()
 	q.taken++
-	q.since = append(q.since, now)
+	q.since = append(q.since, began)
+	return began
 }
 
-// release gives back a slot that was taken just before a time. The caller holds mu.
-func (q *Queue[T]) release(began time.Time) {
-	i := len(q.since) - 1
-	for i > 0 && !began.IsZero() && q.since[i].After(began) {
-		i--
+// release gives back a slot. The caller holds mu.
+func (q *Queue[T]) release(began time.Time, answered bool) {
+	now := time.Now()
+	if answered {
+		q.count(now.Sub(began))
 	}
+	i := slices.Index(q.since, began)
 	q.since = slices.Delete(q.since, i, i+1)
 	q.taken--
-	q.look(time.Now())
+	q.look(now)
 }
 
 // look counts the slots that are held for long. The caller holds mu.
@@ -144,7 +151,8 @@ func (q *Queue[T]) look(now time.Time) {
 
 // Wait returns nil when a call has been answered in a batch. If ctx ends before, it returns
 // its error; then the call has perhaps been sent, and run may still use the value. A call
-// whose context is cancelled after it was sent is awaited for a moment.
+// whose context is cancelled after it was sent is awaited for a moment. A panic of run goes
+// on here, in each of its calls.
 func (q *Queue[T]) Wait(ctx context.Context, value T) error {
 	c := &call[T]{value, time.Now(), make(chan error, 1)}
 	q.mu.Lock()
@@ -159,24 +167,32 @@ func (q *Queue[T]) Wait(ctx context.Context, value T) error {
 
 	select {
 	case err := <-c.done:
-		return err
+		return end(err)
 	case <-ctx.Done():
 	}
 	if q.remove(c) || !errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
-	end := time.Now().Add(grace)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(end) {
-		end = deadline
+	last := time.Now().Add(grace)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(last) {
+		last = deadline
 	}
-	timer := time.NewTimer(time.Until(end))
+	timer := time.NewTimer(time.Until(last))
 	defer timer.Stop()
 	select {
 	case err := <-c.done:
-		return err
+		return end(err)
 	case <-timer.C:
 		return ctx.Err()
 	}
+}
+
+// end returns the error of a call, or panics with it.
+func end(err error) error {
+	if p, ok := err.(*panicked); ok {
+		panic(p)
+	}
+	return err
 }
 
 // Hold makes all calls wait until release is called, for tests.
@@ -239,10 +255,8 @@ func (q *Queue[T]) refuse(n int, err error) {
 // start gives a free slot to the calls that wait. The caller holds mu.
 func (q *Queue[T]) start() {
 	if len(q.waiting) > 0 && q.free() {
-		now := time.Now()
-		q.hold(now)
-		calls := q.take()
-		q.workers.Go(func() { q.work(calls, now) })
+		began, calls := q.hold(), q.take()
+		q.workers.Go(func() { q.work(calls, began) })
 	}
 }
 
@@ -254,23 +268,30 @@ func (q *Queue[T]) work(calls []*call[T], began time.Time) {
 		for _, c := range calls {
 			values = append(values, c.value)
 		}
-		q.run(values)
-		trip := time.Since(began)
+		answered, fault := q.answer(values)
 		for _, c := range calls {
-			c.done <- nil
+			c.done <- fault
 		}
 
 		q.mu.Lock()
-		q.count(trip)
-		q.release(began)
+		q.release(began, answered)
 		calls = nil
 		if len(q.waiting) > 0 && q.free() {
-			began = time.Now()
-			q.hold(began)
-			calls = q.take()
+			began, calls = q.hold(), q.take()
 		}
 		q.mu.Unlock()
 	}
+}
+
+// answer runs a batch. Its error is a panic, which must not end the program, as it would not
+// if the call had gone by itself in a handler's goroutine.
+func (q *Queue[T]) answer(values []T) (answered bool, fault error) {
+	defer func() {
+		if p := recover(); p != nil {
+			fault = &panicked{p, debug.Stack()}
+		}
+	}()
+	return q.run(values) == nil, nil
 }
 
 // take removes the calls of the next batch from those that wait. Those with the same key
@@ -328,9 +349,6 @@ func (q *Queue[T]) relieve() {
 // count sets the number of slots by a trip to the server, which has ended. The caller holds
 // mu.
 func (q *Queue[T]) count(trip time.Duration) {
-	if trip <= 0 {
-		return
-	}
 	if q.trips == 0 || trip < q.shortest {
 		q.shortest = trip
 	}

@@ -27,7 +27,7 @@ func newServer(t *testing.T, most int, distinct bool) *server {
 	if distinct {
 		key = func(a *ask) string { return a.key }
 	}
-	s.Queue = New(most, 5*time.Second, key, func(asks []*ask) {
+	s.Queue = New(most, 5*time.Second, key, func(asks []*ask) error {
 		var keys []string
 		for _, a := range asks {
 			keys = append(keys, a.key)
@@ -37,6 +37,7 @@ func newServer(t *testing.T, most int, distinct bool) *server {
 		for _, a := range asks {
 			a.reply = a.key + "!"
 		}
+		return nil
 	})
 	t.Cleanup(s.Close)
 	return s
@@ -63,10 +64,11 @@ func (s *server) waits(t *testing.T, ctx context.Context, keys ...string) (errs 
 // occupy takes the only slot, and returns a function that gives it back.
 func (s *server) occupy(t *testing.T) (leave func()) {
 	t.Helper()
-	if !s.Enter() {
+	began, ok := s.Enter()
+	if !ok {
 		t.Fatal("no slot was free")
 	}
-	return func() { s.Leave(time.Time{}) }
+	return func() { s.Leave(began, false) }
 }
 
 func wantKeys(t *testing.T, s *server, want ...string) {
@@ -119,7 +121,7 @@ func TestOneGoesAloneAndThoseThatWaitTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, 1, false)
 		leave := s.occupy(t)
-		if s.Enter() {
+		if _, ok := s.Enter(); ok {
 			t.Error("a slot was given twice")
 		}
 		first := s.waits(t, t.Context(), "a", "b", "b")
@@ -127,7 +129,7 @@ func TestOneGoesAloneAndThoseThatWaitTogether(t *testing.T) {
 		leave()
 		wantKeys(t, s, "a", "b", "b")
 		second := s.waits(t, t.Context(), "c", "d")
-		if s.Enter() {
+		if _, ok := s.Enter(); ok {
 			t.Error("the slot of a batch was given away")
 		}
 		s.give <- 0
@@ -261,10 +263,9 @@ func TestBatchesAreBounded(t *testing.T) {
 func TestHangingBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, 2, false)
-		began := time.Now()
-		s.occupy(t)
+		began, _ := s.Enter()
 		time.Sleep(10 * time.Microsecond)
-		s.Leave(began) // the server is near, so there is one slot
+		s.Leave(began, true) // the server is near, so there is one slot
 		hangs := s.waits(t, t.Context(), "hangs")
 		wantKeys(t, s, "hangs")
 		next := s.waits(t, t.Context(), "next")
@@ -283,7 +284,7 @@ func TestHangingBatch(t *testing.T) {
 		time.Sleep(time.Minute)
 		wantErr(t, hangs[0], nil)
 		leave := s.occupy(t)
-		if s.Enter() {
+		if _, ok := s.Enter(); ok {
 			t.Error("the slot in place of one that hung is there for good")
 		}
 		leave()
@@ -323,22 +324,23 @@ func TestSlotsFollowTheDistance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, 16, false)
 		free := func() (n int) {
-			for s.Enter() {
+			for {
+				began, ok := s.Enter()
+				if !ok {
+					return n
+				}
 				n++
+				defer s.Leave(began, false)
 			}
-			for range n {
-				s.Leave(time.Time{})
-			}
-			return n
 		}
 		trip := func(d time.Duration) {
 			t.Helper()
-			began := time.Now()
-			if !s.Enter() {
+			began, ok := s.Enter()
+			if !ok {
 				t.Fatal("no slot is free")
 			}
 			time.Sleep(d)
-			s.Leave(began)
+			s.Leave(began, true)
 		}
 		for _, c := range []struct {
 			trip time.Duration
@@ -357,6 +359,56 @@ func TestSlotsFollowTheDistance(t *testing.T) {
 		}
 		if n := free(); n != 2 {
 			t.Errorf("%d slots, want 2", n)
+		}
+		// Nor does a call that fails at once.
+		for range 2 * tripsCounted {
+			trip(time.Second)
+			s.occupy(t)()
+		}
+		if n := free(); n != 16 {
+			t.Errorf("%d slots, want 16", n)
+		}
+	})
+}
+
+// A batch that fails at once says nothing of the distance, and one that panics does so in
+// its callers' goroutines alone.
+func TestBatchThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		panics := false
+		q := New(16, time.Minute, nil, func([]*ask) error {
+			if panics {
+				panic("a mistake")
+			}
+			return errors.New("the server is down")
+		})
+		defer q.Close()
+		began, _ := q.Enter()
+		time.Sleep(time.Second)
+		q.Leave(began, true)
+		for range 2 * tripsCounted {
+			if err := q.Wait(t.Context(), &ask{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		panics = true
+		for range 2 {
+			func() {
+				defer func() {
+					if p := fmt.Sprint(recover()); !strings.Contains(p, "a mistake") || !strings.Contains(p, "TestBatchThatFails") {
+						t.Errorf("the panic is %q, want the mistake and where it was made", p)
+					}
+				}()
+				_ = q.Wait(t.Context(), &ask{})
+			}()
+		}
+		synctest.Wait()
+		for range 10 {
+			began, ok := q.Enter()
+			if !ok {
+				t.Fatal("a call that failed or panicked holds its slot, or counts as a short trip")
+			}
+			defer q.Leave(began, false)
 		}
 	})
 }
@@ -382,7 +434,7 @@ func TestClose(t *testing.T) {
 		if !closed.Load() {
 			t.Error("Close still waits")
 		}
-		if s.Enter() {
+		if _, ok := s.Enter(); ok {
 			t.Error("a slot was given after Close")
 		}
 	})
@@ -391,12 +443,13 @@ func TestClose(t *testing.T) {
 // Under load, each call gets its own reply, once.
 func TestLoad(t *testing.T) {
 	var calls, batches atomic.Int64
-	q := New(2, time.Minute, nil, func(asks []*ask) {
+	q := New(2, time.Minute, nil, func(asks []*ask) error {
 		batches.Add(1)
 		for _, a := range asks {
 			calls.Add(1)
 			a.reply = a.key + "!"
 		}
+		return nil
 	})
 	const callers, each = 32, 200
 	done := make(chan error)
@@ -404,9 +457,9 @@ func TestLoad(t *testing.T) {
 		go func() {
 			var err error
 			for i := range each {
-				if q.Enter() {
+				if began, ok := q.Enter(); ok {
 					calls.Add(1)
-					q.Leave(time.Now())
+					q.Leave(began, true)
 					continue
 				}
 				a := &ask{key: fmt.Sprint(c, " ", i)}
@@ -445,7 +498,20 @@ func TestLarge(t *testing.T) {
 	if l.Has("a") {
 		t.Error("it has a key that is no longer large")
 	}
+	// It remembers most of some hundred, and is bounded.
+	known := 0
+	for i := range 200 {
+		l.Note(fmt.Sprint(i), largest+1)
+	}
+	for i := range 200 {
+		if l.Has(fmt.Sprint(i)) {
+			known++
+		}
+	}
+	if known < 150 {
+		t.Errorf("%d of 200 large keys are remembered", known)
+	}
 	for i := range 10_000 {
-		l.Note(strings.Repeat("k", 10)+fmt.Sprint(i), largest+1)
+		l.Note(fmt.Sprint(i), largest+1)
 	}
 }
