@@ -97,6 +97,44 @@ type JSONRecorder interface {
 	JSONRecords() bool
 }
 
+// UserIndex finds the sessions of one user without reading those of all others. A user is
+// the text of an id: 1 to 256 bytes of UTF-8 without control characters.
+//
+// There are two kinds. One looks into its records: what it finds is right by itself, and
+// has what other programs have written. The other keeps lists beside them, of what the
+// Manager notes before it writes: a list may have a token that has no record, or that of
+// another user, and lacks none, but for those that only other programs have seen.
+//
+// EndUser and UserEnded let a login find out that all sessions of its user were ended
+// while it was under way. They go by the store's own clock.
+//
+// Without it, the Manager reads all sessions to find those of a user, and a login that is
+// under way in another process is missed.
+type UserIndex interface {
+	// IndexUsers gets ready, and is called before the other methods. path has the keys
+	// that lead to the user's id in a record of JSON, such as "user" and "id"; a number
+	// there counts as its text. looks reports whether the store looks into its records;
+	// if so, NoteUser and ForgetUser do nothing and are not needed. The error says what
+	// the store lacks, and the fix.
+	IndexUsers(ctx context.Context, path []string) (looks bool, err error)
+
+	// NoteUser notes for at least ttl that a token is a user's.
+	NoteUser(ctx context.Context, user, token string, ttl time.Duration) error
+
+	// ForgetUser undoes NoteUser, if that was longer than age ago.
+	ForgetUser(ctx context.Context, user, token string, age time.Duration) error
+
+	// UserTokens returns the tokens of a user, each once, in no particular order.
+	UserTokens(ctx context.Context, user string) ([]string, error)
+
+	// EndUser notes for at least ttl that it was called now.
+	EndUser(ctx context.Context, user string, ttl time.Duration) error
+
+	// UserEnded returns how long ago EndUser was last called for a user. ended is false
+	// if it was not, or was forgotten.
+	UserEnded(ctx context.Context, user string) (ago time.Duration, ended bool, err error)
+}
+
 // Unwrapper is implemented by a store that wraps another one, for metrics or tracing.
 // The Manager calls the wrapped store directly for each of the interfaces above that
 // the wrapper does not implement, so the wrapper does not see those calls.

@@ -65,3 +65,10 @@ func (s *Store) Expire(token string) {
 	defer sh.mu.Unlock()
 	sh.records[token] = record{text: sh.records[token].text}
 }
+
+// Noted counts the lists of users' tokens, and the users whose sessions were ended.
+func (s *Store) Noted() (lists, ended int) {
+	s.users.mu.Lock()
+	defer s.users.mu.Unlock()
+	return len(s.users.lists), len(s.users.ended)
+}

@@ -58,6 +58,7 @@ var (
 	_ contract.Swapper     = (*Store)(nil)
 	_ contract.Mover       = (*Store)(nil)
 	_ contract.Ranger      = (*Store)(nil)
+	_ contract.UserIndex   = (*Store)(nil)
 )
 
 // ErrFull is the error of a write that would create a record in a full store. Test
@@ -138,6 +139,8 @@ type Store struct {
 	cursor atomic.Uint32
 	logger *slog.Logger
 	logged atomic.Int64 // when a refusal was last logged, in Unix nanoseconds
+
+	users users
 
 	interval time.Duration
 
@@ -656,8 +659,12 @@ func (s *Store) cleanup() {
 	s.cleaning.Lock()
 	defer s.cleaning.Unlock()
 	s.removeExpired()
+	s.users.removeExpired(func(token string) bool {
+		_, found := s.find(token)
+		return found
+	})
 	s.armed.Store(false)
-	if s.count.Load() > 0 {
+	if s.count.Load() > 0 || s.users.any() {
 		s.arm()
 	}
 }

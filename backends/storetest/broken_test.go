@@ -617,6 +617,77 @@ var broken = map[string]struct {
 		with(func(s *good) scs.CtxStore { return &tears{s, make(map[string][]byte)} }),
 		[]string{"concurrency/a_read_is_whole"},
 	},
+	"users are not noted": {
+		with(func(s *good) scs.CtxStore {
+			return &usersFault{good: s, note: func(string) bool { return false }}
+		}),
+		[]string{"users/tokens_of_one_user", "users/follows_every_write", "users/odd_users", "users/side_by_side"},
+	},
+	"users are noted by their first letters": {
+		with(func(s *good) scs.CtxStore {
+			return &usersFault{good: s, key: func(user string) string { return user[:min(len(user), 2)] }}
+		}),
+		[]string{"users/odd_users"},
+	},
+	"users are noted in lower case": {
+		with(func(s *good) scs.CtxStore { return &usersFault{good: s, key: strings.ToLower} }),
+		[]string{"users/odd_users"},
+	},
+	"a user has one token": {
+		with(func(s *good) scs.CtxStore {
+			return &usersFault{good: s, note: func(user string) bool {
+				delete(s.users, user)
+				return true
+			}}
+		}),
+		[]string{"users/tokens_of_one_user", "users/forgets", "users/side_by_side"},
+	},
+	"a noted user is kept for ever": {
+		with(func(s *good) scs.CtxStore { return &usersFault{good: s, ttl: 100 * time.Hour} }),
+		[]string{"users/ended"},
+	},
+	"forget does not look at the age": {
+		with(func(s *good) scs.CtxStore {
+			return &usersFault{good: s, forget: func(_ *string, age *time.Duration) { *age = 0 }}
+		}),
+		[]string{"users/forgets"},
+	},
+	"forget does nothing": {
+		with(func(s *good) scs.CtxStore {
+			return &usersFault{good: s, forget: func(_ *string, age *time.Duration) { *age = time.Hour }}
+		}),
+		[]string{"users/forgets"},
+	},
+	"forget forgets it for all": {
+		with(func(s *good) scs.CtxStore {
+			return &usersFault{good: s, forget: func(*string, *time.Duration) {
+				for user := range s.users {
+					delete(s.users[user], "a")
+				}
+			}}
+		}),
+		[]string{"users/forgets"},
+	},
+	"all users are ended": {
+		with(func(s *good) scs.CtxStore { return &usersFault{good: s, end: func(user *string) { *user = "all" }} }),
+		[]string{"users/ended"},
+	},
+	"looks at one key": {
+		with(func(s *good) scs.CtxStore { return &looksFault{looks: looks{good: s}, cut: 1} }),
+		[]string{"users/tokens_of_one_user", "users/records_of_all_kinds"},
+	},
+	"looks for texts alone": {
+		with(func(s *good) scs.CtxStore {
+			return &looksFault{looks: looks{good: s}, only: func(data []byte) bool { return !bytes.Contains(data, []byte(`:42}`)) }}
+		}),
+		[]string{"users/records_of_all_kinds"},
+	},
+	"does not look at what others have written": {
+		with(func(s *good) scs.CtxStore {
+			return &looksFault{looks: looks{good: s}, only: func(data []byte) bool { return !bytes.Contains(data, []byte(`\u`)) }}
+		}),
+		[]string{"users/records_of_all_kinds"},
+	},
 	"a method is missing": {
 		with(func(s *good) scs.CtxStore { return struct{ scs.CtxStore }{s} }),
 		[]string{"methods"},
@@ -679,6 +750,73 @@ func TestBrokenStores(t *testing.T) {
 			}
 		})
 	}
+}
+
+// usersFault has a fault in what it notes of users.
+type usersFault struct {
+	*good
+	key    func(user string) string // for all calls
+	note   func(user string) bool   // whether to
+	forget func(user *string, age *time.Duration)
+	end    func(user *string)
+	ttl    time.Duration
+}
+
+func (s *usersFault) NoteUser(ctx context.Context, user, token string, ttl time.Duration) error {
+	if s.key != nil {
+		user = s.key(user)
+	}
+	if s.note != nil && !s.note(user) {
+		return nil
+	}
+	return s.good.NoteUser(ctx, user, token, max(ttl, s.ttl))
+}
+
+func (s *usersFault) UserTokens(ctx context.Context, user string) ([]string, error) {
+	if s.key != nil {
+		user = s.key(user)
+	}
+	return s.good.UserTokens(ctx, user)
+}
+
+func (s *usersFault) ForgetUser(ctx context.Context, user, token string, age time.Duration) error {
+	if s.forget != nil {
+		s.forget(&user, &age)
+	}
+	return s.good.ForgetUser(ctx, user, token, age)
+}
+
+func (s *usersFault) EndUser(ctx context.Context, user string, ttl time.Duration) error {
+	if s.end != nil {
+		s.end(&user)
+	}
+	return s.good.EndUser(ctx, user, ttl)
+}
+
+func (s *usersFault) UserEnded(ctx context.Context, user string) (time.Duration, bool, error) {
+	if s.end != nil {
+		s.end(&user)
+	}
+	return s.good.UserEnded(ctx, user)
+}
+
+// looksFault does not find all users in its records.
+type looksFault struct {
+	looks
+	cut  int
+	only func(data []byte) bool
+}
+
+func (s *looksFault) UserTokens(ctx context.Context, user string) (tokens []string, err error) {
+	all, err := s.AllCtx(ctx)
+	s.path = s.path[s.cut:]
+	defer func() { s.path = []string{"user", "id"} }()
+	for token, data := range all {
+		if (s.only == nil || s.only(data)) && s.userIn(data) == user {
+			tokens = append(tokens, token)
+		}
+	}
+	return tokens, err
 }
 
 type findsExpired struct{ *good }

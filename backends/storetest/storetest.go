@@ -44,6 +44,9 @@
 //     and checks its context at least between two pages.
 //   - With a context that is done, a method does nothing and returns an error that
 //     wraps the context's.
+//   - UserTokens has each token that was noted for a user before the call, or that the
+//     record of an earlier write has under the path, whoever wrote it. Users are compared
+//     exactly.
 //   - Ping succeeds while the store works, and not after Close.
 //   - Every method is safe for concurrent use.
 package storetest
@@ -74,7 +77,7 @@ type Harness struct {
 	Reopen func(t *testing.T, store scs.CtxStore) scs.CtxStore
 
 	// Advance returns when at least d has passed on the clock by which the store
-	// expires records. It is called once in a Run, for a few seconds; a server
+	// expires records. It is called twice in a Run, for a few seconds; a server
 	// should wait by its own clock. Zero value: each test runs in a bubble of
 	// testing/synctest and uses the bubble's clock, which suits a store that does
 	// not leave its process.
@@ -94,7 +97,7 @@ type Harness struct {
 
 	// Without names the optional methods that the store does not have:
 	// "FindTouch", "FindExpiry", "Swap", "Move", "Range", "All", "AllCtx", "Len",
-	// "Clear" or "Ping". Their tests do not run. Zero value: it has them all.
+	// "Clear", "Ping" or "UserTokens" (contract.UserIndex). Their tests do not run. Zero value: it has them all.
 	Without []string
 }
 
@@ -126,6 +129,7 @@ var optional = map[string]func(scs.CtxStore) bool{
 	"Len":        is[lener],
 	"Clear":      is[clearer],
 	"Ping":       is[pinger],
+	"UserTokens": is[contract.UserIndex],
 }
 
 func is[T any](s scs.CtxStore) bool {
@@ -170,6 +174,7 @@ var topics = []struct {
 	{"concurrency", concurrencyTests},
 	{"cancellation", cancellationTests},
 	{"odd", oddTests},
+	{"users", userTests},
 	{"ping", pingTests},
 }
 

@@ -22,7 +22,11 @@ type good struct {
 	records map[string]entry
 	ahead   time.Duration // how far its own clock is ahead of time.Now
 	closed  bool
+
+	users map[string]map[string]noted // tokens, and "" for EndUser
 }
+
+type noted struct{ at, until time.Time }
 
 type entry struct {
 	data   []byte
@@ -37,14 +41,113 @@ func (l lock) hold() func() {
 	return func() { <-l }
 }
 
-func newGood() *good { return &good{mu: make(lock, 1), records: make(map[string]entry)} }
+func newGood() *good {
+	return &good{mu: make(lock, 1), records: make(map[string]entry), users: make(map[string]map[string]noted)}
+}
+
+func (s *good) IndexUsers(ctx context.Context, _ []string) (bool, error) { return false, ctx.Err() }
+
+func (s *good) NoteUser(ctx context.Context, user, token string, ttl time.Duration) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	defer s.mu.hold()()
+	if s.users[user] == nil {
+		s.users[user] = make(map[string]noted)
+	}
+	s.users[user][token] = noted{s.now(), s.now().Add(ttl)}
+	return nil
+}
+
+func (s *good) ForgetUser(ctx context.Context, user, token string, age time.Duration) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	defer s.mu.hold()()
+	if s.now().Sub(s.users[user][token].at) >= age {
+		delete(s.users[user], token)
+	}
+	return nil
+}
+
+func (s *good) UserTokens(ctx context.Context, user string) (tokens []string, err error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	defer s.mu.hold()()
+	for token, n := range s.users[user] {
+		if token != "" && n.until.After(s.now()) {
+			tokens = append(tokens, token)
+		}
+	}
+	return tokens, nil
+}
+
+func (s *good) EndUser(ctx context.Context, user string, ttl time.Duration) error {
+	return s.NoteUser(ctx, user, "", ttl)
+}
+
+func (s *good) UserEnded(ctx context.Context, user string) (time.Duration, bool, error) {
+	if ctx.Err() != nil {
+		return 0, false, ctx.Err()
+	}
+	defer s.mu.hold()()
+	n, ended := s.users[user][""]
+	return s.now().Sub(n.at), ended && n.until.After(s.now()), nil
+}
+
+// looks is a store that finds the users in its records.
+type looks struct {
+	*good
+	path []string
+}
+
+func (s *looks) IndexUsers(ctx context.Context, path []string) (bool, error) {
+	s.path = path
+	return true, ctx.Err()
+}
+
+func (s *looks) NoteUser(ctx context.Context, _, _ string, _ time.Duration) error { return ctx.Err() }
+
+func (s *looks) ForgetUser(ctx context.Context, _, _ string, _ time.Duration) error { return ctx.Err() }
+
+func (s *looks) UserTokens(ctx context.Context, user string) (tokens []string, err error) {
+	all, err := s.AllCtx(ctx)
+	for token, data := range all {
+		if s.userIn(data) == user {
+			tokens = append(tokens, token)
+		}
+	}
+	return tokens, err
+}
+
+func (s *looks) userIn(data []byte) string {
+	for _, key := range s.path {
+		var object map[string]json.RawMessage
+		if json.Unmarshal(data, &object) != nil {
+			return ""
+		}
+		data = object[key]
+	}
+	var text string
+	var number json.Number
+	switch {
+	case json.Unmarshal(data, &text) == nil:
+		return text
+	case json.Unmarshal(data, &number) == nil:
+		return number.String()
+	}
+	return ""
+}
 
 func clone(b []byte) []byte { return append([]byte{}, b...) }
 
 func (s *good) live(token string) (entry, bool) {
 	e, ok := s.records[token]
-	return e, ok && e.expiry.After(time.Now().Add(s.ahead))
+	return e, ok && e.expiry.After(s.now())
 }
+
+func (s *good) now() time.Time { return time.Now().Add(s.ahead) }
 
 func (s *good) Close() error {
 	s.closed = true
@@ -210,6 +313,10 @@ func TestGoodStore(t *testing.T) {
 	storetest.Run(t, storetest.Harness{New: func(*testing.T) scs.CtxStore { return newGood() }})
 }
 
+func TestGoodLooks(t *testing.T) {
+	storetest.Run(t, storetest.Harness{New: func(*testing.T) scs.CtxStore { return &looks{good: newGood()} }})
+}
+
 // A store like a server's: it has a clock of its own, rounds up to whole seconds,
 // accepts only JSON, and has two handles.
 func TestGoodServer(t *testing.T) {
@@ -321,6 +428,6 @@ func TestMemStore(t *testing.T) {
 		New: func(*testing.T) scs.CtxStore {
 			return memStore{memstore.NewWithCleanupInterval(0)}
 		},
-		Without: []string{"FindTouch", "FindExpiry", "Swap", "Move", "Range", "AllCtx", "Len", "Clear", "Ping"},
+		Without: []string{"FindTouch", "FindExpiry", "Swap", "Move", "Range", "AllCtx", "Len", "Clear", "Ping", "UserTokens"},
 	})
 }
