@@ -22,6 +22,11 @@ var ErrOutsidePath = errors.New("session: the request's path is outside the cook
 // What the store has is left as it was.
 var ErrRecordTooLarge = errors.New("session: the session is too large to be saved")
 
+// ErrUserEnded is returned by Save and Commit, and given to ErrorFunc at the end of a request,
+// when DestroyUser has ended all sessions of a user while the request signed that user in.
+// RespondError answers 401.
+var ErrUserEnded = errors.New("session: all sessions of the user were ended while this request signed in")
+
 // ErrNoValue is returned by Get for a key that the session does not have.
 var ErrNoValue = errors.New("session: no such key")
 

@@ -141,7 +141,7 @@ func (s *session) find(ctx context.Context) (values map[string]any, there bool, 
 			return nil, true, nil
 		}
 	}
-	return rec.values, true, nil
+	return rec.values, true, s.noteLoaded(ctx, rec.values, now)
 }
 
 // read reads the record under a key, and slides its expiry if the store can do both

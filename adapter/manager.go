@@ -53,6 +53,7 @@ type config struct {
 	store          *guardedStore
 	codec          recordCodec
 	isJSON         bool
+	users          *users       // nil without Options.UserPath
 	signer         *wire.Signer // nil: cookies are not signed
 
 	hash    bool          // the store key is the hash of the id
@@ -95,7 +96,10 @@ func New(opts Options) (*Manager, error) {
 		Partitioned: opts.Cookie.Partitioned,
 		Persist:     opts.Cookie.MaxAge > 0,
 	}
-	m := newManager(sm, &config{Options: opts, idle: opts.TTL})
+	m, err := newManager(sm, &config{Options: opts, idle: opts.TTL})
+	if err != nil {
+		return nil, err
+	}
 	sm.ErrorFunc = m.RespondError
 	return m, nil
 }
@@ -134,7 +138,7 @@ func Wrap(sm *scs.SessionManager, opts Options) (*Manager, error) {
 		fromSCS: true,
 		persist: sm.Cookie.Persist,
 		resends: sliding,
-	}), nil
+	})
 }
 
 // MustWrap is Wrap for a program that can't run without: an error is a panic.
@@ -233,7 +237,7 @@ func (o Options) fromSCS(sm *scs.SessionManager) (Options, error) {
 
 // newManager makes the Manager of a SessionManager and of a config that has the Options
 // and what only Wrap says.
-func newManager(sm *scs.SessionManager, c *config) *Manager {
+func newManager(sm *scs.SessionManager, c *config) (*Manager, error) {
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	c.store = newGuardedStore(c.Store)
 	c.codec = recordCodecOf(c.Codec)
@@ -242,6 +246,12 @@ func newManager(sm *scs.SessionManager, c *config) *Manager {
 	c.cookie = c.Cookie.wire()
 	c.engine = engineOf(c.AbsoluteLifetime)
 	c.key, c.engineKey = keyOf(sm), keyOf(&c.engine)
+	if c.UserPath != "" {
+		var err error
+		if c.users, err = newUsers(c); err != nil {
+			return nil, err
+		}
+	}
 	sm.Store = &detached{}
 	c.fields = *sm
 	m := &Manager{SessionManager: sm, cfg: c}
@@ -256,7 +266,7 @@ func newManager(sm *scs.SessionManager, c *config) *Manager {
 		}
 		c.Secrets[i] = "hidden" // printing a Manager must not show it; the signer has it
 	}
-	return m
+	return m, nil
 }
 
 // checkFields reports a change of the embedded fields, which has no effect.
@@ -334,7 +344,7 @@ func (m *Manager) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // RespondError is the ErrorFunc that New sets: 503 with Retry-After when the
-// store fails, 500 for anything else, such as a record that the store can't hold
+// store fails, 401 for ErrUserEnded, 500 for anything else, such as a record that the store can't hold
 // (contract.ErrRejected), and a line in the log. Wrap leaves scs's, which
 // answers 500 to all of them, until it is set to this one.
 func (m *Manager) RespondError(w http.ResponseWriter, r *http.Request, err error) {
@@ -345,7 +355,10 @@ func (m *Manager) RespondError(w http.ResponseWriter, r *http.Request, err error
 	m.cfg.Logger.Log(r.Context(), level, "session: request failed", "error", err)
 	status := http.StatusInternalServerError
 	var store *StoreError
-	if errors.As(err, &store) {
+	switch {
+	case errors.Is(err, ErrUserEnded):
+		status = http.StatusUnauthorized
+	case errors.As(err, &store):
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "5")
 	}

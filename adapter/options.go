@@ -109,6 +109,14 @@ type Options struct {
 	// value: StoreKeyID, as in Express. scs: HashTokenInStore.
 	StoreKey StoreKey
 
+	// UserPath is where a session has the id of its signed-in user: one to three keys
+	// with dots between, such as "user.id", or "passport.user" for Passport. With it,
+	// IterateUser, DestroyUser, DestroyOthers and DestroyHandle find the sessions of a user
+	// without reading those of others, and New gets the store's index ready, which may
+	// take long in a large table. The id is a number or a text of 1 to 256 bytes
+	// without control characters; to save another one is an error. Zero value: none.
+	UserPath string
+
 	// Logger gets the warnings and errors. No record has a session id, a
 	// cookie's value or a secret in it. Zero value: slog.Default().
 	Logger *slog.Logger

@@ -33,6 +33,8 @@ type session struct {
 	written bool // this request has written the record
 	mute    bool // no cookie goes out with what is saved
 
+	signIn
+
 	// What each request needs besides, here and not in allocations of their own.
 	writer responseWriter
 	first  version
@@ -60,6 +62,9 @@ const (
 // newSession makes the session of a request.
 func (m *Manager) newSession(r *http.Request) (*session, error) {
 	s := &session{m: m, r: r}
+	if m.cfg.users != nil {
+		s.arrived = time.Now()
+	}
 	s.cookie.given = &m.cfg.Cookie
 	if m.cfg.CookieFunc != nil {
 		given := m.cfg.CookieFunc(r)
@@ -182,6 +187,7 @@ func (s *session) forget() {
 	s.life = lifetime{}
 	s.phase = live
 	s.versions, s.unsure, s.saved = versions{}, unsure{}, false
+	s.admitted = ""
 }
 
 // log writes a line about the session, which is named by a short hash.

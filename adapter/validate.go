@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,6 +69,15 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	default:
 		r.Add("StoreKey", "%q is unknown; use StoreKeyID, StoreKeyMigrating or StoreKeyHash", o.StoreKey)
+	}
+	if o.UserPath != "" {
+		keys := strings.Split(o.UserPath, ".")
+		switch {
+		case len(keys) > 3, slices.Contains(keys, ""):
+			r.Add("UserPath", "%q must be one to three keys with dots between, such as user.id", o.UserPath)
+		case keys[0] == "cookie" || strings.HasPrefix(keys[0], "__"):
+			r.Add("UserPath", "%q begins with a key of the record's own; use that of the user, such as user.id", o.UserPath)
+		}
 	}
 	switch o.Proxy {
 	case ProxyUnset, ProxyTrusted, ProxyIgnored:

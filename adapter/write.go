@@ -57,6 +57,9 @@ func (s *session) write(cur *version) error {
 		if data == nil && len(from) == 0 {
 			return nil
 		}
+		if err := s.noteStored(ctx, to, end, now); err != nil {
+			return err
+		}
 		moves := len(from) > 1 || len(from) == 1 && from[0].Token != to
 		if moves {
 			defer s.m.moves.begin()()
@@ -79,7 +82,7 @@ func (s *session) write(cur *version) error {
 			if moves && s.swept(to, data) {
 				return s.sweepUp(ctx)
 			}
-			return nil
+			return s.endIfLate(ctx)
 		}
 		if cur, err = s.resolve(ctx, cur, to, current); err != nil || s.phase == ended {
 			return err
@@ -124,7 +127,7 @@ func (s *session) merge(cur *version, now time.Time) ([]byte, error) {
 		theirs = nil
 	}
 	if cur != nil && cur.data != nil && cur != s.base && s.base == theirs && len(s.perhaps) == 0 {
-		return cur.data, nil // encoded already, and nobody else has written
+		return cur.data, s.noteUser(cur.live) // encoded already, and nobody else has written
 	}
 	values, err := cur.merge(s.base, theirs)
 	for _, v := range s.perhaps {
@@ -135,11 +138,22 @@ func (s *session) merge(cur *version, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.noteUser(values); err != nil {
+		return nil, err
+	}
 	data, err := s.m.cfg.codec.encode(s.record(values, now))
 	if err != nil {
 		return nil, fmt.Errorf("session: encode: %w", err)
 	}
 	return data, nil
+}
+
+// noteUser notes the user in the values that are to be stored.
+func (s *session) noteUser(values map[string]any) (err error) {
+	if u := s.m.cfg.users; u != nil {
+		s.user, err = u.of(values)
+	}
+	return err
 }
 
 // resolve takes over what the store has in place of what this request knows: current,

@@ -113,6 +113,11 @@ func (t *table) fixed() []*key {
 			doc:  "The store key of a session: its id, or a hash of it; migrating moves those that are stored under their id as their users come back. Not id: only with the layout scs. Default: id.",
 		},
 		{
+			path: "userPath", field: "Options.UserPath",
+			kind: text(func(c *Config) *string { return &c.Options.UserPath }),
+			doc:  "Where a session has the id of its signed-in user, such as user.id or passport.user, so that the sessions of a user can be listed and ended. Default: none.",
+		},
+		{
 			path: "maxRecordSize", field: "Options.MaxRecordSize",
 			kind: count(func(c *Config) *int { return &c.Options.MaxRecordSize }),
 			doc:  "The maximum size of a stored session, in bytes; saving a larger one is an error. Default: 4194304.",

@@ -1,0 +1,674 @@
+package adapter_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/memory"
+	"github.com/samesid/samesid/internal/interleave"
+	"github.com/samesid/samesid/internal/leaktest"
+)
+
+// lookingStore finds the users in its records, as a database that can look into JSON.
+type lookingStore struct {
+	*memory.Store
+	path []string
+}
+
+func (s *lookingStore) IndexUsers(_ context.Context, path []string) (bool, error) {
+	s.path = path
+	return true, nil
+}
+
+func (s *lookingStore) NoteUser(context.Context, string, string, time.Duration) error {
+	return errors.New("it need not be told")
+}
+
+func (s *lookingStore) ForgetUser(context.Context, string, string, time.Duration) error { return nil }
+
+func (s *lookingStore) UserTokens(ctx context.Context, user string) (tokens []string, err error) {
+	err = s.Range(ctx, func(token string, data []byte) error {
+		var v any
+		if err := json.Unmarshal(data, &v); err != nil {
+			return err
+		}
+		for _, key := range s.path {
+			object, _ := v.(map[string]any)
+			v = object[key]
+		}
+		if fmt.Sprint(v) == user {
+			tokens = append(tokens, token)
+		}
+		return nil
+	})
+	return tokens, err
+}
+
+// userStores are the kinds of stores that differ in how the sessions of a user are found.
+var userStores = map[string]func() (store scs.Store, codec scs.Codec){
+	"lists":       func() (scs.Store, scs.Codec) { return memory.New(memory.Options{}), scs.GobCodec{} },
+	"lists, JSON": func() (scs.Store, scs.Codec) { return memory.New(memory.Options{}), adapter.JSONCodec{} },
+	"looks": func() (scs.Store, scs.Codec) {
+		return &lookingStore{Store: memory.New(memory.Options{})}, adapter.JSONCodec{}
+	},
+	"no index": func() (scs.Store, scs.Codec) { return fullStore{newMapStore()}, scs.GobCodec{} },
+}
+
+func eachUserStore(t *testing.T, o adapter.Options, test func(t *testing.T, m *adapter.Manager)) {
+	for name, open := range userStores {
+		t.Run(name, func(t *testing.T) {
+			o := o
+			o.Store, o.Codec = open()
+			if o.Logger == nil {
+				o.Logger = (&leaktest.Log{}).Logger()
+			}
+			test(t, newManager(t, o))
+		})
+	}
+}
+
+// signUserIn begins a session of a user and returns its cookie.
+func signUserIn(t *testing.T, m *adapter.Manager, user any) string {
+	t.Helper()
+	w := serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+		if err := adapter.Put(r.Context(), m, "user", map[string]any{"id": user, "name": "x"}); err != nil {
+			t.Error(err)
+		}
+	})
+	cookie, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
+	if cookie == "" {
+		t.Fatalf("no session was made: status %d", w.Code)
+	}
+	return cookie
+}
+
+// userIn returns the user of the session with a cookie, nil if there is none.
+func userIn(m *adapter.Manager, cookie string) (user any) {
+	serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
+		if v, ok := m.Get(r.Context(), "user").(map[string]any); ok {
+			user = v["id"]
+		}
+	})
+	return user
+}
+
+func handles(t *testing.T, m *adapter.Manager, ctx context.Context, user string) (all []adapter.Info) {
+	t.Helper()
+	if err := m.IterateUser(ctx, user, func(ctx context.Context) error {
+		if got := m.Get(ctx, "user").(map[string]any)["id"]; fmt.Sprint(got) != user {
+			t.Errorf("a session of %v is one of %s", got, user)
+		}
+		all = append(all, m.Info(ctx))
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	return all
+}
+
+func TestSessionsOfAUser(t *testing.T) {
+	eachUserStore(t, adapter.Options{UserPath: "user.id", Cookie: adapter.Cookie{MaxAge: time.Hour}}, func(t *testing.T, m *adapter.Manager) {
+		laptop, phone, tablet := signUserIn(t, m, "ann"), signUserIn(t, m, "ann"), signUserIn(t, m, "ann")
+		bob, seven := signUserIn(t, m, "bob"), signUserIn(t, m, 7)
+		begin(t, m, map[string]any{"cart": 1})
+
+		var of map[string]string // handles, by cookie
+		serve(m, laptop, func(w http.ResponseWriter, r *http.Request) {
+			all := handles(t, m, r.Context(), "ann")
+			current := slices.IndexFunc(all, func(i adapter.Info) bool { return i.Current })
+			if len(all) != 3 || current < 0 {
+				t.Fatalf("the sessions of ann are %+v", all)
+			}
+			of = map[string]string{laptop: all[current].Handle}
+			for _, i := range all {
+				if i.Handle == "" || i.Current != (i.Handle == of[laptop]) || strings.Contains(laptop+phone+tablet, i.Handle) {
+					t.Errorf("the handle %q, current %t", i.Handle, i.Current)
+				}
+				if time.Since(i.LastUsed) > time.Minute || time.Until(i.Expires) > time.Hour || time.Until(i.Expires) < 59*time.Minute {
+					t.Errorf("last used %v, expires %v", i.LastUsed, i.Expires)
+				}
+			}
+		})
+		serve(m, phone, func(w http.ResponseWriter, r *http.Request) {
+			if of[phone] = m.Info(r.Context()).Handle; of[phone] == of[laptop] {
+				t.Error("two sessions have one handle")
+			}
+		})
+		if all := handles(t, m, t.Context(), "7"); len(all) != 1 || all[0].Current {
+			t.Errorf("the sessions of 7 are %+v", all)
+		}
+
+		for handle, want := range map[string]bool{of[phone]: true, "": false, "another": false} {
+			if ended, err := m.DestroyHandle(t.Context(), "ann", handle); ended != want || err != nil {
+				t.Errorf("DestroyHandle: %t, %v, want %t", ended, err, want)
+			}
+		}
+		if ended, err := m.DestroyHandle(t.Context(), "bob", of[laptop]); ended || err != nil {
+			t.Errorf("DestroyHandle for another user: %t, %v", ended, err)
+		}
+		if ended, err := m.DestroyHandle(t.Context(), "ann", of[phone]); ended || err != nil {
+			t.Errorf("DestroyHandle once more: %t, %v", ended, err)
+		}
+		if userIn(m, phone) != nil || userIn(m, laptop) != "ann" || userIn(m, tablet) != "ann" || userIn(m, bob) != "bob" {
+			t.Error("DestroyHandle has ended another session")
+		}
+
+		serve(m, laptop, func(w http.ResponseWriter, r *http.Request) {
+			if n, err := m.DestroyOthers(r.Context(), "ann"); n != 1 || err != nil {
+				t.Errorf("DestroyOthers: %d, %v", n, err)
+			}
+		})
+		if userIn(m, tablet) != nil || userIn(m, laptop) != "ann" || userIn(m, bob) != "bob" {
+			t.Error("DestroyOthers has not ended the others, or more")
+		}
+		again := signUserIn(t, m, "ann")
+		if userIn(m, again) != "ann" {
+			t.Error("nobody can sign in after DestroyOthers")
+		}
+		w := serve(m, laptop, func(w http.ResponseWriter, r *http.Request) {
+			if n, err := m.DestroyUser(r.Context(), "ann"); n != 2 || err != nil {
+				t.Errorf("DestroyUser: %d, %v", n, err)
+			}
+		})
+		if c := w.Header().Get("Set-Cookie"); !strings.Contains(c, "1970") {
+			t.Errorf("the cookie of a session that ends itself is %q", c)
+		}
+		if userIn(m, again) != nil || userIn(m, laptop) != nil || userIn(m, bob) != "bob" || userIn(m, seven) == nil {
+			t.Error("DestroyUser has not ended all, or more")
+		}
+		if all := handles(t, m, t.Context(), "ann"); len(all) != 0 {
+			t.Errorf("after DestroyUser there are %+v", all)
+		}
+		if userIn(m, signUserIn(t, m, "ann")) != "ann" {
+			t.Error("nobody can sign in after DestroyUser")
+		}
+	})
+}
+
+// Whoever changes a password ends all sessions, and signs in anew by the same request.
+func TestSignInAfterEndByTheSameRequest(t *testing.T) {
+	eachUserStore(t, adapter.Options{UserPath: "user.id"}, func(t *testing.T, m *adapter.Manager) {
+		phone := signUserIn(t, m, "ann")
+		w := serve(m, signUserIn(t, m, "ann"), func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(time.Millisecond)
+			_, err := m.DestroyUser(r.Context(), "ann")
+			if err == nil {
+				err = m.Regenerate(r.Context())
+			}
+			if err == nil {
+				err = adapter.Put(r.Context(), m, "user", map[string]string{"id": "ann"})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		cookie, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
+		if w.Code != http.StatusOK || userIn(m, cookie) != "ann" || userIn(m, phone) != nil {
+			t.Errorf("%d, and signed in as %v, on the phone as %v", w.Code, userIn(m, cookie), userIn(m, phone))
+		}
+	})
+}
+
+// A login whose credentials were verified before all sessions were ended does not succeed.
+func TestSignInBesideEnd(t *testing.T) {
+	ways := map[string]func(m *adapter.Manager, ctx context.Context) error{
+		"at the end":           func(m *adapter.Manager, ctx context.Context) error { return nil },
+		"with Save":            func(m *adapter.Manager, ctx context.Context) error { return m.Save(ctx) },
+		"with Save, not asked": func(m *adapter.Manager, ctx context.Context) error { _ = m.Save(ctx); return nil },
+	}
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			var log leaktest.Log
+			eachUserStore(t, adapter.Options{UserPath: "user.id", Logger: log.Logger()}, func(t *testing.T, m *adapter.Manager) {
+				for _, newID := range []bool{true, false} {
+					cookie := cookieFor(begin(t, m, map[string]any{"cart": 1}))
+					w := serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
+						if newID {
+							if err := m.Regenerate(r.Context()); err != nil {
+								t.Error(err)
+							}
+						}
+						if n, err := m.DestroyUser(context.Background(), "ann"); n != 0 || err != nil {
+							t.Errorf("DestroyUser: %d, %v", n, err)
+						}
+						if err := adapter.Put(r.Context(), m, "user", map[string]string{"id": "ann"}); err != nil {
+							t.Error(err)
+						}
+						if err := way(m, r.Context()); err != nil {
+							if !errors.Is(err, adapter.ErrUserEnded) {
+								t.Errorf("Save: %v", err)
+							}
+							m.RespondError(w, r, err)
+						}
+					})
+					if w.Code != http.StatusUnauthorized && name != "with Save, not asked" || strings.Contains(w.Header().Get("Set-Cookie"), "s%3A") {
+						t.Errorf("new id %t: %d, cookie %q", newID, w.Code, w.Header().Get("Set-Cookie"))
+					}
+					if all := handles(t, m, t.Context(), "ann"); len(all) != 0 {
+						t.Errorf("new id %t: ann has %d sessions", newID, len(all))
+					}
+				}
+				if !strings.Contains(log.String(), "was ended while this request ran: it does not begin") {
+					t.Errorf("the log has no line about it: %s", log.String())
+				}
+			})
+		})
+	}
+}
+
+// A session that is given a new id just before it is read, so that it is seen neither there
+// nor here, is ended still; one that goes on so for ever is an error.
+func TestRenewalsBesideEnd(t *testing.T) {
+	for _, renewals := range []int{1, 2, 3, 10_000} {
+		store := &elusive{Store: memory.New(memory.Options{})}
+		m := newManager(t, adapter.Options{Store: store, UserPath: "user.id", Logger: (&leaktest.Log{}).Logger()})
+		store.move = func(bool) {}
+		cookie := signUserIn(t, m, "ann")
+		left := renewals
+		store.move = func(there bool) {
+			if left == 0 || renewals > 10 && !there {
+				return
+			}
+			left--
+			w := serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
+				if err := m.RenewToken(r.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+			if c, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";"); c != "" {
+				cookie = c
+			}
+		}
+		n, err := m.DestroyUser(t.Context(), "ann")
+		alive := userIn(m, cookie) != nil
+		if renewals < 10 && (n != 1 || err != nil || alive) {
+			t.Errorf("after %d renewals: %d, %v, alive %t", renewals, n, err, alive)
+		}
+		if renewals > 10 && (err == nil || !alive) {
+			t.Errorf("with renewals for ever: %d, %v, alive %t", n, err, alive)
+		}
+	}
+}
+
+// elusive moves a session before a token is read.
+type elusive struct {
+	*memory.Store
+	move func(there bool)
+}
+
+func (s *elusive) UserTokens(ctx context.Context, user string) ([]string, error) {
+	tokens, err := s.Store.UserTokens(ctx, user)
+	// What is empty comes first.
+	slices.SortFunc(tokens, func(a, b string) int {
+		_, there, _ := s.FindCtx(ctx, a)
+		_, other, _ := s.FindCtx(ctx, b)
+		switch {
+		case there == other:
+			return 0
+		case other:
+			return -1
+		}
+		return 1
+	})
+	return tokens, err
+}
+
+func (s *elusive) FindExpiry(ctx context.Context, token string) ([]byte, time.Time, bool, error) {
+	_, there, _ := s.FindCtx(ctx, token)
+	s.move(there)
+	return s.Store.FindExpiry(ctx, token)
+}
+
+// A store that fails while a login asks whether all were ended lets nobody in.
+func TestSignInOnAFailingIndex(t *testing.T) {
+	store := &failingIndex{Store: memory.New(memory.Options{})}
+	m := newManager(t, adapter.Options{Store: store, UserPath: "user.id", Logger: (&leaktest.Log{}).Logger()})
+	ann := signUserIn(t, m, "ann")
+	for _, call := range []string{"NoteUser", "UserEnded"} {
+		store.fail = call
+		w := serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+			if err := adapter.Put(r.Context(), m, "user", map[string]string{"id": "ann"}); err != nil {
+				t.Error(err)
+			}
+		})
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Set-Cookie") != "" {
+			t.Errorf("%s fails: %d, cookie %q", call, w.Code, w.Header().Get("Set-Cookie"))
+		}
+	}
+	for _, call := range []string{"UserTokens", "EndUser"} {
+		store.fail = call
+		if n, err := m.DestroyUser(t.Context(), "ann"); n != 0 || err == nil {
+			t.Errorf("%s fails: DestroyUser returned %d, %v", call, n, err)
+		}
+	}
+	store.fail = ""
+	if userIn(m, ann) != "ann" || len(handles(t, m, t.Context(), "ann")) != 1 {
+		t.Error("ann has another number of sessions than the one from before")
+	}
+	if _, err := adapter.New(adapter.Options{Store: &failingIndex{Store: memory.New(memory.Options{}), fail: "IndexUsers"}, Secrets: []string{secret}, UserPath: "user"}); err == nil || !strings.Contains(err.Error(), "Options.UserPath: IndexUsers") {
+		t.Errorf("New with an index that can't be made: %v", err)
+	}
+}
+
+type failingIndex struct {
+	*memory.Store
+	fail string
+}
+
+func (s *failingIndex) err(call string) error {
+	if s.fail == call {
+		return errors.New(call + " fails")
+	}
+	return nil
+}
+
+func (s *failingIndex) IndexUsers(ctx context.Context, path []string) (bool, error) {
+	return false, s.err("IndexUsers")
+}
+
+func (s *failingIndex) NoteUser(ctx context.Context, user, token string, ttl time.Duration) error {
+	return errors.Join(s.err("NoteUser"), s.Store.NoteUser(ctx, user, token, ttl))
+}
+
+func (s *failingIndex) UserTokens(ctx context.Context, user string) ([]string, error) {
+	tokens, err := s.Store.UserTokens(ctx, user)
+	return tokens, errors.Join(s.err("UserTokens"), err)
+}
+
+func (s *failingIndex) EndUser(ctx context.Context, user string, ttl time.Duration) error {
+	return errors.Join(s.err("EndUser"), s.Store.EndUser(ctx, user, ttl))
+}
+
+func (s *failingIndex) UserEnded(ctx context.Context, user string) (time.Duration, bool, error) {
+	ago, ended, err := s.Store.UserEnded(ctx, user)
+	return ago, ended, errors.Join(s.err("UserEnded"), err)
+}
+
+// A store that keeps lists is told of each session once, and again before that is
+// forgotten, also of one that another program has begun.
+func TestNotesOfUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &countingIndex{Store: memory.New(memory.Options{CleanupInterval: -1})}
+		o := adapter.Options{Store: store, Codec: adapter.JSONCodec{}, UserPath: "user.id", Cookie: adapter.Cookie{MaxAge: time.Hour}}
+		m := newManager(t, o)
+		plain := o
+		plain.UserPath = ""
+		express := newManager(t, plain)
+		want := func(what string, notes int) {
+			t.Helper()
+			if len(store.notes) != notes {
+				t.Errorf("%s: the store was told %q, want %d", what, store.notes, notes)
+			}
+			store.notes = nil
+		}
+		ann := signUserIn(t, m, "ann")
+		want("a login", 1)
+		for range 3 {
+			userIn(m, ann)
+		}
+		want("reads", 0)
+		serve(m, ann, func(w http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "n", 1) })
+		want("a change", 0)
+		serve(m, ann, func(w http.ResponseWriter, r *http.Request) { m.SetMaxAge(r.Context(), 48*time.Hour) })
+		want("a longer age", 1)
+		serve(m, ann, func(w http.ResponseWriter, r *http.Request) {
+			if err := m.RenewToken(r.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		want("a new id", 1)
+
+		foreign := signUserIn(t, express, "ann")
+		nobody := cookieFor(begin(t, express, map[string]any{"cart": 1}))
+		want("another program", 0)
+		userIn(m, foreign)
+		want("first seen", 1)
+		for range 3 {
+			userIn(m, foreign)
+			userIn(m, nobody)
+		}
+		want("seen again", 0)
+
+		// In use for days, it stays on the list; used no more, it goes.
+		for range 100 {
+			time.Sleep(50 * time.Minute)
+			userIn(m, foreign)
+			if tokens, err := store.UserTokens(t.Context(), "ann"); len(tokens) == 0 || err != nil {
+				t.Fatalf("a session in use is not on its user's list: %v", err)
+			}
+		}
+		time.Sleep(100 * time.Hour)
+		if tokens, err := store.UserTokens(t.Context(), "ann"); len(tokens) != 0 || err != nil {
+			t.Errorf("long after the last use there are %q, %v", tokens, err)
+		}
+	})
+}
+
+type countingIndex struct {
+	*memory.Store
+	notes []string
+}
+
+func (s *countingIndex) NoteUser(ctx context.Context, user, token string, ttl time.Duration) error {
+	s.notes = append(s.notes, user)
+	return s.Store.NoteUser(ctx, user, token, ttl)
+}
+
+// Tokens on a list whose sessions are gone, or another's by now, are dropped.
+func TestListsAreTidied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New(memory.Options{CleanupInterval: -1})
+		m := newManager(t, adapter.Options{Store: store, UserPath: "user.id", Cookie: adapter.Cookie{MaxAge: 100 * time.Hour}})
+		var cookies []string
+		for range 3 {
+			cookies = append(cookies, signUserIn(t, m, "ann"))
+		}
+		serve(m, cookies[0], func(w http.ResponseWriter, r *http.Request) {
+			if err := adapter.Put(r.Context(), m, "user", map[string]string{"id": "bob"}); err != nil {
+				t.Error(err)
+			}
+		})
+		serve(m, cookies[1], func(w http.ResponseWriter, r *http.Request) {
+			if err := m.Destroy(r.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		for _, want := range []int{3, 1} {
+			if all := handles(t, m, t.Context(), "ann"); len(all) != 1 {
+				t.Errorf("ann has %d sessions, want 1", len(all))
+			}
+			if tokens, _ := store.UserTokens(t.Context(), "ann"); len(tokens) != want {
+				t.Errorf("her list has %d tokens, want %d", len(tokens), want)
+			}
+			time.Sleep(11 * time.Minute)
+		}
+		if all := handles(t, m, t.Context(), "bob"); len(all) != 1 {
+			t.Errorf("bob has %d sessions, want 1", len(all))
+		}
+	})
+}
+
+type registeredUser struct {
+	ID   int64  `json:"id"`
+	Name string `json:"name"`
+}
+
+func TestUserPath(t *testing.T) {
+	type in struct {
+		path  string
+		key   string
+		value any
+		want  string // "" for nobody
+		fails bool
+	}
+	for name, c := range map[string]in{
+		"a text":              {path: "user", key: "user", value: "ann", want: "ann"},
+		"a number":            {path: "user", key: "user", value: 42, want: "42"},
+		"a large number":      {path: "user", key: "user", value: int64(1) << 60, want: "1152921504606846976"},
+		"in an object":        {path: "user.id", key: "user", value: map[string]any{"id": "ann"}, want: "ann"},
+		"of Passport":         {path: "passport.user", key: "passport", value: map[string]any{"user": 7}, want: "7"},
+		"three keys":          {path: "a.b.c", key: "a", value: map[string]any{"b": map[string]any{"c": "d"}}, want: "d"},
+		"a struct":            {path: "user.id", key: "user", value: registeredUser{ID: 5}, want: "5"},
+		"nobody":              {path: "user", key: "other", value: "ann"},
+		"null":                {path: "user.id", key: "user", value: map[string]any{"id": nil}},
+		"no text":             {path: "user", key: "user", value: ""},
+		"false":               {path: "user", key: "user", value: false},
+		"no such key":         {path: "user.id", key: "user", value: map[string]any{"name": "ann"}},
+		"no object":           {path: "user.id", key: "user", value: "ann"},
+		"an object":           {path: "user", key: "user", value: map[string]any{"id": "ann"}, fails: true},
+		"true":                {path: "user", key: "user", value: true, fails: true},
+		"too long":            {path: "user", key: "user", value: strings.Repeat("x", 257), fails: true},
+		"long":                {path: "user", key: "user", value: strings.Repeat("x", 256), want: strings.Repeat("x", 256)},
+		"a control character": {path: "user", key: "user", value: "a\x00b", fails: true},
+		"no UTF-8":            {path: "user", key: "user", value: "a\xffb", fails: true},
+		"odd":                 {path: "user", key: "user", value: `a"b\c<&>é🙂`, want: `a"b\c<&>é🙂`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, codec := range []scs.Codec{scs.GobCodec{}, adapter.JSONCodec{}} {
+				m := newManager(t, adapter.Options{Store: memory.New(memory.Options{}), Codec: codec, UserPath: c.path, Logger: (&leaktest.Log{}).Logger()})
+				w := serve(m, "", func(w http.ResponseWriter, r *http.Request) {
+					if err := adapter.Put(r.Context(), m, c.key, c.value); err != nil {
+						t.Error(err)
+					}
+					if err := m.Save(r.Context()); c.fails && (err == nil || !strings.Contains(err.Error(), "the user's id, "+c.path+", is neither")) || !c.fails && err != nil {
+						t.Errorf("%T: Save: %v", codec, err)
+					}
+				})
+				if c.fails {
+					if w.Code != http.StatusInternalServerError {
+						t.Errorf("%T: %d", codec, w.Code)
+					}
+					continue
+				}
+				if c.want == "" {
+					c.want = "somebody else"
+					defer func() { c.want = "" }()
+				}
+				n := 0
+				if err := m.IterateUser(t.Context(), c.want, func(context.Context) error { n++; return nil }); err != nil || n != 1 && c.want != "somebody else" {
+					t.Errorf("%T: IterateUser found %d: %v", codec, n, err)
+				}
+			}
+		})
+	}
+	for _, path := range []string{".", "user.", ".id", "a..b", "a.b.c.d", "cookie", "cookie.x", "__deadline"} {
+		if err := (adapter.Options{Secrets: []string{secret}, UserPath: path}).Validate(); err == nil || !strings.Contains(err.Error(), "UserPath") {
+			t.Errorf("UserPath %q: %v", path, err)
+		}
+	}
+	without := newManager(t, adapter.Options{})
+	with := newManager(t, adapter.Options{Store: memory.New(memory.Options{}), UserPath: "user"})
+	for _, err := range []error{
+		func() error { _, err := without.DestroyUser(t.Context(), "ann"); return err }(),
+		func() error { _, err := without.DestroyHandle(t.Context(), "ann", "x"); return err }(),
+		without.IterateUser(t.Context(), "ann", nil),
+		func() error { _, err := with.DestroyUser(t.Context(), ""); return err }(),
+		func() error { _, err := with.DestroyHandle(t.Context(), "a\n", "x"); return err }(),
+		with.IterateUser(t.Context(), strings.Repeat("x", 257), nil),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "UserPath") && !strings.Contains(err.Error(), "a user's id is") {
+			t.Errorf("the error is %v", err)
+		}
+	}
+}
+
+// TestEndOfAUserIsFinal runs DestroyUser beside logins, renewals and whatever else puts a
+// session of the user under another id, in random orders of their store calls. Afterwards
+// the user has none. MODEL_SCRIPTS has more of them run.
+func TestEndOfAUserIsFinal(t *testing.T) {
+	for name, c := range map[string]endOfAUser{
+		"lists":     {open: func() interleave.UserStore { return memory.New(memory.Options{}) }},
+		"looks":     {open: func() interleave.UserStore { return &lookingStore{Store: memory.New(memory.Options{})} }},
+		"migrating": {open: func() interleave.UserStore { return memory.New(memory.Options{}) }, key: adapter.StoreKeyMigrating},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runs := schedulesOfEnds(t)
+			for i, script := range interleave.SignIns {
+				for n, end := range []interleave.Script{interleave.EndUser, interleave.EndSelf} {
+					synctest.Test(t, func(t *testing.T) { c.run(t, runs, end, script) })
+					other := interleave.SignIns[(i+5+n)%len(interleave.SignIns)]
+					synctest.Test(t, func(t *testing.T) { c.run(t, runs, end, script, other) })
+				}
+			}
+		})
+	}
+}
+
+type endOfAUser struct {
+	open func() interleave.UserStore
+	key  adapter.StoreKey
+}
+
+// run runs the requests in so many random orders.
+func (c endOfAUser) run(t *testing.T, runs int, requests ...interleave.Script) {
+	const first, anonymous = "the-first-session", "an-anonymous-one"
+	store, turns := c.open(), &interleave.Turns{Settle: synctest.Wait}
+	o := adapter.Options{
+		Store: turns.ScheduledUsers(store), Codec: adapter.JSONCodec{}, StoreKey: c.key, UserPath: "user", GenID: interleave.GenID,
+		Logger: (&leaktest.Log{}).Logger(),
+	}
+	random := rand.New(rand.NewPCG(1, uint64(len(requests))))
+	for i := range runs {
+		time.Sleep(2 * time.Hour) // the end before it is forgotten
+		m := newManager(t, o)     // ids are used again, which no Manager expects
+		for id, data := range map[string]string{first: `"user":"ann"`, interleave.Other: `"user":"ann"`, anonymous: `"cart":1`} {
+			data = `{"cookie":{"path":"/","httpOnly":true,"originalMaxAge":null,"expires":null},` + data + `}`
+			if err := store.CommitCtx(t.Context(), id, []byte(data), time.Now().Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			if _, looks := store.(*lookingStore); !looks && strings.Contains(data, "ann") {
+				if err := store.NoteUser(t.Context(), "ann", id, time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		// A request that goes on alone for a while meets more of what can happen.
+		turn := 0
+		run := turns.Do(requests, []*adapter.Manager{m}, cookieFor([]string{first, anonymous}[i%2]), func(_ int, can []int) int {
+			if !slices.Contains(can, turn) || random.IntN(3) == 0 {
+				turn = can[random.IntN(len(can))]
+			}
+			return turn
+		}, func() bool { return true })
+		if err := m.Iterate(t.Context(), func(ctx context.Context) error {
+			if m.GetString(ctx, "user") == "ann" {
+				var names []string
+				for _, r := range requests {
+					names = append(names, r.Name)
+				}
+				return fmt.Errorf("%s in the order %v: %s is alive", strings.Join(names, " | "), run.Chosen, m.ID(ctx))
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// schedulesOfEnds is how many random orders each set of requests has.
+func schedulesOfEnds(t *testing.T) int {
+	text := os.Getenv("MODEL_SCRIPTS")
+	if text == "" {
+		return 50
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("MODEL_SCRIPTS: %v", err)
+	}
+	return n / 10
+}
