@@ -25,7 +25,7 @@ func (s *Store) deleteExpired(ctx context.Context) (deleted int64, err error) {
 		}
 		deleted += n
 		if n < int64(s.batch) {
-			return deleted, nil
+			return deleted, s.deleteExpiredNotes(ctx)
 		}
 		from = last.String
 	}

@@ -78,6 +78,7 @@ var (
 	_ contract.Swapper      = (*Store)(nil)
 	_ contract.Mover        = (*Store)(nil)
 	_ contract.Ranger       = (*Store)(nil)
+	_ contract.UserIndex    = (*Store)(nil)
 	_ contract.JSONRecorder = (*Store)(nil)
 )
 
@@ -91,6 +92,9 @@ type Store struct {
 	connector *connector // of the db that Open made, or nil
 	table     table
 	named     bool // Options.PreparedStatements
+
+	createTable bool // Options.CreateTable
+	users       users
 
 	timeout time.Duration
 	logger  *slog.Logger
@@ -198,9 +202,12 @@ func searchPath(cfg pq.Config) (path string, ok bool) {
 // newStore expects validated options.
 func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 	s := &Store{
-		db:       db,
-		table:    newTable(opts),
-		named:    opts.PreparedStatements,
+		db:    db,
+		table: newTable(opts),
+		named: opts.PreparedStatements,
+
+		createTable: opts.CreateTable,
+
 		timeout:  opts.Timeout,
 		logger:   opts.Logger,
 		changing: make(chan struct{}, 1),
