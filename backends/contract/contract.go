@@ -130,8 +130,8 @@ type UserIndex interface {
 	// EndUser notes for at least ttl that it was called now.
 	EndUser(ctx context.Context, user string, ttl time.Duration) error
 
-	// UserEnded returns how long ago EndUser was last called for a user. ended is false
-	// if it was not, or was forgotten.
+	// UserEnded returns how long ago EndUser was last called for a user, rounded down. ended
+	// is false if it was not, or was forgotten.
 	UserEnded(ctx context.Context, user string) (ago time.Duration, ended bool, err error)
 }
 

@@ -195,7 +195,7 @@ func (x *usersIndex) tokens() string {
 }
 
 func (x *usersIndex) ended() string {
-	return "SELECT (extract(epoch FROM now() - noted) * 1000000)::bigint FROM " + x.lists + " WHERE user_id = $1 AND token = '' AND until > now()"
+	return "SELECT floor(extract(epoch FROM now() - noted) * 1000000)::bigint FROM " + x.lists + " WHERE user_id = $1 AND token = '' AND until > now()"
 }
 
 func (x *usersIndex) cleanUp() string {
@@ -272,7 +272,7 @@ func (s *Store) UserEnded(ctx context.Context, user string) (ago time.Duration, 
 	err = s.indexed(ctx, "user ended", func(ctx context.Context, x *usersIndex) error {
 		var micros int64
 		err := s.db.QueryRowContext(ctx, x.ended(), user).Scan(&micros)
-		ago, ended = time.Duration(micros)*time.Microsecond, err == nil
+		ago, ended = max(0, time.Duration(micros-1)*time.Microsecond), err == nil // both were rounded
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}

@@ -51,6 +51,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -69,6 +70,7 @@ var (
 	_ contract.Swapper      = (*Store)(nil)
 	_ contract.Mover        = (*Store)(nil)
 	_ contract.Ranger       = (*Store)(nil)
+	_ contract.UserIndex    = (*Store)(nil)
 	_ contract.JSONRecorder = (*Store)(nil)
 )
 
@@ -86,6 +88,8 @@ type Store struct {
 	logger         *slog.Logger
 	stmts          statements
 	prepared       []*sql.Stmt
+	createTable    bool                       // Options.CreateTable
+	users          atomic.Pointer[usersIndex] // nil until IndexUsers
 
 	page, batch int // the sizes of a page of Range and of a batch of deletions
 
@@ -167,6 +171,8 @@ func newStore(ctx context.Context, writer, reader *sql.DB, path string, opts Opt
 		logger:  opts.Logger,
 		page:    rangePage,
 		batch:   cleanupBatch,
+
+		createTable: opts.CreateTable,
 	}
 	if err := s.do(ctx, "open", s.checkConnection); err != nil {
 		return nil, err
@@ -189,7 +195,10 @@ func newStore(ctx context.Context, writer, reader *sql.DB, path string, opts Opt
 		s.stopCleanup, s.cleanupDone = stop, make(chan struct{})
 		go func() {
 			defer close(s.cleanupDone)
-			sqlstore.CleanUp(cleanupCtx, opts.CleanupInterval, s.logger, s.table.q, s.deleteExpired)
+			sqlstore.CleanUp(cleanupCtx, opts.CleanupInterval, s.logger, s.table.q, func(ctx context.Context) (int64, error) {
+				n, err := s.deleteExpired(ctx)
+				return n, errors.Join(err, s.deleteExpiredNotes(ctx))
+			})
 		}()
 	}
 	return s, nil
