@@ -139,8 +139,8 @@ func TestEndTheSessionsOfAUser(t *testing.T) {
 				a := newAuth(t, m, verifyAnyone, auth.Options{Key: v.key})
 				end := func(ctx context.Context, whose string, but func(ctx context.Context) bool) {
 					if _, err := m.DestroyWhere(ctx, func(ctx context.Context) bool {
-						user, ok := a.User(ctx)
-						return ok && user == whose && !but(ctx)
+						user, err := a.User(ctx)
+						return err == nil && user == whose && !but(ctx)
 					}); err != nil {
 						t.Error(err)
 					}

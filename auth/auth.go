@@ -6,17 +6,23 @@
 // that take a context, must run inside Manager.LoadAndSave, and panic with that
 // advice otherwise.
 //
-// Signing in regenerates the session: its id changes, and its values (an anonymous
-// visitor's cart, say) are dropped, as with Express's regenerate. A handler that
-// calls SignIn itself can carry some values over, as SignIn's example does.
+// Signing in regenerates the session: its id changes, and its values are dropped, as
+// with Express's regenerate, but for those that Options.Keep names (an anonymous
+// visitor's cart, say).
 //
-// The session holds what an Express app expects: the user under Options.Key, and
-// under "auth_time" the time at which the user last gave their credentials, in
-// whole seconds since 1970 (as the claim of that name in OpenID Connect Core,
-// section 2). An Express app that signs users in itself sets both:
+// A [Hook] of Login asks for a second factor, or says how the session begins.
+// Options.Refused answers and hears of all that is refused. An app with a login route of
+// its own calls Attempt, which has Login's limits and its check of the origin, and SignIn.
+//
+// The session holds what an Express app expects: the user, or with NewByID the user's id,
+// under Options.Key; under "auth_time" the time at which the user last gave their
+// credentials, in whole seconds since 1970; and under "amr" the methods that were used, if
+// the app names them (the claims of these names in OpenID Connect Core, section 2). An
+// Express app that signs users in itself sets them:
 //
 //	req.session.user = user
 //	req.session.auth_time = Math.floor(Date.now() / 1000)
+//	req.session.amr = ['pwd', 'otp', 'mfa']
 package auth
 
 import (
@@ -28,6 +34,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,12 +43,10 @@ import (
 	"github.com/samesid/samesid/internal/refusal"
 )
 
-// timeKey holds the time of the sign-in.
-const timeKey = "auth_time"
-
-// ErrInvalid is the error that a Verifier must return, or wrap, both for an
-// unknown user and for a wrong password.
-var ErrInvalid = errors.New("auth: unknown user or wrong password")
+const (
+	timeKey    = "auth_time" // the time of the sign-in
+	methodsKey = "amr"       // how the user gave their credentials
+)
 
 // A Verifier checks credentials and returns the user they belong to. For wrong
 // credentials it must return an error that is ErrInvalid, by errors.Is. It must
@@ -77,6 +82,22 @@ type Options struct {
 	// UsernameField and PasswordField are the names of the fields in a login's
 	// form or JSON. Zero values: "username" and "password".
 	UsernameField, PasswordField string
+
+	// Fields are the names of further fields that a login may have, at most once each: text,
+	// true, false or a number. The Verifier and the hooks read them with Field. Other
+	// fields are an error in JSON and ignored in a form. Zero value: none.
+	Fields []string
+
+	// RememberFor is the age of the session, and of its cookie, of a user who ticks
+	// "remember me", the field "remember": what Express apps set as cookie.maxAge. Without
+	// the tick, the Manager's options decide. Zero value: there is no such field.
+	RememberFor time.Duration
+
+	// Keep are the keys of the session whose values SignIn carries over into the new one,
+	// such as "cart". Values of a session in which another user is signed in are not
+	// carried over. Whoever planted a visitor's session has chosen its values, so keep none
+	// that are trusted. Zero value: none.
+	Keep []string
 
 	// MaxBody is the maximum size of a login's body, in bytes. Zero value: 4096.
 	MaxBody int64
@@ -114,6 +135,12 @@ type Options struct {
 	// CORS headers, which this package does not send. Zero value: none.
 	TrustedOrigins []string
 
+	// Refused is called for each request that Login, Logout, Restricted or Fresh refuses,
+	// before the answer. It may answer in its own way (for htmx, say), and returns true if it
+	// has. Cache-Control is set to no-store by then. It must be safe for concurrent use.
+	// Zero value: the answers that these methods document.
+	Refused func(w http.ResponseWriter, r *http.Request, why Refusal) (answered bool)
+
 	// Logger receives a Verifier's failures, the logins refused after too many
 	// attempts, and warnings. No record contains credentials, a cookie or a
 	// session id. Zero value: slog.Default().
@@ -132,12 +159,77 @@ type Auth[U any] struct {
 	origin *http.CrossOriginProtection
 	limits *limits // nil: unlimited
 
+	stored  func(U) any                                       // what the session holds of a user
+	current func(ctx context.Context) (U, error)              // the error is ErrNotSignedIn, or that of a load
+	with    func(ctx context.Context, user U) context.Context // saves a second load; or nil
+
 	proxyWarning sync.Once
 }
 
 // New returns an Auth that keeps the signed-in user in the sessions of m. The error names
 // every invalid field, and the fix; see Options.Validate.
 func New[U any](m *adapter.Manager, verify Verifier[U], opts Options) (*Auth[U], error) {
+	a, err := newAuth(m, verify, opts, reflect.TypeFor[U]())
+	if err != nil {
+		return nil, err
+	}
+	a.stored = func(user U) any { return user }
+	a.current = func(ctx context.Context) (U, error) { return readUser[U](ctx, a) }
+	return a, nil
+}
+
+// NewByID is New for sessions that hold the user's id alone, as Passport's do: with
+// Options.Key "passport.user", id is its serializeUser and load its deserializeUser. ID is
+// the id's type, such as string or int64, and must round-trip through encoding/json.
+//
+// load must return ErrInvalid, or wrap it, if there is no such user (any more): nobody is
+// signed in then, which is logged. Any other error fails the request: Restricted and Fresh
+// have the Manager's ErrorFunc answer, and User returns it. A request is never taken for a
+// visitor's because the users can't be reached. load is called once for a request behind
+// Restricted or Fresh, and elsewhere at each call of User. It must be safe for concurrent
+// use.
+func NewByID[U any, ID comparable](m *adapter.Manager, verify Verifier[U], id func(U) ID,
+	load func(ctx context.Context, id ID) (U, error), opts Options,
+) (*Auth[U], error) {
+	a, err := newAuth(m, verify, opts, reflect.TypeFor[ID]())
+	if id == nil || load == nil {
+		err = errors.Join(err, errors.New("auth: NewByID needs both functions, id and load"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	type key struct{ *Auth[U] }
+	type loaded struct {
+		id   ID
+		user U
+	}
+	a.stored = func(user U) any { return id(user) }
+	a.with = func(ctx context.Context, user U) context.Context {
+		return context.WithValue(ctx, key{a}, loaded{id(user), user})
+	}
+	a.current = func(ctx context.Context) (U, error) {
+		var nobody U
+		is, err := readUser[ID](ctx, a)
+		if err != nil {
+			return nobody, err
+		}
+		if l, ok := ctx.Value(key{a}).(loaded); ok && l.id == is {
+			return l.user, nil
+		}
+		user, err := load(ctx, is)
+		switch {
+		case errors.Is(err, ErrInvalid):
+			a.opts.Logger.WarnContext(ctx, "auth: there is no user with the session's id, so nobody is signed in", "key", a.opts.Key)
+			return nobody, ErrNotSignedIn
+		case err != nil:
+			return nobody, fmt.Errorf("auth: load the user: %w", err)
+		}
+		return user, nil
+	}
+	return a, nil
+}
+
+func newAuth[U any](m *adapter.Manager, verify Verifier[U], opts Options, stored reflect.Type) (*Auth[U], error) {
 	var errs []error
 	if m == nil {
 		errs = append(errs, errors.New("auth: the Manager is nil; make one with adapter.New"))
@@ -145,8 +237,8 @@ func New[U any](m *adapter.Manager, verify Verifier[U], opts Options) (*Auth[U],
 	if verify == nil {
 		errs = append(errs, errors.New("auth: the Verifier is nil; Passwords makes one"))
 	}
-	if t := reflect.TypeFor[U](); t.Kind() == reflect.Interface {
-		errs = append(errs, fmt.Errorf("auth: the user type %v is an interface, which a session can't give back; use a concrete type", t))
+	if stored.Kind() == reflect.Interface {
+		errs = append(errs, fmt.Errorf("auth: the type %v of what the session holds is an interface, which it can't give back; use a concrete type", stored))
 	}
 	opts, err := opts.withDefaults()
 	if errs = append(errs, err); errors.Join(errs...) != nil {
@@ -189,8 +281,13 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case outer == "" || nested && inner == "" || strings.Contains(inner, "."):
 		r.Add("Key", "%q is neither a key nor two with a dot between them", o.Key)
-	case outer == "cookie" || outer == timeKey || strings.HasPrefix(outer, "__"):
+	case isTaken(outer):
 		r.Add("Key", "%q is taken by the session itself; use another", outer)
+	}
+	for i, key := range o.Keep {
+		if key == "" || key == outer || isTaken(key) {
+			r.Add(fmt.Sprintf("Keep[%d]", i), "%q is not a key that the app's own values have", key)
+		}
 	}
 
 	for _, f := range []struct{ name, path string }{
@@ -208,6 +305,18 @@ func (o Options) withDefaults() (Options, error) {
 		r.Add("UsernameField PasswordField", "both are %q", o.UsernameField)
 	case o.UsernameField == returnToField || o.PasswordField == returnToField:
 		r.Add("UsernameField PasswordField", "%q is the field for the page to return to; use another", returnToField)
+	}
+	r.Age("RememberFor", o.RememberFor, time.Second)
+	if o.RememberFor > 0 {
+		if o.UsernameField == rememberField || o.PasswordField == rememberField {
+			r.Add("RememberFor UsernameField PasswordField", "%q is the field of RememberFor", rememberField)
+		}
+		o.Fields = append(slices.Clone(o.Fields), rememberField)
+	}
+	for i, name := range o.Fields {
+		if name == "" || name == o.UsernameField || name == o.PasswordField || name == returnToField || slices.Contains(o.Fields[:i], name) {
+			r.Add(fmt.Sprintf("Fields[%d]", i), "%q is empty, or the name of another field", name)
+		}
 	}
 
 	if o.MaxBody < 0 {
@@ -240,6 +349,11 @@ func (o Options) withDefaults() (Options, error) {
 	return o, r.Err()
 }
 
+// isTaken reports whether a key of the session is not the app's own.
+func isTaken(key string) bool {
+	return key == "cookie" || key == timeKey || key == methodsKey || strings.HasPrefix(key, "__")
+}
+
 // crossOrigin returns the protection that trusts TrustedOrigins. It adds the invalid ones
 // to r.
 func (o Options) crossOrigin(r *refusal.List) *http.CrossOriginProtection {
@@ -252,35 +366,94 @@ func (o Options) crossOrigin(r *refusal.List) *http.CrossOriginProtection {
 	return p
 }
 
-// SignIn begins a new session with user signed in, and with now as the time at
-// which they gave their credentials. Login calls it after verification; code that
-// verifies in another way, such as an OAuth callback, calls it directly. The
-// request's previous session is destroyed (OWASP ASVS 7.2.4).
+// SignInOptions say how a session begins. The zero value of every field is usable.
+type SignInOptions struct {
+	// At is the time at which the user gave their credentials: OpenID Connect's
+	// "auth_time", which Fresh goes by. Zero value: now.
+	At time.Time
+
+	// Methods are how the user gave them: OpenID Connect's "amr", by the names of RFC 8176,
+	// such as "pwd", "otp", "hwk", and "mfa" for more than one factor. Fresh can ask for
+	// them. Zero value: none are stored.
+	Methods []string
+
+	// MaxAge is the session's own age, as Manager.SetMaxAge sets it. Zero value: the
+	// Manager's options decide.
+	MaxAge time.Duration
+}
+
+// SignIn begins a new session with user signed in, now. Login calls it after
+// verification; code that verifies in another way, such as an OAuth callback, calls it, or
+// SignInWith, directly. The request's previous session is destroyed (OWASP ASVS 7.2.4),
+// but for the values that Options.Keep names.
 //
-// A user that encodes as null, false or "" is an error, as these mean that nobody
-// is signed in. Other errors are the Manager's: pass them to its ErrorFunc. The
-// session is stored, and its cookie set, when the response begins.
+// A user (or, with NewByID, an id) that encodes as null, false or "" is an error, as these
+// mean that nobody is signed in. Other errors are the Manager's: pass them to its
+// ErrorFunc. The session is stored, and its cookie set, when the response begins.
 func (a *Auth[U]) SignIn(ctx context.Context, user U) error {
-	b, err := json.Marshal(user)
+	return a.SignInWith(ctx, user, SignInOptions{})
+}
+
+// SignInWith is SignIn with options.
+func (a *Auth[U]) SignInWith(ctx context.Context, user U, opts SignInOptions) error {
+	stored := a.stored(user)
+	b, err := json.Marshal(stored)
 	if err != nil {
 		return fmt.Errorf("auth: sign in: the user can't be stored: %w", err)
 	}
 	if isNobody(b) {
 		return errors.New("auth: sign in: the user is empty")
 	}
+	kept := a.kept(ctx, b)
 	if err := a.m.Regenerate(ctx); err != nil {
 		return fmt.Errorf("auth: sign in: %w", err)
 	}
 	if a.inner == "" {
-		err = adapter.Put(ctx, a.m, a.outer, user)
+		err = adapter.Put(ctx, a.m, a.outer, stored)
 	} else {
-		err = adapter.Put(ctx, a.m, a.outer, map[string]U{a.inner: user})
+		err = adapter.Put(ctx, a.m, a.outer, map[string]any{a.inner: stored})
 	}
 	if err != nil {
 		return fmt.Errorf("auth: sign in: %w", err)
 	}
-	a.m.Put(ctx, timeKey, time.Now().Unix())
+	at := opts.At
+	if at.IsZero() {
+		at = time.Now()
+	}
+	a.m.Put(ctx, timeKey, at.Unix())
+	if len(opts.Methods) > 0 {
+		if err := adapter.Put(ctx, a.m, methodsKey, opts.Methods); err != nil {
+			return fmt.Errorf("auth: sign in: %w", err)
+		}
+	}
+	if opts.MaxAge != 0 {
+		a.m.SetMaxAge(ctx, opts.MaxAge)
+	}
+	for key, value := range kept {
+		a.m.Put(ctx, key, value)
+	}
 	return nil
+}
+
+// kept returns the values to carry over into a session of this user, as they are stored.
+func (a *Auth[U]) kept(ctx context.Context, user []byte) map[string]any {
+	if len(a.opts.Keep) == 0 {
+		return nil
+	}
+	if was, err := readUser[json.RawMessage](ctx, a); err == nil {
+		var compact bytes.Buffer
+		if json.Compact(&compact, was) != nil || !bytes.Equal(compact.Bytes(), user) {
+			return nil // another user's
+		}
+	}
+	kept := map[string]any{}
+	for _, key := range a.opts.Keep {
+		// scs's own Get does not decode a value, so it stays as it is.
+		if value := a.m.SessionManager.Get(ctx, key); value != nil {
+			kept[key] = value
+		}
+	}
+	return kept
 }
 
 // SignOut destroys the session with all its values. A concurrent request that
@@ -293,39 +466,50 @@ func (a *Auth[U]) SignOut(ctx context.Context) error {
 	return nil
 }
 
-// User returns the signed-in user, or false if there is none: Options.Key has no
-// value, or one that Passport also takes for nobody (null, false or ""). A value
-// that is not a U counts as none too, and is logged.
-func (a *Auth[U]) User(ctx context.Context) (U, bool) {
+// User returns the signed-in user. The error is ErrNotSignedIn if there is none:
+// Options.Key has no value, or one that Passport also takes for nobody (null, false or
+// ""). A value that is not a U counts as none too, and is logged. With NewByID there can
+// be other errors, which are not to be taken for that: pass them to the Manager's
+// ErrorFunc. Behind Restricted or Fresh there is always a user, and no error.
+func (a *Auth[U]) User(ctx context.Context) (U, error) {
 	a.needSession(ctx)
-	user, ok, err := a.user(ctx)
+	return a.current(ctx)
+}
+
+// readUser returns what the session holds of the user. The error is ErrNotSignedIn.
+func readUser[T, U any](ctx context.Context, a *Auth[U]) (T, error) {
+	var nobody T
+	v, ok, err := readKey[T](ctx, a.m, a.outer, a.inner)
 	if err != nil {
 		a.opts.Logger.WarnContext(ctx, "auth: the session's user can't be decoded, so nobody is signed in", "key", a.opts.Key, "error", err)
 	}
-	return user, ok && err == nil
+	if !ok || err != nil {
+		return nobody, ErrNotSignedIn
+	}
+	return v, nil
 }
 
-func (a *Auth[U]) user(ctx context.Context) (user U, ok bool, err error) {
-	if a.inner == "" {
-		switch a.m.Get(ctx, a.outer) {
+func readKey[T any](ctx context.Context, m *adapter.Manager, outer, inner string) (v T, ok bool, err error) {
+	if inner == "" {
+		switch m.Get(ctx, outer) {
 		case nil, false, "":
-			return user, false, nil
+			return v, false, nil
 		}
-		user, err = adapter.Get[U](ctx, a.m, a.outer)
-		return user, true, err
+		v, err = adapter.Get[T](ctx, m, outer)
+		return v, true, err
 	}
-	values, err := adapter.Get[map[string]json.RawMessage](ctx, a.m, a.outer)
-	if errors.Is(err, adapter.ErrNoValue) || err == nil && isNobody(values[a.inner]) {
-		return user, false, nil
+	values, err := adapter.Get[map[string]json.RawMessage](ctx, m, outer)
+	if errors.Is(err, adapter.ErrNoValue) || err == nil && isNobody(values[inner]) {
+		return v, false, nil
 	}
 	if err != nil {
-		return user, false, err
+		return v, false, err
 	}
-	if json.Unmarshal(values[a.inner], &user) != nil {
+	if json.Unmarshal(values[inner], &v) != nil {
 		// The decoder's error may quote the session's content.
-		return user, false, fmt.Errorf("it is not a %T", user)
+		return v, false, fmt.Errorf("it is not a %T", v)
 	}
-	return user, true, nil
+	return v, true, nil
 }
 
 // isNobody reports whether a JSON value stands for no user.

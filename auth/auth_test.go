@@ -236,9 +236,9 @@ func TestUserFromExpress(t *testing.T) {
 			if err != nil || m.Token(ctx) != "id" {
 				t.Fatalf("the record was not loaded: %v", err)
 			}
-			u, ok := a.User(ctx)
-			if ok != (tt.want != "") || u.Name != tt.want {
-				t.Errorf("User: %+v, %t, want %q", u, ok, tt.want)
+			u, err := a.User(ctx)
+			if (err == nil) != (tt.want != "") || u.Name != tt.want || err != nil && !errors.Is(err, auth.ErrNotSignedIn) {
+				t.Errorf("User: %+v, %v, want %q", u, err, tt.want)
 			}
 			if (l.String() != "") != tt.warns || strings.Contains(l.String(), "Eve") {
 				t.Errorf("log: %q", l)
@@ -284,8 +284,8 @@ func roundTrip[U any](t *testing.T, m *adapter.Manager, key string, want U) {
 	w := do(m, a.Login(), "POST", "/login", goodJSON, "Content-Type", typeJSON)
 	cookie, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
 	do(m, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if got, ok := a.User(r.Context()); !ok || !reflect.DeepEqual(got, want) {
-			t.Errorf("%T %v came back as %v, %t", want, want, got, ok)
+		if got, err := a.User(r.Context()); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%T %v came back as %v, %v", want, want, got, err)
 		}
 	}), "GET", "/", "", "Cookie", cookie)
 }
@@ -323,15 +323,15 @@ func TestSignInAndSignOut(t *testing.T) {
 				if err := a.SignIn(r.Context(), ada); err != nil {
 					t.Error(err)
 				}
-				if u, ok := a.User(r.Context()); !ok || u.ID != ada.ID {
-					t.Errorf("User in the same request: %+v, %t", u, ok)
+				if u, err := a.User(r.Context()); err != nil || u.ID != ada.ID {
+					t.Errorf("User in the same request: %+v, %v", u, err)
 				}
 			})
 			mux.HandleFunc("/leave", func(_ http.ResponseWriter, r *http.Request) {
 				if err := a.SignOut(r.Context()); err != nil {
 					t.Error(err)
 				}
-				if _, ok := a.User(r.Context()); ok {
+				if _, err := a.User(r.Context()); err == nil {
 					t.Error("User in the same request is still signed in")
 				}
 			})
@@ -446,7 +446,7 @@ func TestWithoutMiddleware(t *testing.T) {
 		"Logout":     a.Logout().ServeHTTP,
 		"Restricted": a.Restricted(ok).ServeHTTP,
 		"Fresh":      a.Fresh(time.Minute)(ok).ServeHTTP,
-		"User":       func(_ http.ResponseWriter, r *http.Request) { a.User(r.Context()) },
+		"User":       func(_ http.ResponseWriter, r *http.Request) { _, _ = a.User(r.Context()) },
 		"SignIn":     func(_ http.ResponseWriter, r *http.Request) { _ = a.SignIn(r.Context(), ada) },
 		"SignOut":    func(_ http.ResponseWriter, r *http.Request) { _ = a.SignOut(r.Context()) },
 	} {

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -17,8 +19,9 @@ import (
 // credentials is the content of a login request.
 type credentials struct {
 	username, password string
-	returnTo           string // not validated yet
-	browser            bool   // a form from a client that prefers HTML
+	fields             map[string]string // those of Options.Fields that were sent
+	returnTo           string            // not validated yet
+	browser            bool              // a form from a client that prefers HTML
 }
 
 // removedFrom returns an error's text without the credentials, in case a Verifier
@@ -27,11 +30,15 @@ func (c credentials) removedFrom(err error) string {
 	return strings.NewReplacer(c.password, "[password]", c.username, "[username]").Replace(err.Error())
 }
 
-// A badLogin is the answer to a malformed login. The message never quotes the body.
+// A badLogin is a malformed login, which is ErrMalformed. The message never quotes the
+// body.
 type badLogin struct {
 	status  int
 	message string
 }
+
+func (b *badLogin) Error() string { return ErrMalformed.Error() + ": " + b.message }
+func (b *badLogin) Unwrap() error { return ErrMalformed }
 
 func badRequest(format string, args ...any) *badLogin {
 	return &badLogin{http.StatusBadRequest, fmt.Sprintf(format, args...)}
@@ -75,14 +82,21 @@ func (a *Auth[U]) readCredentials(w http.ResponseWriter, r *http.Request) (c cre
 	default:
 		return c, &badLogin{http.StatusUnsupportedMediaType, "Send application/json or application/x-www-form-urlencoded"}
 	}
-	for _, s := range []string{c.username, c.password} {
-		// Databases reject such text, and C libraries truncate it at a NUL.
-		if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
-			return c, badRequest("The fields must be UTF-8 text")
+	for _, value := range c.fields {
+		if !isText(value) {
+			return c, errNotText
 		}
+	}
+	if !isText(c.username) || !isText(c.password) {
+		return c, errNotText
 	}
 	return c, nil
 }
+
+var errNotText = badRequest("The fields must be UTF-8 text")
+
+// isText reports whether databases take a text, and C libraries don't truncate it at a NUL.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 func (a *Auth[U]) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *badLogin) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.opts.MaxBody))
@@ -102,8 +116,13 @@ func (a *Auth[U]) fromJSON(body []byte) (c credentials, bad *badLogin) {
 	if !json.Valid(body) || !utf8.Valid(body) {
 		return c, badRequest("The body is not valid JSON")
 	}
-	shape := badRequest("The body must be a JSON object with the text fields %q and %q, each once, and no others", a.opts.UsernameField, a.opts.PasswordField)
+	others := "no others"
+	for i, name := range a.opts.Fields {
+		others = map[bool]string{true: "optionally ", false: others + ", "}[i == 0] + fmt.Sprintf("%q", name)
+	}
+	shape := badRequest("The body must be a JSON object with the text fields %q and %q, each once, and %s", a.opts.UsernameField, a.opts.PasswordField, others)
 	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
 	token := func() json.Token {
 		t, err := dec.Token()
 		if err != nil {
@@ -117,18 +136,34 @@ func (a *Auth[U]) fromJSON(body []byte) (c credentials, bad *badLogin) {
 	values := map[string]string{}
 	for dec.More() {
 		name, _ := token().(string)
-		value, isText := token().(string)
-		if _, again := values[name]; again || !isText {
+		further := slices.Contains(a.opts.Fields, name)
+		if _, again := values[name]; again || !further && name != a.opts.UsernameField && name != a.opts.PasswordField {
 			return c, shape
 		}
-		values[name] = value
+		value := token()
+		text, ok := value.(string)
+		if further {
+			switch v := value.(type) {
+			case bool:
+				text, ok = strconv.FormatBool(v), true
+			case json.Number:
+				text, ok = v.String(), true
+			}
+		}
+		if !ok {
+			return c, shape
+		}
+		values[name] = text
 	}
 	var hasUsername, hasPassword bool
 	c.username, hasUsername = values[a.opts.UsernameField]
 	c.password, hasPassword = values[a.opts.PasswordField]
-	if len(values) != 2 || !hasUsername || !hasPassword {
+	if !hasUsername || !hasPassword {
 		return c, shape
 	}
+	delete(values, a.opts.UsernameField)
+	delete(values, a.opts.PasswordField)
+	c.fields = values
 	return c, nil
 }
 
@@ -139,6 +174,16 @@ func (a *Auth[U]) fromForm(form url.Values) (c credentials, bad *badLogin) {
 		return c, badRequest("The form must have the fields %q and %q, each once", a.opts.UsernameField, a.opts.PasswordField)
 	}
 	c.username, c.password = username[0], password[0]
+	c.fields = map[string]string{}
+	for _, name := range a.opts.Fields {
+		switch values := form[name]; len(values) {
+		case 0:
+		case 1:
+			c.fields[name] = values[0]
+		default:
+			return c, badRequest("The form must have the field %q at most once", name)
+		}
+	}
 	if len(returnTo) == 1 {
 		c.returnTo = returnTo[0]
 	}

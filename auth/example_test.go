@@ -67,10 +67,10 @@ func Example() {
 	// 401 {"message":"Invalid Credentials"}
 }
 
-// SignIn for a user whom an identity provider has verified, with the visitor's cart
-// carried over.
-func ExampleAuth_SignIn() {
-	sessions, users := exampleAuth()
+// SignInWith for a user whom an identity provider has verified, with the time and the
+// methods that it says, and with the visitor's cart.
+func ExampleAuth_SignInWith() {
+	sessions, users := exampleAuth(auth.Options{Keep: []string{"cart"}})
 	mux := http.NewServeMux()
 	mux.HandleFunc("/cart", func(w http.ResponseWriter, r *http.Request) {
 		sessions.Put(r.Context(), "cart", "apples")
@@ -78,15 +78,17 @@ func ExampleAuth_SignIn() {
 	})
 	mux.HandleFunc("/callback", func(w http.ResponseWriter, r *http.Request) {
 		// Here the provider's answer would be checked.
-		cart := sessions.GetString(r.Context(), "cart")
-		if err := users.SignIn(r.Context(), User{Name: "Ada"}); err != nil {
+		err := users.SignInWith(r.Context(), User{Name: "Ada"}, auth.SignInOptions{
+			At:      time.Now().Add(-time.Minute),
+			Methods: []string{"pwd", "otp", "mfa"},
+		})
+		if err != nil {
 			sessions.ErrorFunc(w, r, err)
 			return
 		}
-		sessions.Put(r.Context(), "cart", cart)
 		fmt.Fprint(w, "signed in")
 	})
-	mux.Handle("/order", users.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	mux.Handle("/order", users.Fresh(5*time.Minute, "mfa")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, _ := users.User(r.Context())
 		fmt.Fprintf(w, "%s orders %s", user.Name, sessions.GetString(r.Context(), "cart"))
 	})))
@@ -105,18 +107,17 @@ func ExampleAuth_SignIn() {
 
 // A page that asks for the password again if the last login is too old.
 func ExampleAuth_Fresh() {
-	sessions, users := exampleAuth()
+	sessions, users := exampleAuth(auth.Options{})
 	changePassword := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "changed")
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/password", users.Fresh(5*time.Minute)(changePassword))
 	mux.HandleFunc("/an-hour-ago", func(w http.ResponseWriter, r *http.Request) {
-		if err := users.SignIn(r.Context(), User{Name: "Ada"}); err != nil {
+		err := users.SignInWith(r.Context(), User{Name: "Ada"}, auth.SignInOptions{At: time.Now().Add(-time.Hour)})
+		if err != nil {
 			sessions.ErrorFunc(w, r, err)
-			return
 		}
-		sessions.Put(r.Context(), "auth_time", time.Now().Add(-time.Hour).Unix())
 	})
 	mux.Handle("/login", users.Login())
 
@@ -134,7 +135,7 @@ func ExampleAuth_Fresh() {
 	// 200 changed
 }
 
-func exampleAuth() (*adapter.Manager, *auth.Auth[User]) {
+func exampleAuth(o auth.Options) (*adapter.Manager, *auth.Auth[User]) {
 	sessions, err := adapter.New(adapter.Options{Secrets: []string{"32 random bytes, from a safe place"}})
 	if err != nil {
 		log.Fatal(err)
@@ -144,7 +145,7 @@ func exampleAuth() (*adapter.Manager, *auth.Auth[User]) {
 			return User{Name: "Ada"}, nil
 		}
 		return User{}, auth.ErrInvalid
-	}, auth.Options{})
+	}, o)
 	if err != nil {
 		log.Fatal(err)
 	}

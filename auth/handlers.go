@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/samesid/samesid/adapter"
 )
 
 // returnToField is the query parameter and form field that holds the page to
@@ -26,104 +28,6 @@ const (
 	textTooMany   = "Too Many Attempts"
 	textCrossSite = "Cross-origin request refused"
 )
-
-// Login returns the handler that signs a user in. It takes a POST of JSON,
-//
-//	{"username":"…","password":"…"}
-//
-// or of an urlencoded form with these fields. Other fields are an error in JSON
-// and ignored in a form. Credentials in the query are ignored.
-//
-// A program gets {"message":"…"} and one of these statuses: 200 signed in; 400
-// malformed body; 401 wrong credentials, whether the user exists or not, or an
-// empty field; 403 cross-origin request; 405 not a POST; 413 longer than
-// Options.MaxBody; 415 neither JSON nor a form; 429 too many attempts, with
-// Retry-After; 500 the Verifier failed. When the store fails, the Manager's
-// ErrorFunc answers.
-//
-// A browser is a client that sends a form and prefers HTML. After a login it is
-// redirected to the returnTo of the form or else of the query, if that is a path
-// on this server, and otherwise to Options.AfterLogin. If the credentials are
-// wrong, it is redirected to Options.LoginPage with the query parameters error=1
-// and returnTo, and after too many attempts also wait, in seconds.
-//
-// A failed login leaves the session unchanged. A successful one begins a new
-// session, as SignIn does.
-func (a *Auth[U]) Login() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.needSession(r.Context())
-		setHeaders(w)
-		if !allowMethods(w, r, http.MethodPost) {
-			return
-		}
-		if a.origin.Check(r) != nil {
-			respond(w, http.StatusForbidden, textCrossSite)
-			return
-		}
-		c, bad := a.readCredentials(w, r)
-		if bad != nil {
-			respond(w, bad.status, bad.message)
-			return
-		}
-		if c.username == "" || c.password == "" {
-			// Some verifiers, such as LDAP, treat an empty password as an anonymous login.
-			a.refuseLogin(w, r, c, 0)
-			return
-		}
-
-		user, wait, err := a.check(r, c)
-		switch {
-		case wait > 0:
-			a.refuseLogin(w, r, c, wait)
-			return
-		case errors.Is(err, ErrInvalid):
-			a.refuseLogin(w, r, c, 0)
-			return
-		case err != nil:
-			a.logFailure(r, c, err)
-			respond(w, http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError))
-			return
-		}
-		if err := a.SignIn(r.Context(), user); err != nil {
-			a.m.ErrorFunc(w, r, err)
-			return
-		}
-		switch {
-		case !c.browser:
-			respond(w, http.StatusOK, textLoggedIn)
-		case isLocal(c.returnTo):
-			redirect(w, c.returnTo)
-		default:
-			redirect(w, a.opts.AfterLogin)
-		}
-	})
-}
-
-// check verifies credentials. A positive wait means that no attempts are left and
-// that the credentials were not verified.
-func (a *Auth[U]) check(r *http.Request, c credentials) (user U, wait time.Duration, err error) {
-	if a.limits == nil {
-		user, err = a.verify(r.Context(), c.username, c.password)
-		return user, 0, err
-	}
-	a.warnOfProxy(r)
-	addr := a.clientAddr(r)
-	begun, wait := a.limits.begin(c.username, addr)
-	if begun == nil {
-		a.opts.Logger.WarnContext(r.Context(), "auth: a login was refused: too many failed attempts", "client", addr)
-		return user, wait, nil
-	}
-	outcome := failed // a panic counts as a failure
-	defer func() { begun.end(outcome) }()
-	user, err = a.verify(r.Context(), c.username, c.password)
-	switch {
-	case err == nil:
-		outcome = succeeded
-	case !errors.Is(err, ErrInvalid):
-		outcome = undecided
-	}
-	return user, 0, err
-}
 
 // warnOfProxy logs once that all clients behind a proxy count as one.
 func (a *Auth[U]) warnOfProxy(r *http.Request) {
@@ -146,24 +50,31 @@ func (a *Auth[U]) logFailure(r *http.Request, c credentials, err error) {
 	a.opts.Logger.Log(r.Context(), level, "auth: the credentials could not be verified", "error", c.removedFrom(err))
 }
 
-// refuseLogin answers a login whose credentials are wrong or, if wait is positive,
-// were not verified.
-func (a *Auth[U]) refuseLogin(w http.ResponseWriter, r *http.Request, c credentials, wait time.Duration) {
-	seconds := strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10)
-	if c.browser && a.opts.LoginPage != "" {
-		query := url.Values{"error": {"1"}}
-		if wait > 0 {
-			query.Set("wait", seconds)
-		}
-		redirect(w, a.loginPage(query, c.returnTo))
-		return
+// failedPage returns the page to which a browser is redirected after a login that failed,
+// "" for a program.
+func (a *Auth[U]) failedPage(c credentials, err error) string {
+	query := url.Values{"error": {"1"}}
+	var tooMany *TooManyError
+	if errors.As(err, &tooMany) {
+		query.Set("wait", tooMany.seconds())
+	} else if !errors.Is(err, ErrInvalid) {
+		return ""
 	}
-	if wait > 0 {
-		w.Header().Set("Retry-After", seconds)
-		respond(w, http.StatusTooManyRequests, textTooMany)
-		return
+	if !c.browser || a.opts.LoginPage == "" {
+		return ""
 	}
-	respond(w, http.StatusUnauthorized, textInvalid)
+	return a.loginPage(query, c.returnTo)
+}
+
+// checkOrigin returns ErrCrossOrigin if another origin has sent the request.
+func (a *Auth[U]) checkOrigin(r *http.Request) error {
+	// CrossOriginProtection allows every GET as safe; a login or logout has an effect.
+	post := *r
+	post.Method = http.MethodPost
+	if a.origin.Check(&post) != nil {
+		return ErrCrossOrigin
+	}
+	return nil
 }
 
 // Logout returns the handler that signs the user out, as SignOut does. A program
@@ -186,7 +97,7 @@ func (a *Auth[U]) Logout() http.Handler {
 			return
 		}
 		if !a.mayLogout(r) {
-			respond(w, http.StatusForbidden, textCrossSite)
+			a.refuse(w, r, Refusal{Reason: ErrCrossOrigin}, "")
 			return
 		}
 		if err := a.SignOut(r.Context()); err != nil {
@@ -214,26 +125,31 @@ func (a *Auth[U]) mayLogout(r *http.Request) bool {
 		if h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document" {
 			return true
 		}
-		// CrossOriginProtection allows every GET as safe; this one has an effect.
-		post := *r
-		post.Method = http.MethodPost
-		r = &post
 	}
-	return a.origin.Check(r) == nil
+	return a.checkOrigin(r) == nil
 }
 
 // Restricted is the middleware that admits only signed-in users. It answers
 // anybody else with 401 {"message":"Invalid Credentials"}, or redirects a browser
 // that wants a page (a GET or HEAD that prefers text/html) to Options.LoginPage,
 // with the page's path in the query parameter returnTo.
+// Options.Refused can answer otherwise.
 //
 // The handler's response gets "Cache-Control: no-store", which it may replace, so
 // that no cache keeps it (OWASP ASVS 14.3.2).
 func (a *Auth[U]) Restricted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := a.User(r.Context()); !ok {
-			a.refuse(w, r, textInvalid)
+		user, err := a.User(r.Context())
+		switch {
+		case errors.Is(err, ErrNotSignedIn):
+			a.askForLogin(w, r, err)
 			return
+		case err != nil:
+			a.m.ErrorFunc(w, r, err)
+			return
+		}
+		if a.with != nil {
+			r = r.WithContext(a.with(r.Context(), user))
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
@@ -241,11 +157,13 @@ func (a *Auth[U]) Restricted(next http.Handler) http.Handler {
 }
 
 // Fresh returns a middleware that admits only users who gave their credentials
-// within that time. It protects sensitive operations, such as changing a password
-// (OWASP ASVS 7.5.1). It answers anybody else as Restricted does, with the message
-// "Sign In Again" for a signed-in user. A session from an Express app counts as
+// within that time, and with all of the methods: it compares them with the session's
+// "amr", as SignInOptions.Methods says. It protects sensitive operations, such as changing
+// a password (OWASP ASVS 7.5.1), and asks for a second factor (7.5.3), as
+// Fresh(5*time.Minute, "mfa"). It answers anybody else as Restricted does, with the
+// message "Sign In Again" for a signed-in user. A session from an Express app counts as
 // old unless the app sets auth_time. Fresh panics if within is not positive.
-func (a *Auth[U]) Fresh(within time.Duration) func(http.Handler) http.Handler {
+func (a *Auth[U]) Fresh(within time.Duration, methods ...string) func(http.Handler) http.Handler {
 	if within <= 0 {
 		panic("auth: Fresh needs a positive duration")
 	}
@@ -254,23 +172,32 @@ func (a *Auth[U]) Fresh(within time.Duration) func(http.Handler) http.Handler {
 			at := time.Unix(int64(a.m.GetFloat(r.Context(), timeKey)), 0)
 			// A time that far in the future comes from another server's wrong clock.
 			if time.Since(at).Abs() > within {
-				a.refuse(w, r, textStale)
+				a.askForLogin(w, r, ErrStale)
 				return
+			}
+			if len(methods) > 0 {
+				used, _ := adapter.Get[[]string](r.Context(), a.m, methodsKey) // what is no list has none
+				for _, method := range methods {
+					if !slices.Contains(used, method) {
+						a.askForLogin(w, r, ErrMethod)
+						return
+					}
+				}
 			}
 			next.ServeHTTP(w, r)
 		}))
 	}
 }
 
-// refuse answers a request that needs a login first.
-func (a *Auth[U]) refuse(w http.ResponseWriter, r *http.Request, message string) {
+// askForLogin refuses a request that needs a login first. A browser that wants a page is
+// redirected to the form.
+func (a *Auth[U]) askForLogin(w http.ResponseWriter, r *http.Request, reason error) {
 	setHeaders(w)
-	wantsPage := (r.Method == http.MethodGet || r.Method == http.MethodHead) && prefersHTML(r.Header)
-	if wantsPage && a.opts.LoginPage != "" {
-		redirect(w, a.loginPage(url.Values{}, requestURI(r)))
-		return
+	page := ""
+	if a.opts.LoginPage != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) && prefersHTML(r.Header) {
+		page = a.loginPage(url.Values{}, requestURI(r))
 	}
-	respond(w, http.StatusUnauthorized, message)
+	a.refuse(w, r, Refusal{Reason: reason}, page)
 }
 
 // loginPage returns the login page's address with these parameters, and with

@@ -135,7 +135,7 @@ func (x *site) protected() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Restricted would redirect a browser to the login page. The demo is clearer
 		// if it shows the 401 itself, with the form.
-		if _, ok := x.auth.User(r.Context()); !ok && wantsPage(r) {
+		if _, err := x.auth.User(r.Context()); err != nil && wantsPage(r) {
 			x.render(w, r, http.StatusUnauthorized, "unauthorized")
 			return
 		}
@@ -148,13 +148,13 @@ func (x *site) home(w http.ResponseWriter, r *http.Request) {
 		x.render(w, r, http.StatusOK, "home")
 		return
 	}
-	u, ok := x.auth.User(r.Context())
+	u, err := x.auth.User(r.Context())
 	status := struct {
 		SignedIn bool  `json:"signedIn"`
 		User     *user `json:"user"`
 		Count    int   `json:"count"`
-	}{SignedIn: ok, Count: x.GetInt(r.Context(), "count")}
-	if ok {
+	}{SignedIn: err == nil, Count: x.GetInt(r.Context(), "count")}
+	if err == nil {
 		status.User = &u
 	}
 	writeJSON(w, http.StatusOK, status)

@@ -94,7 +94,7 @@ func (x *site) page(r *http.Request) *page {
 	} else if p.Path == "/protected" {
 		p.ReturnTo = p.Path
 	}
-	if u, ok := x.auth.User(ctx); ok {
+	if u, err := x.auth.User(ctx); err == nil {
 		p.User = &u
 	}
 

@@ -1292,8 +1292,8 @@ func testPassport[U comparable](t *testing.T, sh *shared, sessions *config.Sessi
 		return w.Code
 	}
 	page := a.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if user, ok := a.User(r.Context()); !ok || user != bob {
-			t.Errorf("%s has the user %v, %v", gos, user, ok)
+		if user, err := a.User(r.Context()); err != nil || user != bob {
+			t.Errorf("%s has the user %v, %v", gos, user, err)
 		}
 	}))
 
