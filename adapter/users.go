@@ -220,6 +220,21 @@ func (s *session) endIfLate(ctx context.Context) error {
 	return ErrUserEnded
 }
 
+// UserPath returns Options.UserPath.
+func (m *Manager) UserPath() string { return m.cfg.UserPath }
+
+// UserID returns the id that the session of ctx has under Options.UserPath, "" if there is
+// none, or none that can be an id.
+func (m *Manager) UserID(ctx context.Context) string {
+	s := m.mustSession(ctx)
+	if m.cfg.users == nil {
+		return ""
+	}
+	key := m.cfg.users.path[0]
+	user, _ := m.cfg.users.of(map[string]any{key: s.data.get(key)})
+	return user
+}
+
 // Info is what is known of a session without its data.
 type Info struct {
 	// Handle names the session, on a page for its user, say. It does not give the id

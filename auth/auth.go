@@ -99,6 +99,20 @@ type Options struct {
 	// that are trusted. Zero value: none.
 	Keep []string
 
+	// MaxSessions is how many sessions a user may have (OWASP ASVS 7.1.2). A login beyond
+	// that ends the one that signed in first, or itself with KeepSessions. It takes a
+	// Manager with Options.UserPath. Zero value: any number.
+	MaxSessions int
+
+	// KeepSessions refuses a login beyond MaxSessions, with ErrTooManySessions, 403 and
+	// "Too Many Sessions". Zero value: it ends the session that signed in first.
+	KeepSessions bool
+
+	// NoteDevice notes in the session, under "auth_device", the browser's User-Agent header
+	// and the client's address, for a page on which users find their devices. Both are
+	// personal data. Zero value: false.
+	NoteDevice bool
+
 	// MaxBody is the maximum size of a login's body, in bytes. Zero value: 4096.
 	MaxBody int64
 
@@ -170,6 +184,9 @@ type Auth[U any] struct {
 // every invalid field, and the fix; see Options.Validate.
 func New[U any](m *adapter.Manager, verify Verifier[U], opts Options) (*Auth[U], error) {
 	a, err := newAuth(m, verify, opts, reflect.TypeFor[U]())
+	if t := reflect.TypeFor[U](); t.Implements(reflect.TypeFor[Stamper]()) || t.Implements(reflect.TypeFor[Revoker]()) {
+		err = errors.Join(err, fmt.Errorf("auth: a %v has SessionStamp or SessionsSince, of the user as they are now; sessions hold the user as they were: use NewByID", t))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -223,6 +240,8 @@ func NewByID[U any, ID comparable](m *adapter.Manager, verify Verifier[U], id fu
 			return nobody, ErrNotSignedIn
 		case err != nil:
 			return nobody, fmt.Errorf("auth: load the user: %w", err)
+		case !counts(ctx, a.m, user):
+			return nobody, ErrNotSignedIn
 		}
 		return user, nil
 	}
@@ -241,6 +260,17 @@ func newAuth[U any](m *adapter.Manager, verify Verifier[U], opts Options, stored
 		errs = append(errs, fmt.Errorf("auth: the type %v of what the session holds is an interface, which it can't give back; use a concrete type", stored))
 	}
 	opts, err := opts.withDefaults()
+	if m != nil && err == nil {
+		r := refusal.List{Package: "auth", Struct: "Options"}
+		path := m.UserPath()
+		if opts.MaxSessions > 0 && path == "" {
+			r.Add("MaxSessions", "takes a Manager with Options.UserPath, such as %q", opts.Key+".id")
+		}
+		if path != "" && path != opts.Key && !strings.HasPrefix(path, opts.Key+".") {
+			r.Add("Key", "%q is not where the Manager's Options.UserPath, %q, looks for the user; use the same key in both", opts.Key, path)
+		}
+		err = r.Err()
+	}
 	if errs = append(errs, err); errors.Join(errs...) != nil {
 		return nil, errors.Join(errs...)
 	}
@@ -319,6 +349,13 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 
+	switch {
+	case o.MaxSessions < 0:
+		r.Add("MaxSessions", "is negative (%d); 0 is any number", o.MaxSessions)
+	case o.KeepSessions && o.MaxSessions == 0:
+		r.Add("KeepSessions MaxSessions", "the first has no effect without the second; set both or none")
+	}
+
 	if o.MaxBody < 0 {
 		r.Add("MaxBody", "is negative (%d); 0 is the default", o.MaxBody)
 	}
@@ -351,7 +388,7 @@ func (o Options) withDefaults() (Options, error) {
 
 // isTaken reports whether a key of the session is not the app's own.
 func isTaken(key string) bool {
-	return key == "cookie" || key == timeKey || key == methodsKey || strings.HasPrefix(key, "__")
+	return key == "cookie" || key == timeKey || key == methodsKey || key == deviceKey || key == stampKey || strings.HasPrefix(key, "__")
 }
 
 // crossOrigin returns the protection that trusts TrustedOrigins. It adds the invalid ones
@@ -380,6 +417,10 @@ type SignInOptions struct {
 	// MaxAge is the session's own age, as Manager.SetMaxAge sets it. Zero value: the
 	// Manager's options decide.
 	MaxAge time.Duration
+
+	// From is the request whose User-Agent and address Options.NoteDevice notes. Login sets
+	// it. Zero value: nothing is noted.
+	From *http.Request
 }
 
 // SignIn begins a new session with user signed in, now. Login calls it after
@@ -389,7 +430,8 @@ type SignInOptions struct {
 //
 // A user (or, with NewByID, an id) that encodes as null, false or "" is an error, as these
 // mean that nobody is signed in. Other errors are the Manager's: pass them to its
-// ErrorFunc. The session is stored, and its cookie set, when the response begins.
+// ErrorFunc; with Options.MaxSessions, it can also be ErrTooManySessions. The session is
+// stored, and its cookie set, when the response begins.
 func (a *Auth[U]) SignIn(ctx context.Context, user U) error {
 	return a.SignInWith(ctx, user, SignInOptions{})
 }
@@ -431,6 +473,16 @@ func (a *Auth[U]) SignInWith(ctx context.Context, user U, opts SignInOptions) er
 	}
 	for key, value := range kept {
 		a.m.Put(ctx, key, value)
+	}
+	if s, ok := any(user).(Stamper); ok {
+		a.m.Put(ctx, stampKey, stampOf(s))
+	}
+	err = a.noteDevice(ctx, opts.From)
+	if err == nil {
+		err = a.bound(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("auth: sign in: %w", err)
 	}
 	return nil
 }

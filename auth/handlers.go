@@ -21,12 +21,13 @@ const returnToField = "returnTo"
 
 // The messages of the handlers. Express apps send the first three.
 const (
-	textLoggedIn  = "You are logged in"
-	textLoggedOut = "You are logged out"
-	textInvalid   = "Invalid Credentials"
-	textStale     = "Sign In Again"
-	textTooMany   = "Too Many Attempts"
-	textCrossSite = "Cross-origin request refused"
+	textLoggedIn        = "You are logged in"
+	textLoggedOut       = "You are logged out"
+	textInvalid         = "Invalid Credentials"
+	textStale           = "Sign In Again"
+	textTooMany         = "Too Many Attempts"
+	textTooManySessions = "Too Many Sessions"
+	textCrossSite       = "Cross-origin request refused"
 )
 
 // warnOfProxy logs once that all clients behind a proxy count as one.
@@ -57,7 +58,7 @@ func (a *Auth[U]) failedPage(c credentials, err error) string {
 	var tooMany *TooManyError
 	if errors.As(err, &tooMany) {
 		query.Set("wait", tooMany.seconds())
-	} else if !errors.Is(err, ErrInvalid) {
+	} else if !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrTooManySessions) && !errors.Is(err, adapter.ErrUserEnded) {
 		return ""
 	}
 	if !c.browser || a.opts.LoginPage == "" {

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/samesid/samesid/adapter"
 )
 
 // A Hook is called by Login once the credentials are right, and before the session
@@ -101,7 +103,7 @@ func (a *Auth[U]) Login(hooks ...Hook[U]) http.Handler {
 			a.refuse(w, r, Refusal{Reason: err, Username: c.username}, a.failedPage(c, err))
 			return
 		}
-		var opts SignInOptions
+		opts := SignInOptions{From: r}
 		if a.opts.RememberFor > 0 && Field[bool](r.Context(), rememberField) {
 			opts.MaxAge = a.opts.RememberFor
 		}
@@ -110,7 +112,11 @@ func (a *Auth[U]) Login(hooks ...Hook[U]) http.Handler {
 				return
 			}
 		}
-		if err := a.SignInWith(r.Context(), user, opts); err != nil {
+		switch err := a.SignInWith(r.Context(), user, opts); {
+		case errors.Is(err, ErrTooManySessions), errors.Is(err, adapter.ErrUserEnded):
+			a.refuse(w, r, Refusal{Reason: err, Username: c.username}, a.failedPage(c, err))
+			return
+		case err != nil:
 			a.m.ErrorFunc(w, r, err)
 			return
 		}

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/samesid/samesid/adapter"
 )
 
 // The reasons of a Refusal, and the errors of Attempt and User. They are found with
@@ -75,7 +77,9 @@ func (a *Auth[U]) refuse(w http.ResponseWriter, r *http.Request, why Refusal, pa
 		why.Status, message = bad.status, bad.message
 	case errors.Is(why.Reason, ErrCrossOrigin):
 		why.Status, message = http.StatusForbidden, textCrossSite
-	case errors.Is(why.Reason, ErrInvalid), errors.Is(why.Reason, ErrNotSignedIn):
+	case errors.Is(why.Reason, ErrTooManySessions):
+		why.Status, message = http.StatusForbidden, textTooManySessions
+	case errors.Is(why.Reason, ErrInvalid), errors.Is(why.Reason, ErrNotSignedIn), errors.Is(why.Reason, adapter.ErrUserEnded):
 		why.Status, message = http.StatusUnauthorized, textInvalid
 	case errors.Is(why.Reason, ErrStale), errors.Is(why.Reason, ErrMethod):
 		why.Status, message = http.StatusUnauthorized, textStale
