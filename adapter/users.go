@@ -376,8 +376,9 @@ func (m *Manager) destroyUser(ctx context.Context, user string, match func(Info)
 	if err != nil {
 		return 0, err
 	}
-	if err := u.EndUser(ctx, user, endedKept); err != nil {
-		return 0, storeError("delete", err)
+	// It may be noted, and not confirmed by all servers. Ending what there is does no harm.
+	if ended := u.EndUser(ctx, user, endedKept); ended != nil {
+		defer func() { err = errors.Join(storeError("delete", ended), err) }()
 	}
 	if own := m.sessionOf(ctx); own != nil {
 		own.mu.Lock()

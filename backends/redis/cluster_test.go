@@ -33,6 +33,7 @@ type withoutMove struct {
 	contract.FindExpirer
 	contract.Swapper
 	contract.Ranger
+	contract.UserIndex
 	lenClearPinger
 }
 
@@ -74,7 +75,7 @@ func TestStoreOnCluster(t *testing.T) {
 				if c.without == nil {
 					return s
 				}
-				return &withoutMove{s, s, s, s, s, s, s, s}
+				return &withoutMove{s, s, s, s, s, s, s, s, s}
 			}
 			storetest.Run(t, storetest.Harness{
 				New: func(t *testing.T) scs.CtxStore {
@@ -495,7 +496,7 @@ func TestWaitReplicas(t *testing.T) {
 		s = hasty
 		err := end(name)
 		s = patient
-		if err == nil || !strings.Contains(err.Error(), "it is deleted, but 0 of 1 replicas have confirmed it within 50ms, so that a failover could undo it") {
+		if err == nil || !strings.Contains(err.Error(), "it is done, but 0 of 1 replicas have confirmed it within 50ms, so that a failover could undo it") {
 			t.Errorf("%s, without the replica: %v", name, err)
 		}
 		if _, found, err := s.FindCtx(t.Context(), name); found || err != nil {
@@ -509,6 +510,23 @@ func TestWaitReplicas(t *testing.T) {
 		if err := s.DeleteCtx(t.Context(), name); err != nil {
 			t.Errorf("%s, again: %v", name, err)
 		}
+	}
+	// So it is for the end of all sessions of a user.
+	replica.Pause()
+	for range 2 {
+		if err := hasty.EndUser(t.Context(), "ann", time.Hour); err == nil || !strings.Contains(err.Error(), "redis: end user: it is done, but 0 of 1 replicas") {
+			t.Errorf("EndUser, without the replica: %v", err)
+		}
+	}
+	if _, ended, err := hasty.UserEnded(t.Context(), "ann"); !ended || err != nil {
+		t.Errorf("UserEnded on the master: %t, %v", ended, err)
+	}
+	if err := hasty.NoteUser(t.Context(), "ann", "token", time.Hour); err != nil {
+		t.Errorf("NoteUser, without the replica: %v", err)
+	}
+	replica.Resume()
+	if err := patient.EndUser(t.Context(), "ann", time.Hour); err != nil {
+		t.Errorf("EndUser, again: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()

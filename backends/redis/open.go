@@ -132,9 +132,15 @@ var needed = []command{
 // the user, permits the commands and the store's keys, accepts writes, and is new enough.
 // It changes nothing, as it uses the key of a token that no session has.
 func (s *Store) probe(ctx context.Context) error {
-	key := func() string { return s.prefix + "open-" + rand.Text() }
+	return s.onMasters(ctx, func() string { return s.prefix + "open-" + rand.Text() }, func(n *node, key string) error {
+		return s.inspect(ctx, n, key)
+	})
+}
+
+// onMasters calls fn for each server with one of the keys that key returns, which it serves.
+func (s *Store) onMasters(ctx context.Context, key func() string, fn func(n *node, key string) error) error {
 	if s.cluster == nil {
-		return s.inspect(ctx, s.single, key())
+		return fn(s.single, key())
 	}
 	nodes, _, _, err := s.cluster.state(ctx, s)
 	if err != nil {
@@ -152,7 +158,7 @@ func (s *Store) probe(ctx context.Context) error {
 		if keys[n] == "" {
 			continue
 		}
-		if err := s.inspect(ctx, n, keys[n]); err != nil {
+		if err := fn(n, keys[n]); err != nil {
 			return fmt.Errorf("the node at %s: %w", n.addr, err)
 		}
 	}
@@ -209,7 +215,7 @@ func (s *Store) inspect(ctx context.Context, n *node, key string) error {
 				lacks = append(lacks, name)
 			}
 		case replied(err, "NOPERM"):
-			return redigo.Error(fmt.Sprintf("NOPERM the user may not use keys that begin with %q; allow them by ~%s*", s.prefix, s.prefix))
+			return lacksKeys(s.prefix)
 		case strings.HasPrefix(err.Error(), "EXECABORT"), strings.HasPrefix(err.Error(), "ERR EXEC without MULTI"): // for MULTI has failed
 		case s.cluster == nil && (replied(err, "MOVED") || replied(err, "CROSSSLOT") || replied(err, "ASK") || replied(err, "CLUSTERDOWN")):
 			return refused("Mode", "%s is a node of a Redis Cluster; make it cluster", n.name())
@@ -220,15 +226,25 @@ func (s *Store) inspect(ctx context.Context, n *node, key string) error {
 		}
 	}
 	if len(lacks) > 0 {
-		lower := "+" + strings.ToLower(strings.Join(lacks, " +"))
-		return redigo.Error(fmt.Sprintf("NOPERM the user may not run %s; allow it by %s", strings.Join(lacks, ", "), lower))
+		return lacking("the user", lacks)
 	}
 	// The script may be permitted, and what it does not.
 	reply, err = s.useNode(ctx, n, twice, func(c conn) (any, error) { return c.do("EVAL", permits, 1, key) })
 	if text, _ := redigo.String(reply, err); text != "" {
-		return redigo.Error(fmt.Sprintf("NOPERM the user's scripts may not run %s; allow it by +%s", text, strings.ToLower(text)))
+		return lacking("the user's scripts", []string{text})
 	}
 	return err
+}
+
+// lacking is the error about commands that are not permitted.
+func lacking(who string, commands []string) error {
+	lower := "+" + strings.ToLower(strings.Join(commands, " +"))
+	return redigo.Error(fmt.Sprintf("NOPERM %s may not run %s; allow it by %s", who, strings.Join(commands, ", "), lower))
+}
+
+// lacksKeys is the error about keys that are not permitted.
+func lacksKeys(prefix string) error {
+	return redigo.Error(fmt.Sprintf("NOPERM the user may not use keys that begin with %q; allow them by ~%s*", prefix, prefix))
 }
 
 // permits tries what the scripts do, where there is no key.

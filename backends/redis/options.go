@@ -189,8 +189,9 @@ type Options struct {
 	// Without it, a failover to a replica that has not yet heard of a logout undoes it:
 	// Redis replicates asynchronously. With it, a deletion returns an error if fewer
 	// have confirmed it within WaitTimeout, although it is done on the master; to repeat
-	// it is right. The old id of a session that is given a new one, and Clear, are not
-	// waited for. It makes the loss unlikely and does not exclude it, as a failover may
+	// it is right. So it is for the end of all sessions of a user, which a login under way
+	// must notice. The old id of a session that is given a new one, what is noted in the
+	// list of a user's sessions, and Clear, are not waited for. It makes the loss unlikely and does not exclude it, as a failover may
 	// still choose another replica. See WAIT in the documentation of Redis.
 	WaitReplicas int `key:"waitReplicas"`
 

@@ -336,7 +336,21 @@ func TestLargeRecordsGoAlone(t *testing.T) {
 	if err := s.Commit("large", large, soon()); err != nil {
 		t.Fatal(err)
 	}
+	for i := range 400 {
+		if err := s.NoteUser(t.Context(), "ann", fmt.Sprintf("%050d", i), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.UserTokens(t.Context(), "ann"); err != nil {
+		t.Fatal(err)
+	}
 	s.single.shared.Close()
+	if tokens, err := s.UserTokens(t.Context(), "ann"); len(tokens) != 400 || err != nil {
+		t.Errorf("UserTokens: %d, %v", len(tokens), err)
+	}
+	if _, err := s.UserTokens(t.Context(), "bob"); !errors.Is(err, batch.ErrClosed) {
+		t.Errorf("a short list did not go to the queue: %v", err)
+	}
 	if _, _, err := s.FindCtx(t.Context(), "0"); !errors.Is(err, batch.ErrClosed) {
 		t.Errorf("a small record did not go to the queue: %v", err)
 	}
@@ -356,6 +370,9 @@ func TestConfirmedDeletionsGoAlone(t *testing.T) {
 	s := newShared(t, Options{WaitReplicas: 1, WaitTimeout: time.Millisecond})
 	s.single.shared.Close()
 	var unconfirmed *unconfirmedError
+	if err := s.EndUser(t.Context(), "ann", time.Hour); !errors.As(err, &unconfirmed) {
+		t.Errorf("EndUser: %v", err)
+	}
 	if err := s.DeleteCtx(t.Context(), "0"); !errors.As(err, &unconfirmed) {
 		t.Errorf("Delete: %v", err)
 	}

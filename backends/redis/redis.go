@@ -4,7 +4,10 @@
 //
 // A read that slides the expiry, a write and a touch each take one command and one
 // round trip. The package never lists keys with KEYS, and never uses a key that does
-// not begin with the store's prefix.
+// not begin with the store's prefix, but for the lists of each user's sessions, if they
+// are asked for: samesid-users:, the prefix and a hash of the user. A failover that loses
+// a note and not the session, which in a cluster is on another node, leaves it out of the
+// list.
 //
 // In a cluster each session is on the node of its key's slot. A session that is given
 // another id moves to another slot; that is then two steps, the new record before the
@@ -45,6 +48,7 @@ var (
 	_ contract.Mover        = (*Store)(nil)
 	_ contract.Ranger       = (*Store)(nil)
 	_ contract.JSONRecorder = (*Store)(nil)
+	_ contract.UserIndex    = (*Store)(nil)
 )
 
 // Store is a session store: an [scs.CtxStore] that also implements the optional
@@ -60,7 +64,7 @@ var (
 // While the server is busy, commands that wait go out together, over one connection, and
 // those of large records by themselves: see Options.NoBatching.
 //
-// A read, a touch or a deletion is retried once when the server has closed its
+// A read, a touch, a deletion or a note about a user is retried once when the server has closed its
 // connection. Other writes are not, since they may have happened. On the connections of
 // Open, one that was closed while it was idle is noticed before anything is sent on it.
 // A command that the server says it has not run, such as one for a key that has moved, is
@@ -80,7 +84,7 @@ type Store struct {
 	scanCount int
 	connect   time.Duration
 	read      time.Duration
-	replicas  int // that must confirm a deletion
+	replicas  int // that must confirm the end of sessions
 	confirm   time.Duration
 	large     batch.Large // by key
 }
@@ -337,7 +341,7 @@ const deleteAnew = `
 redis.call('SET', KEYS[1], '', 'PX', 1000)
 return redis.call('DEL', KEYS[1])`
 
-// confirmed runs a command that ends a session, and returns an error unless the replicas
+// confirmed runs a command that ends sessions, and returns an error unless the replicas
 // of Options.WaitReplicas have it too.
 func (s *Store) confirmed(c conn, run func() (any, error)) (any, error) {
 	reply, err := run()
@@ -347,7 +351,7 @@ func (s *Store) confirmed(c conn, run func() (any, error)) (any, error) {
 	c.limit += s.confirm
 	n, err := redigo.Int(c.do("WAIT", s.replicas, s.confirm.Milliseconds()))
 	if err != nil {
-		return nil, fmt.Errorf("it is deleted, but not confirmed by replicas: %w", err)
+		return nil, fmt.Errorf("it is done, but not confirmed by replicas: %w", err)
 	}
 	if n < s.replicas {
 		return nil, &unconfirmedError{n, s.replicas, s.confirm}
@@ -355,14 +359,14 @@ func (s *Store) confirmed(c conn, run func() (any, error)) (any, error) {
 	return reply, nil
 }
 
-// unconfirmedError is that of a deletion that a failover could undo.
+// unconfirmedError is that of an end of sessions that a failover could undo.
 type unconfirmedError struct {
 	have, want int
 	in         time.Duration
 }
 
 func (e *unconfirmedError) Error() string {
-	return fmt.Sprintf("it is deleted, but %d of %d replicas have confirmed it within %v, so that a failover could undo it", e.have, e.want, e.in)
+	return fmt.Sprintf("it is done, but %d of %d replicas have confirmed it within %v, so that a failover could undo it", e.have, e.want, e.in)
 }
 
 // script is a Lua script, and its hash.
@@ -480,7 +484,7 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 	return current, false, failed(op, err)
 }
 
-// run runs a script. ends reports whether it may end a session.
+// run runs a script. ends reports whether it may end sessions.
 func (s *Store) run(ctx context.Context, w way, sc script, ends bool, keys []string, args ...any) (reply any, err error) {
 	all := append(make([]any, 0, 2+len(keys)+len(args)), sc.hash, len(keys))
 	for _, k := range keys {

@@ -266,10 +266,21 @@ func TestRoundTrips(t *testing.T) {
 	if err := s.Commit("other", two, soon); err != nil {
 		t.Fatal(err)
 	}
+	users := userCalls(ctx, s, "ann")
+	for name, call := range users {
+		if err := call(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
 	for _, c := range []struct {
 		name string
 		call func() error
 	}{
+		{"NoteUser", users["NoteUser"]},
+		{"ForgetUser", users["ForgetUser"]},
+		{"UserTokens", users["UserTokens"]},
+		{"EndUser", users["EndUser"]},
+		{"UserEnded", users["UserEnded"]},
 		{"Find", func() error { _, _, err := s.Find("id"); return err }},
 		{"FindCtx", func() error { _, _, err := s.FindCtx(ctx, "id"); return err }},
 		{"FindTouch", func() error { _, _, err := s.FindTouch(ctx, "id", soon); return err }},
@@ -353,6 +364,12 @@ func TestLostReply(t *testing.T) {
 	if _, _, err := s.Move(ctx, one("unknown", ""), "new", nil, soon); err != nil {
 		t.Fatal(err)
 	}
+	users := userCalls(ctx, s, "ann")
+	for name, call := range users {
+		if err := call(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
 	swap := func(old, new string, expiry time.Time) error {
 		_, swapped, err := s.Swap(ctx, "id", []byte(old), []byte(new), expiry)
 		if err == nil && !swapped {
@@ -384,6 +401,11 @@ func TestLostReply(t *testing.T) {
 		{"Move, to itself", func() error { _, _, err := s.Move(ctx, one("new", "two"), "new", []byte("two"), soon); return err }, 1},
 		{"Delete", func() error { return s.Delete("id") }, 2},
 		{"DeleteCtx", func() error { return s.DeleteCtx(ctx, "id") }, 2},
+		{"NoteUser", users["NoteUser"], 2},
+		{"ForgetUser", users["ForgetUser"], 2},
+		{"UserTokens", users["UserTokens"], 2},
+		{"EndUser", users["EndUser"], 2},
+		{"UserEnded", users["UserEnded"], 2},
 	} {
 		before := sent.Load()
 		lose.Store(true)
