@@ -4,6 +4,7 @@ package proof
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -63,6 +64,12 @@ func TestEndOfAUser(t *testing.T) {
 					managers[0].Put(ctx, "cart", 1)
 				}
 				made, expiry, err := managers[0].Commit(ctx)
+				for errors.Is(err, adapter.ErrUserEnded) { // less than a round trip has passed since the last run
+					if ctx, err = managers[0].LoadID(t.Context(), ""); err == nil {
+						managers[0].Put(ctx, "user", interleave.Ann)
+						made, expiry, err = managers[0].Commit(ctx)
+					}
+				}
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -182,4 +189,3 @@ func TestUserAmongMany(t *testing.T) {
 		t.Logf("among %d sessions of others, 3 were listed in %v and ended in %v", n, listed, took)
 	})
 }
-
