@@ -11,7 +11,6 @@ require (
 	github.com/ncruces/go-sqlite3 v0.37.0
 	go.yaml.in/yaml/v4 v4.0.0
 	golang.org/x/crypto v0.58.0
-	golang.org/x/time v0.15.0
 )
 
 require (

@@ -33,6 +33,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -123,25 +124,50 @@ type Options struct {
 	// the 100 of NIST SP 800-63B-4, section 3.2.2. A successful login exempts its
 	// address from the two wider limits at that account for 30 days. Someone
 	// else's attempts can therefore lock an owner out only at a new address, and
-	// only while they go on. Successful logins are not counted.
+	// only while they go on. An account has its last 16 such addresses, and the 262,144
+	// accounts that signed in last have any.
 	//
-	// The counts are kept in this process, in bounded memory: about 30 MB at most.
+	// An IPv6 address counts by its /64. At all accounts, its /56 may make four times as many
+	// attempts as a /64, and its /48 sixteen times as many.
+	//
+	// A name counts without its case and the spaces around it. A Verifier that takes other
+	// spellings of a name too gives an account a limit for each.
+	//
+	// The counts are kept in this process, in bounded memory: at most
+	// 75 MB, if all these accounts have 16 addresses.
 	// Zero value: 10 (OWASP ASVS 6.3.1).
 	Attempts int
 
-	// AttemptsWindow is the time in which all Attempts are regained. Zero value:
-	// 15 minutes.
+	// Logins is how many successful logins one client address may make at one account in a
+	// burst, and one more each AttemptsWindow/Logins: each is a session in the store. All
+	// addresses at one account may make ten times as many. Only who has the credentials can
+	// use them up. Zero value: 100, which is more than people and their devices need; raise
+	// it for programs that sign in for each of their requests.
+	Logins int
+
+	// AttemptsWindow is the time in which all Attempts, and all Logins, are regained. Zero
+	// value: 15 minutes.
 	AttemptsWindow time.Duration
 
 	// Unlimited turns the limits off, for a server that limits logins elsewhere.
-	// Attempts and AttemptsWindow must then be zero.
+	// Attempts, Logins and AttemptsWindow must then be zero.
 	Unlimited bool
 
-	// ClientAddr returns the address of the client, for a server behind a
-	// proxy. Without it, all clients behind the proxy count as one. It must take
-	// the address from what the proxy itself has set, never from what a client
-	// can send. IPv6 addresses count by their /64. It must be safe for concurrent
-	// use. Zero value: the host in Request.RemoteAddr.
+	// ClientHeader is the header in which the proxies in front of this server name their
+	// client: "X-Real-IP", "X-Forwarded-For", "Forwarded" (RFC 7239), or one of their own. Of
+	// several addresses, the last one that is not of TrustedProxies counts. A request that
+	// does not come from TrustedProxies counts by its RemoteAddr. Zero value: each does, so
+	// all clients behind a proxy count as one.
+	ClientHeader string
+
+	// TrustedProxies are the addresses, such as "127.0.0.1", and the prefixes, such as
+	// "10.0.0.0/8", of these proxies. They are needed with ClientHeader. Zero value: none.
+	TrustedProxies []string
+
+	// ClientAddr returns the address of the client, in place of ClientHeader: for a proxy
+	// on a Unix socket, say. It must take the address from what the proxy itself has set,
+	// never from what a client can send. It must be safe for concurrent use. Zero value:
+	// ClientHeader decides.
 	ClientAddr func(*http.Request) string
 
 	// TrustedOrigins are the other origins that may send logins and logouts, in
@@ -173,11 +199,14 @@ type Auth[U any] struct {
 	origin *http.CrossOriginProtection
 	limits *limits // nil: unlimited
 
+	proxies []netip.Prefix
+
 	stored  func(U) any                                       // what the session holds of a user
 	current func(ctx context.Context) (U, error)              // the error is ErrNotSignedIn, or that of a load
 	with    func(ctx context.Context, user U) context.Context // saves a second load; or nil
 
-	proxyWarning sync.Once
+	proxyWarning  sync.Once
+	originWarning bounded
 }
 
 // New returns an Auth that keeps the signed-in user in the sessions of m. The error names
@@ -274,10 +303,10 @@ func newAuth[U any](m *adapter.Manager, verify Verifier[U], opts Options, stored
 	if errs = append(errs, err); errors.Join(errs...) != nil {
 		return nil, errors.Join(errs...)
 	}
-	a := &Auth[U]{m: m, verify: verify, opts: opts, origin: opts.crossOrigin(&refusal.List{})}
+	a := &Auth[U]{m: m, verify: verify, opts: opts, origin: opts.crossOrigin(&refusal.List{}), proxies: opts.proxies(&refusal.List{})}
 	a.outer, a.inner, _ = strings.Cut(opts.Key, ".")
 	if !opts.Unlimited {
-		a.limits = newLimits(opts.Attempts, opts.AttemptsWindow, maxCounters)
+		a.limits = newLimits(opts.Attempts, opts.Logins, opts.AttemptsWindow, maxCounters, maxKnownAccounts)
 	}
 	return a, nil
 }
@@ -364,21 +393,27 @@ func (o Options) withDefaults() (Options, error) {
 	}
 
 	switch {
-	case o.Unlimited && (o.Attempts != 0 || o.AttemptsWindow != 0):
-		r.Add("Unlimited Attempts AttemptsWindow", "Unlimited means none; drop one or the other")
+	case o.Unlimited && (o.Attempts != 0 || o.Logins != 0 || o.AttemptsWindow != 0):
+		r.Add("Unlimited Attempts Logins AttemptsWindow", "Unlimited means none; drop one or the other")
 	case o.Attempts < 0:
 		r.Add("Attempts", "is negative (%d); 0 is the default, and Unlimited is no limit", o.Attempts)
+	case o.Logins < 0:
+		r.Add("Logins", "is negative (%d); 0 is the default, and Unlimited is no limit", o.Logins)
 	default:
 		r.Age("AttemptsWindow", o.AttemptsWindow, time.Second)
 	}
 	if o.Attempts == 0 {
 		o.Attempts = 10
 	}
+	if o.Logins == 0 {
+		o.Logins = 100
+	}
 	if o.AttemptsWindow == 0 {
 		o.AttemptsWindow = 15 * time.Minute
 	}
 
 	o.crossOrigin(&r)
+	o.proxies(&r)
 
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -565,6 +565,18 @@ func TestNewRefuses(t *testing.T) {
 		{auth.Options{AttemptsWindow: 900}, "Options.AttemptsWindow"}, // nanoseconds
 		{auth.Options{Unlimited: true, Attempts: 5}, "Options.Unlimited"},
 		{auth.Options{Unlimited: true, AttemptsWindow: time.Hour}, "Options.Unlimited"},
+		{auth.Options{Unlimited: true, Logins: 1}, "Options.Logins"},
+		{auth.Options{Logins: -1}, "Options.Logins"},
+		{auth.Options{ClientHeader: "X-Real-IP"}, "Options.TrustedProxies"},
+		{auth.Options{TrustedProxies: []string{"10.0.0.0/8"}}, "Options.TrustedProxies"},
+		{auth.Options{ClientHeader: "X-Real-IP:", TrustedProxies: []string{"10.0.0.0/8"}}, "Options.ClientHeader"},
+		{auth.Options{ClientHeader: "X-Real-IP", TrustedProxies: []string{"::1", "10.0.0.0/33"}}, "Options.TrustedProxies[1]"},
+		{auth.Options{ClientHeader: "X-Real-IP", TrustedProxies: []string{"nginx"}}, "Options.TrustedProxies[0]"},
+		{auth.Options{ClientHeader: "X-Real-IP", TrustedProxies: []string{"0.0.0.0/0"}}, "Options.TrustedProxies[0]"},
+		{auth.Options{ClientHeader: "X-Real-IP", TrustedProxies: []string{"::/0"}}, "Options.TrustedProxies[0]"},
+		{auth.Options{ClientHeader: "X-Real-IP", TrustedProxies: []string{"::ffff:10.0.0.0/104"}}, "Options.TrustedProxies[0]"},
+		{auth.Options{ClientHeader: "X-Real-IP", TrustedProxies: []string{"fe80::1%eth0"}}, "Options.TrustedProxies[0]"},
+		{auth.Options{ClientHeader: "X-Real-IP", TrustedProxies: []string{"::1"}, ClientAddr: func(*http.Request) string { return "" }}, "Options.ClientAddr"},
 		{auth.Options{TrustedOrigins: []string{"https://ok.example", "example.com"}}, "Options.TrustedOrigins[1]"},
 	} {
 		if _, err := auth.New(m, verifyAda, tt.opts); err == nil || !strings.Contains(err.Error(), tt.want) {

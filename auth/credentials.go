@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -188,29 +187,4 @@ func (a *Auth[U]) fromForm(form url.Values) (c credentials, bad *badLogin) {
 		c.returnTo = returnTo[0]
 	}
 	return c, nil
-}
-
-// clientAddr returns the address by which attempts are counted: an IPv4 address,
-// or the /64 of an IPv6 address, as one client can have all of a /64.
-func (a *Auth[U]) clientAddr(r *http.Request) string {
-	addr := r.RemoteAddr
-	if a.opts.ClientAddr != nil {
-		addr = a.opts.ClientAddr(r)
-	}
-	ip, err := netip.ParseAddr(addr)
-	if err != nil {
-		host, err := netip.ParseAddrPort(addr)
-		if err != nil {
-			return addr
-		}
-		ip = host.Addr()
-	}
-	if ip = ip.Unmap(); ip.Is4() {
-		return ip.String()
-	}
-	prefix, err := ip.WithZone("").Prefix(64)
-	if err != nil {
-		return addr
-	}
-	return prefix.String()
 }

@@ -181,6 +181,29 @@ func ExampleOptions_refused() {
 	// Output: 401 /login
 }
 
+// Attempts count by the client's address, which nginx passes on:
+//
+//	proxy_set_header Host      $http_host;
+//	proxy_set_header X-Real-IP $remote_addr;
+func ExampleOptions_clientHeader() {
+	sessions, users := exampleAuth(auth.Options{ClientHeader: "X-Real-IP", TrustedProxies: []string{"127.0.0.1"}, Attempts: 1})
+	server := httptest.NewServer(sessions.LoadAndSave(users.Login()))
+	defer server.Close()
+	for _, client := range []string{"192.0.2.1", "192.0.2.1", "192.0.2.2"} {
+		r, err := http.NewRequest("POST", server.URL, strings.NewReader(`{"username":"ada","password":"wrong"}`))
+		if err != nil {
+			log.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-Real-IP", client)
+		show(http.DefaultClient.Do(r))
+	}
+	// Output:
+	// 401 {"message":"Invalid Credentials"}
+	// 429 {"message":"Too Many Attempts"}
+	// 401 {"message":"Invalid Credentials"}
+}
+
 // A login route of the app's own, with Login's limits.
 func ExampleAuth_Attempt() {
 	sessions, users := exampleAuth(auth.Options{})

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/samesid/samesid/adapter"
@@ -32,14 +32,26 @@ const (
 
 // warnOfProxy logs once that all clients behind a proxy count as one.
 func (a *Auth[U]) warnOfProxy(r *http.Request) {
-	if a.opts.ClientAddr != nil || r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == "" {
+	if a.opts.ClientAddr != nil {
 		return
 	}
-	if host, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && !host.Addr().IsLoopback() && !host.Addr().IsPrivate() {
+	if a.isProxy(r.RemoteAddr) {
+		if r.Header.Get(a.opts.ClientHeader) == "" {
+			a.proxyWarning.Do(func() {
+				a.opts.Logger.WarnContext(r.Context(), "auth: a trusted proxy does not name its client, so all clients share one limit of attempts: have it set the header of Options.ClientHeader (logged once)", "header", a.opts.ClientHeader)
+			})
+		}
+		return
+	}
+	if r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == "" && r.Header.Get("X-Real-Ip") == "" {
+		return
+	}
+	ip, ok := parseAddr(r.RemoteAddr)
+	if ok && !ip.IsLoopback() && !ip.IsPrivate() {
 		return // a public address: the client may have sent the header itself
 	}
 	a.proxyWarning.Do(func() {
-		a.opts.Logger.WarnContext(r.Context(), "auth: logins come through a proxy, so all clients share one limit of attempts: set Options.ClientAddr (logged once)")
+		a.opts.Logger.WarnContext(r.Context(), "auth: logins come through a proxy, so all clients share one limit of attempts: set Options.ClientHeader and TrustedProxies (logged once)", "proxy", ip)
 	})
 }
 
@@ -67,15 +79,58 @@ func (a *Auth[U]) failedPage(c credentials, err error) string {
 	return a.loginPage(query, c.returnTo)
 }
 
-// checkOrigin returns ErrCrossOrigin if another origin has sent the request.
+// checkOrigin returns ErrCrossOrigin if another origin has sent the request, and logs both
+// origins: it may be the same one behind a proxy.
 func (a *Auth[U]) checkOrigin(r *http.Request) error {
 	// CrossOriginProtection allows every GET as safe; a login or logout has an effect.
 	post := *r
 	post.Method = http.MethodPost
-	if a.origin.Check(&post) != nil {
-		return ErrCrossOrigin
+	if a.origin.Check(&post) == nil {
+		return nil
 	}
-	return nil
+	if a.originWarning.next(time.Now()) {
+		fix := "a page of another origin that may sign users in and out is one of Options.TrustedOrigins"
+		if r.Header.Get("Sec-Fetch-Site") == "" {
+			fix = "if both are this server, the proxy in front must pass the name on (nginx: proxy_set_header Host $http_host); " + fix
+		}
+		scheme := "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
+		a.opts.Logger.WarnContext(r.Context(), "auth: a login or logout from another origin was refused: "+fix,
+			"origin", shortened(r.Header.Get("Origin")), "here", shortened(scheme+"://"+r.Host), "site", shortened(r.Header.Get("Sec-Fetch-Site")))
+	}
+	return ErrCrossOrigin
+}
+
+// shortened truncates what a client has sent, for the log.
+func shortened(s string) string {
+	const most = 200
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+// bounded bounds the lines that clients can cause in the log: five at once, and then one
+// a minute.
+type bounded struct {
+	mu   sync.Mutex
+	full time.Time // when there are five again
+}
+
+func (b *bounded) next(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	full := b.full
+	if full.Before(now) {
+		full = now
+	}
+	if full = full.Add(time.Minute); full.Sub(now) > 5*time.Minute {
+		return false
+	}
+	b.full = full
+	return true
 }
 
 // Logout returns the handler that signs the user out, as SignOut does. A program
@@ -88,8 +143,11 @@ func (a *Auth[U]) checkOrigin(r *http.Request) error {
 //
 // It takes a POST, which another origin can't send, and a GET, so that a plain
 // link works. With GET, another site's link can sign a user out, which is a
-// nuisance but no more. Another site's images and scripts can't, nor can a
-// browser's prefetch. Route only POST to the handler to rule links out.
+// nuisance but no more. Images, scripts and frames can't, of whatever site, nor can a
+// browser's prefetch. Browsers tell them from links by Sec-Fetch headers, and on plain
+// HTTP, where they send none, by an Accept that prefers HTML; a frame has that too. A
+// page's own script that uses GET must be on HTTPS or localhost. Route only POST to the
+// handler to rule links out.
 func (a *Auth[U]) Logout() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.needSession(r.Context())
@@ -123,8 +181,14 @@ func (a *Auth[U]) mayLogout(r *http.Request) bool {
 		return false
 	}
 	if r.Method == http.MethodGet {
-		if h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document" {
+		switch dest := h.Get("Sec-Fetch-Dest"); {
+		case h.Get("Sec-Fetch-Mode") == "navigate" && dest == "document":
 			return true
+		case dest != "" && dest != "empty": // not a page's script that asks for data
+			return false
+		case h.Get("Sec-Fetch-Site") != "" || prefersHTML(h):
+		case h.Get("Accept") != "" && strings.HasPrefix(h.Get("User-Agent"), "Mozilla/"):
+			return false // a browser that is not following a link
 		}
 	}
 	return a.checkOrigin(r) == nil

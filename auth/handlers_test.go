@@ -406,8 +406,37 @@ func TestLogoutByGET(t *testing.T) {
 			}
 		})
 	}
+	for _, tt := range []struct {
+		name, accept, agent string
+		header              []string
+		out                 bool
+	}{
+		{"curl", "*/*", "curl/8.5.0", nil, true},
+		{"PowerShell", "", "Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1", nil, true},
+		{"an image in Chrome", "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", "Mozilla/5.0", nil, false},
+		{"an image in Firefox", "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5", "Mozilla/5.0", nil, false},
+		{"a script", "*/*", "Mozilla/5.0", nil, false},
+		{"a style", "text/css,*/*;q=0.1", "Mozilla/5.0", nil, false},
+		{"another site's script", acceptChrome, "Mozilla/5.0", []string{"Origin", "http://evil.example"}, false},
+		{"its own site's image, on HTTPS", "image/*", "Mozilla/5.0", []string{"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"}, false},
+		{"its own site's frame, on HTTPS", acceptChrome, "Mozilla/5.0", []string{"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"}, false},
+	} {
+		t.Run("on plain HTTP, "+tt.name, func(t *testing.T) {
+			b.do("POST", "/login", goodJSON, "Content-Type", typeJSON)
+			header := append([]string{"User-Agent", tt.agent}, tt.header...)
+			if tt.accept != "" {
+				header = append(header, "Accept", tt.accept)
+			}
+			if res := b.do("GET", "/logout", "", header...); (res.StatusCode == 200) != tt.out || !tt.out && res.StatusCode != 403 {
+				t.Errorf("logout: %d %s", res.StatusCode, res.body)
+			}
+			if res := b.do("GET", "/protected", ""); res.StatusCode != map[bool]int{true: 401, false: 200}[tt.out] {
+				t.Errorf("protected: %d", res.StatusCode)
+			}
+		})
+	}
 	b.do("POST", "/login", goodJSON, "Content-Type", typeJSON)
-	res := b.do("GET", "/logout", "", "Accept", acceptChrome)
+	res := b.do("GET", "/logout", "", "Accept", acceptChrome, "User-Agent", "Mozilla/5.0")
 	if got := res.Header.Get("Location"); res.StatusCode != 303 || got != "/bye" || b.cookie() != "" {
 		t.Errorf("a browser: %d to %q, cookie %q", res.StatusCode, got, b.cookie())
 	}

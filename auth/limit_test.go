@@ -54,6 +54,57 @@ func TestTooManyAttempts(t *testing.T) {
 	})
 }
 
+// One account can't fill the store with sessions: successful logins have a limit too.
+func TestTooManyLogins(t *testing.T) {
+	store := memstore.NewWithCleanupInterval(0)
+	m := newManager(t, adapter.Options{Store: store})
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuth(t, m, verifyAda, auth.Options{Logger: new(leaktest.Log).Logger()})
+		login := func(from string) *httptest.ResponseRecorder {
+			return do(m, a.Login(), "POST", "/login", goodJSON, "Content-Type", typeJSON, "RemoteAddr", from)
+		}
+		for range 100 {
+			w := login("192.0.2.1:1")
+			check(t, "login", w.Code, w.Body.String(), 200, "You are logged in")
+		}
+		w := login("192.0.2.1:1")
+		check(t, "one too many", w.Code, w.Body.String(), 429, "Too Many Attempts")
+		if got := w.Header().Get("Retry-After"); got != "9" {
+			t.Errorf("Retry-After %q, want 9", got)
+		}
+		if w = login("192.0.2.2:1"); w.Code != 200 {
+			t.Errorf("from another address: %d", w.Code)
+		}
+		for i := range 2000 {
+			login(fmt.Sprintf("[2001:db8:%x:1::1]:1", i))
+		}
+		if all, err := store.All(); err != nil || len(all) != 1000 {
+			t.Errorf("%d sessions of one account, %v, want 1000", len(all), err)
+		}
+		time.Sleep(9 * time.Second)
+		if w = login("192.0.2.1:1"); w.Code != 200 {
+			t.Errorf("after the wait: %d", w.Code)
+		}
+	})
+}
+
+// Someone who has a /48 has not 65,536 limits.
+func TestNetworkAroundAClient(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	a := newAuth(t, m, verifyAda, auth.Options{Attempts: 1, Logger: new(leaktest.Log).Logger()})
+	verified := 0
+	for i := range 1000 {
+		w := do(m, a.Login(), "POST", "/login", fmt.Sprintf(`{"username":"user%d","password":"x"}`, i), "Content-Type", typeJSON,
+			"RemoteAddr", fmt.Sprintf("[2001:db8:0:%x::1]:1", i))
+		if w.Code == 401 {
+			verified++
+		}
+	}
+	if verified != 160 { // of 4 /56s, 40 each
+		t.Errorf("%d guesses were verified, want 160", verified)
+	}
+}
+
 // Unknown accounts have the same limit; otherwise it would reveal which accounts exist.
 func TestLimitOfUnknownUser(t *testing.T) {
 	m := newManager(t, adapter.Options{})
@@ -177,7 +228,7 @@ func TestForwardedForIsNotBelieved(t *testing.T) {
 	for range 3 {
 		do(m, a.Login(), "POST", "/login", badJSON, "Content-Type", typeJSON, "X-Forwarded-For", "192.0.2.1", "RemoteAddr", "127.0.0.1:1000")
 	}
-	if n := strings.Count(l.String(), "Options.ClientAddr"); n != 1 {
+	if n := strings.Count(l.String(), "Options.ClientHeader"); n != 1 {
 		t.Errorf("the proxy was mentioned %d times, want once: %s", n, l)
 	}
 }

@@ -159,9 +159,9 @@ func (a *Auth[U]) attempt(r *http.Request, c credentials) (user U, err error) {
 	if a.limits != nil {
 		a.warnOfProxy(r)
 		addr := a.clientAddr(r)
-		begun, wait := a.limits.begin(c.username, addr)
+		begun, wait := a.limits.begin(c.username, networks(addr)...)
 		if begun == nil {
-			a.opts.Logger.WarnContext(r.Context(), "auth: a login was refused: too many failed attempts", "client", addr)
+			a.opts.Logger.WarnContext(r.Context(), "auth: a login was refused: too many attempts", "client", networks(addr)[0])
 			return user, &TooManyError{RetryAfter: wait}
 		}
 		defer func() { begun.end(outcome) }()

@@ -111,8 +111,9 @@ func TestNginxAndAttempts(t *testing.T) {
 		return name, nil
 	}
 	users, err := auth.New(m, verify, auth.Options{
-		Logger:     new(leaktest.Log).Logger(),
-		ClientAddr: func(r *http.Request) string { return r.Header.Get("X-Real-IP") },
+		Logger:         new(leaktest.Log).Logger(),
+		ClientHeader:   "X-Real-IP",
+		TrustedProxies: []string{"127.0.0.1"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -133,7 +133,6 @@ var requirements = map[string]string{
 	scs:                   "adapter",
 	"go.yaml.in/yaml/v4":  "adapter/config",
 	"golang.org/x/crypto": "auth",
-	"golang.org/x/time":   "auth",
 
 	"github.com/alexedwards/scs/redisstore":    "tests of backends/redis",
 	"github.com/gomodule/redigo":               "backends/redis",
