@@ -17,6 +17,7 @@ type cookie struct {
 	id       string // the id in it, if it may be used
 	present  bool   // the request has a cookie of the name, good or bad
 	signed   bool   // one of the secrets has signed it
+	bad      bool   // it has no id that may be used
 	outdated bool   // it is good, and is to be replaced: unsigned, or signed by a later secret
 
 	// What goes. OriginalMaxAge and Expires are the lifetime's.
@@ -37,6 +38,7 @@ func (c *cookie) read(m *Manager, header http.Header) {
 	c.present = ok
 	if ok && value != "" && len(value) <= maxCookieValue {
 		c.id, c.signed, c.outdated = m.idIn(value)
+		c.bad = c.id == ""
 	}
 }
 

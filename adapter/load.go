@@ -16,6 +16,9 @@ func (s *session) loadRequest() (context.Context, error) {
 	}
 	s.cookie.read(s.m, s.r.Header)
 	ctx, err := s.load(ctx, s.cookie.id)
+	if s.cookie.bad {
+		s.audit(slog.LevelWarn, EventBadSignature, "")
+	}
 	s.cookie.outdated = s.cookie.outdated && s.exists()
 	return ctx, err
 }
@@ -34,6 +37,7 @@ func (s *session) load(ctx context.Context, id string) (context.Context, error) 
 		}
 		if !there && s.cookie.signed {
 			s.m.unknownSession()
+			s.audit(slog.LevelWarn, EventUnknown, "")
 		}
 		if values == nil {
 			s.forget()
@@ -110,6 +114,7 @@ func (s *session) find(ctx context.Context) (values map[string]any, there bool, 
 	if err != nil {
 		s.m.stats.unreadable.Add(1)
 		s.log(slog.LevelWarn, "a stored record can't be read and counts as no session", "error", err)
+		s.audit(slog.LevelWarn, EventUnreadable, "")
 		return nil, true, nil
 	}
 	if !rec.deadline.IsZero() && !now.Before(rec.deadline) {

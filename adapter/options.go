@@ -117,6 +117,13 @@ type Options struct {
 	// without control characters; to save another one is an error. Zero value: none.
 	UserPath string
 
+	// Audit gets the events that a security team looks for (OWASP ASVS 16.3): what becomes
+	// of sessions, as the Event constants name it, and what package auth adds. Each has its
+	// time in UTC, the client's address, a hash for the session and, with UserPath, the
+	// user's id. No event has a session id, a cookie's value, a secret or a password in it.
+	// A handler that blocks, blocks the request. Zero value: none.
+	Audit *slog.Logger
+
 	// Logger gets the warnings and errors. No record has a session id, a
 	// cookie's value or a secret in it. Zero value: slog.Default().
 	Logger *slog.Logger

@@ -213,6 +213,7 @@ func (s *session) endIfLate(ctx context.Context) error {
 		return nil
 	}
 	removed := s.m.cfg.store.delete(ctx, s.at)
+	s.auditRemoved("reason", "all sessions of the user were ended while it was signed in")
 	s.markEnded(slog.LevelWarn, "it does not begin")
 	if err = errors.Join(err, removed); err != nil {
 		return storeError("save", err)

@@ -78,7 +78,13 @@ func (s *session) write(cur *version) error {
 		// A driver has perhaps run the statement again after its reply was lost, and
 		// found what it had written.
 		if done || data != nil && len(current) == 1 && !moves && bytes.Equal(current[0], data) {
+			was, fresh := s.at, s.fresh
 			s.wrote(cur, to, data, end)
+			if data != nil && was != to {
+				s.auditStored(was, fresh)
+			} else if data == nil {
+				s.auditRemoved()
+			}
 			if moves && s.swept(to, data) {
 				return s.sweepUp(ctx)
 			}
@@ -376,6 +382,9 @@ func (s *session) remove() error {
 			return storeError("delete", err)
 		}
 	}
+	if s.exists() {
+		s.auditRemoved()
+	}
 	s.at, s.merged = "", nil
 	return nil
 }
@@ -386,6 +395,7 @@ func (s *session) sweepUp(ctx context.Context) error {
 	if err != nil {
 		s.m.moves.failed.Add(1)
 	}
+	s.auditRemoved()
 	s.markEnded(slog.LevelWarn, "its changes were dropped")
 	return storeError("delete", err)
 }

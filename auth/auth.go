@@ -519,6 +519,7 @@ func (a *Auth[U]) SignInWith(ctx context.Context, user U, opts SignInOptions) er
 	if err != nil {
 		return fmt.Errorf("auth: sign in: %w", err)
 	}
+	a.auditLogin(ctx, opts)
 	return nil
 }
 
@@ -547,8 +548,12 @@ func (a *Auth[U]) kept(ctx context.Context, user []byte) map[string]any {
 // still holds it can't restore it. The browser's cookie is removed. Errors are the
 // Manager's: pass them to its ErrorFunc.
 func (a *Auth[U]) SignOut(ctx context.Context) error {
+	was, user := a.m.Token(ctx) != "", a.m.UserID(ctx)
 	if err := a.m.Destroy(ctx); err != nil {
 		return fmt.Errorf("auth: sign out: %w", err)
+	}
+	if was {
+		a.m.Audit(ctx, slog.LevelInfo, EventLogout, "user", user)
 	}
 	return nil
 }

@@ -156,6 +156,7 @@ func (a *Auth[U]) Logout() http.Handler {
 			return
 		}
 		if !a.mayLogout(r) {
+			a.auditRefusal(r, ErrCrossOrigin)
 			a.refuse(w, r, Refusal{Reason: ErrCrossOrigin}, "")
 			return
 		}
@@ -262,6 +263,7 @@ func (a *Auth[U]) askForLogin(w http.ResponseWriter, r *http.Request, reason err
 	if a.opts.LoginPage != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) && prefersHTML(r.Header) {
 		page = a.loginPage(url.Values{}, requestURI(r))
 	}
+	a.auditRefusal(r, reason)
 	a.refuse(w, r, Refusal{Reason: reason}, page)
 }
 

@@ -87,11 +87,13 @@ func (a *Auth[U]) Login(hooks ...Hook[U]) http.Handler {
 			return
 		}
 		if err := a.checkOrigin(r); err != nil {
+			a.auditFailure(r, "", err)
 			a.refuse(w, r, Refusal{Reason: err}, "")
 			return
 		}
 		c, bad := a.readCredentials(w, r)
 		if bad != nil {
+			a.auditFailure(r, c.username, bad)
 			a.refuse(w, r, Refusal{Reason: bad, Username: c.username}, "")
 			return
 		}
@@ -112,7 +114,11 @@ func (a *Auth[U]) Login(hooks ...Hook[U]) http.Handler {
 				return
 			}
 		}
-		switch err := a.SignInWith(r.Context(), user, opts); {
+		err = a.SignInWith(r.Context(), user, opts)
+		if err != nil {
+			a.auditFailure(r, c.username, err)
+		}
+		switch {
 		case errors.Is(err, ErrTooManySessions), errors.Is(err, adapter.ErrUserEnded):
 			a.refuse(w, r, Refusal{Reason: err, Username: c.username}, a.failedPage(c, err))
 			return
@@ -140,17 +146,24 @@ func (a *Auth[U]) Login(hooks ...Hook[U]) http.Handler {
 // the Verifier's own. It is safe for concurrent use.
 func (a *Auth[U]) Attempt(r *http.Request, username, password string) (U, error) {
 	var nobody U
-	if err := a.checkOrigin(r); err != nil {
-		return nobody, err
+	err := a.checkOrigin(r)
+	if err == nil && (!isText(username) || !isText(password)) {
+		err = errNotText
 	}
-	if !isText(username) || !isText(password) {
-		return nobody, errNotText
+	if err != nil {
+		a.auditFailure(r, username, err)
+		return nobody, err
 	}
 	return a.attempt(r, credentials{username: username, password: password})
 }
 
 // attempt verifies credentials, if there are attempts left.
 func (a *Auth[U]) attempt(r *http.Request, c credentials) (user U, err error) {
+	defer func() {
+		if err != nil {
+			a.auditFailure(r, c.username, err)
+		}
+	}()
 	if c.username == "" || c.password == "" {
 		// Some verifiers, such as LDAP, treat an empty password as an anonymous login.
 		return user, ErrInvalid

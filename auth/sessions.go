@@ -152,7 +152,7 @@ func (a *Auth[U]) noteDevice(ctx context.Context, r *http.Request) error {
 	}
 	agent := r.UserAgent()
 	agent = strings.ToValidUTF8(agent[:min(len(agent), maxUserAgent)], "")
-	return adapter.Put(ctx, a.m, deviceKey, device{agent, a.clientAddr(r)})
+	return adapter.Put(ctx, a.m, deviceKey, device{agent, a.clientName(r)})
 }
 
 // A Stamper is a user, of a NewByID, whose sessions end when something about the user
