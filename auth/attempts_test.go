@@ -270,6 +270,9 @@ func TestPendingSurvivesFlood(t *testing.T) {
 			name := fmt.Sprint(i)
 			l.try(name, name, failed)
 		}
+		if l.try("ada", "a", failed) == 0 {
+			t.Error("a flood has made room for one more attempt at the same time")
+		}
 		for _, a := range begun {
 			a.end(failed)
 		}
