@@ -15,27 +15,6 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// inBatch runs calls in one batch.
-func inBatch(q *batch.Queue[*ask], calls ...func(i int)) {
-	release := q.Hold()
-	var wg sync.WaitGroup
-	for i, call := range calls {
-		wg.Go(func() { call(i) })
-		for q.Len() <= i { // they are sent in this order
-			time.Sleep(10 * time.Microsecond)
-		}
-	}
-	release()
-	wg.Wait()
-}
-
-func each(n int, call func(i int)) (all []func(int)) {
-	for range n {
-		all = append(all, call)
-	}
-	return all
-}
-
 func asks(tokens ...string) (all []*ask) {
 	for _, token := range tokens {
 		all = append(all, &ask{token: token, left: time.Hour.Microseconds()})
@@ -172,22 +151,22 @@ func TestCallsShareAStatement(t *testing.T) {
 	for i := range 8 {
 		commit(t, s, fmt.Sprint(i), []byte(is(i)), inAnHour())
 	}
-	inBatch(s.queues.find, each(9, func(i int) {
+	s.queues.find.Together(9, func(i int) {
 		if data, found, err := s.FindCtx(t.Context(), fmt.Sprint(i)); found != (i < 8) || found && string(data) != is(i) || err != nil {
 			t.Errorf("Find %d: %q, %t, %v", i, data, found, err)
 		}
-	})...)
-	inBatch(s.queues.findExpiry, each(9, func(i int) {
+	})
+	s.queues.findExpiry.Together(9, func(i int) {
 		if data, at, found, err := s.FindExpiry(t.Context(), fmt.Sprint(i)); found != (i < 8) || found && (string(data) != is(i) || time.Until(at) < 59*time.Minute) || err != nil {
 			t.Errorf("FindExpiry %d: %q, %v, %t, %v", i, data, at, found, err)
 		}
-	})...)
-	inBatch(s.queues.findTouch, each(9, func(i int) {
+	})
+	s.queues.findTouch.Together(9, func(i int) {
 		if data, found, err := s.FindTouch(t.Context(), fmt.Sprint(i), inAnHour()); found != (i < 8) || found && string(data) != is(i) || err != nil {
 			t.Errorf("FindTouch %d: %q, %t, %v", i, data, found, err)
 		}
-	})...)
-	inBatch(s.queues.touch, each(9, func(i int) {
+	})
+	s.queues.touch.Together(9, func(i int) {
 		old, current := is(i), ""
 		if i == 2 {
 			old, current = `{"is":"another"}`, is(2)
@@ -196,8 +175,8 @@ func TestCallsShareAStatement(t *testing.T) {
 		if string(now) != current || swapped != (i != 2 && i != 8) || err != nil {
 			t.Errorf("Swap that touches %d: %q, %t, %v", i, now, swapped, err)
 		}
-	})...)
-	inBatch(s.queues.replace, each(9, func(i int) {
+	})
+	s.queues.replace.Together(9, func(i int) {
 		token, old, new := fmt.Sprint(i), []byte(is(i)), []byte(`{"new":1}`)
 		switch i {
 		case 2:
@@ -227,19 +206,19 @@ func TestCallsShareAStatement(t *testing.T) {
 				t.Errorf("Swap %d: %q, %t, %v", i, current, swapped, err)
 			}
 		}
-	})...)
+	})
 
 	// Of two changes of one session, one is refused.
 	for i := range 10 {
 		token := fmt.Sprint("two", i)
 		commit(t, s, token, []byte(`{}`), inAnHour())
 		var won [2]bool
-		inBatch(s.queues.replace, each(2, func(i int) {
+		s.queues.replace.Together(2, func(i int) {
 			var err error
 			if _, won[i], err = s.Swap(t.Context(), token, []byte(`{}`), []byte(is(i)), inAnHour()); err != nil {
 				t.Error(err)
 			}
-		})...)
+		})
 		if data, _, err := s.FindCtx(t.Context(), token); won[0] == won[1] || won[0] != (string(data) == is(0)) || err != nil {
 			t.Errorf("of two changes of one session, these were made: %t; there is %s, %v", won, data, err)
 		}
@@ -275,14 +254,14 @@ func TestLockedRowHoldsUpNoOther(t *testing.T) {
 	var done sync.WaitGroup
 	call := func(q *batch.Queue[*ask], call func(token string) (bool, error)) {
 		done.Go(func() {
-			inBatch(q, each(8, func(i int) {
+			q.Together(8, func(i int) {
 				if found, err := call(fmt.Sprint(i)); !found || err != nil {
 					t.Errorf("%d: %t, %v", i, found, err)
 				}
 				if i != 3 {
 					others.Done()
 				}
-			})...)
+			})
 		})
 	}
 	call(s.queues.findTouch, func(token string) (bool, error) {
@@ -370,7 +349,7 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 	}
 	late, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	inBatch(s.queues.replace, each(8, func(i int) {
+	s.queues.replace.Together(8, func(i int) {
 		data := fmt.Appendf(nil, `{"new":%d}`, i)
 		if i == 0 {
 			if _, swapped, err := s.Swap(late, "0", []byte(`{}`), data, inAnHour()); swapped || !errors.Is(err, context.DeadlineExceeded) {
@@ -383,7 +362,7 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 		if _, swapped, err := s.Swap(t.Context(), fmt.Sprint(i), []byte(`{}`), data, inAnHour()); !swapped || err != nil {
 			t.Errorf("Swap %d: %t, %v", i, swapped, err)
 		}
-	})...)
+	})
 	for i := range 8 {
 		if data, _, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != fmt.Sprintf(`{"new":%d}`, i) || err != nil {
 			t.Errorf("after Swap %d there is %q, %v", i, data, err)
@@ -429,11 +408,11 @@ func TestLateBatch(t *testing.T) {
 	}
 	defer conn.Close()
 	began := time.Now()
-	inBatch(s.queues.find, each(4, func(i int) {
+	s.queues.find.Together(4, func(i int) {
 		if _, _, err := s.FindCtx(t.Context(), "0"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Find %d: %v", i, err)
 		}
-	})...)
+	})
 	if took := time.Since(began); took >= 2*opts.Timeout {
 		t.Errorf("the calls took %v, with a timeout of %v", took, opts.Timeout)
 	}

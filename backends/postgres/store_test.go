@@ -1262,7 +1262,7 @@ func TestLostAnswer(t *testing.T) {
 					continue // does not go in a batch
 				}
 				commit(t, other, name, c.old, inAnHour())
-				inBatch(s.queues.replace, func(int) {
+				s.queues.replace.Together(1, func(int) {
 					p.lose.Store(&lost)
 					current, swapped, err = s.Swap(t.Context(), name, c.old, c.new, c.until)
 				})

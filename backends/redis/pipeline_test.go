@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -87,82 +86,60 @@ func newShared(t *testing.T, opts Options) *shared {
 
 func soon() time.Time { return time.Now().Add(time.Hour) }
 
-// together runs calls in one batch.
-func (s *shared) together(calls ...func(i int)) {
-	s.t.Helper()
-	queue := s.single.shared
-	release := queue.Hold()
-	var wg sync.WaitGroup
-	for i, call := range calls {
-		wg.Go(func() { call(i) })
-		for queue.Len() <= i { // they are sent in this order
-			time.Sleep(10 * time.Microsecond)
-		}
-	}
-	release()
-	wg.Wait()
-}
-
-func times(n int, call func(i int)) (all []func(int)) {
-	for range n {
-		all = append(all, call)
-	}
-	return all
-}
-
 // Calls that wait go out in one write, and each gets its own reply.
 func TestCallsShareAPipeline(t *testing.T) {
 	s := newShared(t, Options{})
 	ctx := t.Context()
 	_, _, _ = s.Swap(ctx, "script", nil, []byte("x"), soon()) // loads it
 	s.writes.Store(0)
-	s.together(
-		func(int) {
+	calls := []func(){
+		func() {
 			if data, found, err := s.FindCtx(ctx, "0"); string(data) != "data 0" || !found || err != nil {
 				t.Errorf("Find: %q, %t, %v", data, found, err)
 			}
 		},
-		func(int) {
+		func() {
 			if data, found, err := s.FindTouch(ctx, "1", soon()); string(data) != "data 1" || !found || err != nil {
 				t.Errorf("FindTouch: %q, %t, %v", data, found, err)
 			}
 		},
-		func(int) {
+		func() {
 			if data, expiry, found, err := s.FindExpiry(ctx, "2"); string(data) != "data 2" || time.Until(expiry) < 59*time.Minute || !found || err != nil {
 				t.Errorf("FindExpiry: %q, %v, %t, %v", data, expiry, found, err)
 			}
 		},
-		func(int) {
+		func() {
 			if _, found, err := s.FindCtx(ctx, "none"); found || err != nil {
 				t.Errorf("Find of none: %t, %v", found, err)
 			}
 		},
-		func(int) {
+		func() {
 			if _, swapped, err := s.Swap(ctx, "3", []byte("data 3"), []byte("new"), soon()); !swapped || err != nil {
 				t.Errorf("Swap: %t, %v", swapped, err)
 			}
 		},
-		func(int) {
+		func() {
 			if current, swapped, err := s.Swap(ctx, "4", []byte("other"), []byte("new"), soon()); string(current) != "data 4" || swapped || err != nil {
 				t.Errorf("Swap, refused: %q, %t, %v", current, swapped, err)
 			}
 		},
-		func(int) {
+		func() {
 			if err := s.DeleteCtx(ctx, "5"); err != nil {
 				t.Error(err)
 			}
 		},
-		func(int) {
+		func() {
 			if err := s.CommitCtx(ctx, "6", []byte("new"), soon()); err != nil {
 				t.Error(err)
 			}
 		},
-		func(int) { // the order of one session's calls is kept
+		func() { // the order of one session's calls is kept
 			if data, _, err := s.FindCtx(ctx, "6"); string(data) != "new" || err != nil {
 				t.Errorf("Find after Commit: %q, %v", data, err)
 			}
 		},
-	)
+	}
+	s.single.shared.Together(len(calls), func(i int) { calls[i]() })
 	if n := s.writes.Load(); n != 1 {
 		t.Errorf("%d writes to the network, want 1", n)
 	}
@@ -179,12 +156,12 @@ func TestScriptFlushedBeforeABatch(t *testing.T) {
 	if _, err := s.do(t.Context(), once, "SCRIPT", "FLUSH"); err != nil {
 		t.Fatal(err)
 	}
-	s.together(times(8, func(i int) {
+	s.single.shared.Together(8, func(i int) {
 		token, old := fmt.Sprint(i), fmt.Append(nil, "data ", i)
 		if _, swapped, err := s.Swap(t.Context(), token, old, []byte("new"), soon()); !swapped || err != nil {
 			t.Errorf("Swap %d: %t, %v", i, swapped, err)
 		}
-	})...)
+	})
 }
 
 // An error that the server gives one command is no other's.
@@ -193,7 +170,7 @@ func TestErrorInABatch(t *testing.T) {
 	if _, err := s.do(t.Context(), once, "LPUSH", s.prefix+"list", "x"); err != nil {
 		t.Fatal(err)
 	}
-	s.together(times(8, func(i int) {
+	s.single.shared.Together(8, func(i int) {
 		if i == 3 {
 			if _, _, err := s.FindCtx(t.Context(), "list"); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
 				t.Errorf("Find of a list: %v", err)
@@ -203,7 +180,7 @@ func TestErrorInABatch(t *testing.T) {
 		if data, found, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != fmt.Sprint("data ", i) || !found || err != nil {
 			t.Errorf("Find %d: %q, %t, %v", i, data, found, err)
 		}
-	})...)
+	})
 }
 
 // A connection that is cut in the middle of a batch: what is idempotent is done again, and
@@ -214,14 +191,14 @@ func TestConnectionCutInABatch(t *testing.T) {
 	_, _, _ = s.Swap(ctx, "script", nil, []byte("x"), soon())
 	reply := int64(len("$6\r\ndata 0\r\n"))
 	s.left.Store(3*reply + 2)
-	s.together(times(8, func(i int) {
+	s.single.shared.Together(8, func(i int) {
 		if data, found, err := s.FindCtx(ctx, fmt.Sprint(i)); string(data) != fmt.Sprint("data ", i) || !found || err != nil {
 			t.Errorf("Find %d: %q, %t, %v", i, data, found, err)
 		}
-	})...)
+	})
 
 	s.left.Store(3*int64(len(":1\r\n")) + 2)
-	s.together(times(8, func(i int) {
+	s.single.shared.Together(8, func(i int) {
 		_, swapped, err := s.Swap(ctx, fmt.Sprint(i), fmt.Append(nil, "data ", i), []byte("new"), soon())
 		if i < 3 && (!swapped || err != nil) {
 			t.Errorf("Swap %d, which was answered: %t, %v", i, swapped, err)
@@ -229,7 +206,7 @@ func TestConnectionCutInABatch(t *testing.T) {
 		if i >= 3 && (swapped || err == nil) {
 			t.Errorf("Swap %d, which was not answered: %t, %v", i, swapped, err)
 		}
-	})...)
+	})
 	for i := range 8 {
 		if data, _, err := s.FindCtx(ctx, fmt.Sprint(i)); string(data) != "new" || err != nil {
 			t.Errorf("after Swap %d there is %q, %v", i, data, err)
@@ -253,7 +230,7 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 		defer cancel()
 		wait := make(chan struct{})
 		where.Store(&wait)
-		s.together(times(8, func(i int) {
+		s.single.shared.Together(8, func(i int) {
 			data := fmt.Append(nil, "new ", i)
 			if i == 0 {
 				if err := s.CommitCtx(late, "0", data, soon()); !errors.Is(err, context.DeadlineExceeded) {
@@ -266,7 +243,7 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 			if err := s.CommitCtx(t.Context(), fmt.Sprint(i), data, soon()); err != nil {
 				t.Errorf("%s: Commit %d: %v", name, i, err)
 			}
-		})...)
+		})
 		for i := range 8 {
 			want := fmt.Sprint("new ", i)
 			if i == 0 {
@@ -313,7 +290,7 @@ func TestErrorOfATransactionInABatch(t *testing.T) {
 		}
 	}
 	transact(0)
-	s.together(transact, transact)
+	s.single.shared.Together(2, transact)
 }
 
 // When a server does not answer in time, this is the error of each call.
@@ -322,11 +299,11 @@ func TestLateBatch(t *testing.T) {
 	wait := make(chan struct{})
 	time.AfterFunc(100*time.Millisecond, func() { close(wait) })
 	s.hang.Store(&wait)
-	s.together(times(8, func(i int) {
+	s.single.shared.Together(8, func(i int) {
 		if err := s.CommitCtx(t.Context(), fmt.Sprint(i), []byte("new"), soon()); !isTimeout(err) {
 			t.Errorf("Commit %d: %v", i, err)
 		}
-	})...)
+	})
 }
 
 // Large records go by themselves, from the second time on that they are read.

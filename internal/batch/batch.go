@@ -26,6 +26,7 @@ type Queue[T any] struct {
 	armed   bool
 	workers sync.WaitGroup
 	closed  bool
+	held    chan struct{} // see Hold
 
 	// The slots follow from the shortest trip to the server of late, so that a moment in
 	// which this machine is busy does not count.
@@ -161,6 +162,9 @@ func (q *Queue[T]) Wait(ctx context.Context, value T) error {
 		return ErrClosed
 	}
 	q.waiting = append(q.waiting, c)
+	if q.held != nil {
+		q.held <- struct{}{}
+	}
 	q.start()
 	q.arm()
 	q.mu.Unlock()
@@ -193,26 +197,6 @@ func end(err error) error {
 		panic(p)
 	}
 	return err
-}
-
-// Hold makes all calls wait until release is called, for tests.
-func (q *Queue[T]) Hold() (release func()) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.taken += q.most
-	return func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		q.taken -= q.most
-		q.start()
-	}
-}
-
-// Len returns the number of calls that wait for a slot.
-func (q *Queue[T]) Len() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.waiting)
 }
 
 // remove takes back a call that has not been sent.
