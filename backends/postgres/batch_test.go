@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -367,6 +368,108 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 		if data, _, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != fmt.Sprintf(`{"new":%d}`, i) || err != nil {
 			t.Errorf("after Swap %d there is %q, %v", i, data, err)
 		}
+	}
+}
+
+// A caller that is cancelled while it waits returns at once, and nothing of it is sent.
+func TestCancelledBeforeABatch(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	s := open(t, dsn, quiet(LayoutSCS))
+	for i := range 8 {
+		commit(t, s, fmt.Sprint(i), []byte(`{}`), inAnHour())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	waits, release := s.queues.replace.Hold()
+	var errs []chan error
+	for i := range 8 {
+		errs = append(errs, make(chan error, 1))
+		of := t.Context()
+		if i == 3 {
+			of = ctx
+		}
+		go func() {
+			_, swapped, err := s.Swap(of, fmt.Sprint(i), []byte(`{}`), []byte(`{"new":1}`), inAnHour())
+			if !swapped && err == nil {
+				err = errors.New("refused")
+			}
+			errs[i] <- err
+		}()
+		<-waits
+	}
+	cancel()
+	if err := <-errs[3]; !errors.Is(err, context.Canceled) {
+		t.Errorf("the one that was cancelled: %v", err)
+	}
+	release()
+	for i := range 8 {
+		want := `{}`
+		if i != 3 {
+			want = `{"new":1}`
+			if err := <-errs[i]; err != nil {
+				t.Errorf("Swap %d: %v", i, err)
+			}
+		}
+		if data, _, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != want || err != nil {
+			t.Errorf("after Swap %d there is %q, %v", i, data, err)
+		}
+	}
+}
+
+// However many changes of one session wait, one of another session is in the next batch.
+func TestFloodHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	dsn, _ := testserver.Schema(t)
+	opts := quiet(LayoutConnectPgSimple)
+	opts.MaxConns, opts.Timeout = 1, time.Minute
+	s := open(t, dsn, opts)
+	commit(t, s, "flood", []byte(`{"n":0}`), inAnHour())
+	commit(t, s, "other", []byte(`{}`), inAnHour())
+	db := rawDB(t, dsn)
+	// The change of the other session keeps what the flood has done by then.
+	exec(t, db, `CREATE TABLE kept (data json)`)
+	exec(t, db, `CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO kept SELECT sess FROM session WHERE sid = 'flood'; RETURN NULL; END $$`)
+	exec(t, db, `CREATE TRIGGER keep AFTER UPDATE ON session FOR EACH ROW WHEN (NEW.sid = 'other') EXECUTE FUNCTION keep()`)
+
+	const before, after = 100, 100
+	var answered atomic.Bool
+	var changes atomic.Int64
+	s.queues.replace.Together(before+1+after, func(i int) {
+		if i == before {
+			_, swapped, err := s.Swap(t.Context(), "other", []byte(`{}`), []byte(`{"new":1}`), inAnHour())
+			if answered.Store(true); !swapped || err != nil {
+				t.Errorf("the other's change: %t, %v", swapped, err)
+			}
+			return
+		}
+		for known := []byte(`{"n":0}`); ; {
+			var n int
+			if _, err := fmt.Sscanf(string(known), `{"n":%d}`, &n); err != nil {
+				t.Errorf("%q: %v", known, err)
+				return
+			}
+			next := fmt.Appendf(nil, `{"n":%d}`, n+1)
+			current, swapped, err := s.Swap(t.Context(), "flood", known, next, inAnHour())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if known = current; swapped {
+				changes.Add(1)
+				known = next
+			}
+			if answered.Load() {
+				return
+			}
+		}
+	})
+	var n int64
+	if err := db.QueryRow(`SELECT data->>'n' FROM kept`).Scan(&n); err != nil || n > 1 {
+		t.Errorf("%d changes of the flood went before the other's; %v", n, err)
+	}
+	if data, _, err := s.FindCtx(t.Context(), "flood"); string(data) != fmt.Sprintf(`{"n":%d}`, changes.Load()) || err != nil {
+		t.Errorf("after %d changes there is %s, %v", changes.Load(), data, err)
 	}
 }
 

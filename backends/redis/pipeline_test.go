@@ -14,6 +14,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/internal/batch"
 	"github.com/samesid/samesid/internal/testserver"
 )
@@ -162,6 +163,109 @@ func TestScriptFlushedBeforeABatch(t *testing.T) {
 			t.Errorf("Swap %d: %t, %v", i, swapped, err)
 		}
 	})
+}
+
+// Those in the middle of a batch that find their script forgotten are sent again, the others
+// are not.
+func TestScriptFlushedInABatch(t *testing.T) {
+	s := newShared(t, Options{})
+	ctx := t.Context()
+	from := func(i int) []contract.Record {
+		return []contract.Record{{Token: fmt.Sprint(i), Data: fmt.Append(nil, "data ", i)}}
+	}
+	_, _, _ = s.Swap(ctx, "script", nil, []byte("x"), soon())
+	_, _, _ = s.Move(ctx, from(9), "script 2", []byte("x"), soon())
+	s.single.shared.Together(9, func(i int) {
+		var done bool
+		var err error
+		switch {
+		case i == 4:
+			_, err = s.do(ctx, once, "SCRIPT", "FLUSH")
+			done = true
+		case i%2 == 0:
+			_, done, err = s.Swap(ctx, fmt.Sprint(i), fmt.Append(nil, "data ", i), []byte("new"), soon())
+		default:
+			_, done, err = s.Move(ctx, from(i), fmt.Sprint("moved ", i), []byte("new"), soon())
+		}
+		if !done || err != nil {
+			t.Errorf("call %d: %t, %v", i, done, err)
+		}
+	})
+	for i := range 9 {
+		token, want := fmt.Sprint(i), "new"
+		if i%2 == 1 {
+			if _, found, err := s.FindCtx(ctx, token); found || err != nil {
+				t.Errorf("%d, which was moved: %t, %v", i, found, err)
+			}
+			token = fmt.Sprint("moved ", i)
+		}
+		if i == 4 {
+			want = "data 4"
+		}
+		if data, _, err := s.FindCtx(ctx, token); string(data) != want || err != nil {
+			t.Errorf("%s: %q, %v", token, data, err)
+		}
+	}
+}
+
+// However many calls wait, one of another session goes out after those before it.
+func TestFloodHoldsUpNoOther(t *testing.T) {
+	s, err := Open(t.Context(), testserver.Redis(t), Options{Prefix: testserver.Prefix(t), MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	flood := s.prefix + "flood"
+	const before, after = 100, 100
+	var answered atomic.Bool
+	s.single.shared.Together(before+1+after, func(i int) {
+		if i == before {
+			n, err := redigo.Int(s.do(t.Context(), once, "GET", flood))
+			if answered.Store(true); n != before || err != nil {
+				t.Errorf("%d calls went out before it, want %d; %v", n, before, err)
+			}
+			return
+		}
+		for ok := true; ok; ok = !answered.Load() {
+			if _, err := s.do(t.Context(), once, "INCR", flood); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// A caller that is cancelled while it waits returns at once, and nothing of it is sent.
+func TestCancelledBeforeABatch(t *testing.T) {
+	s := newShared(t, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	waits, release := s.single.shared.Hold()
+	var errs []chan error
+	for i := range 8 {
+		errs = append(errs, make(chan error, 1))
+		of := t.Context()
+		if i == 3 {
+			of = ctx
+		}
+		go func() { errs[i] <- s.CommitCtx(of, fmt.Sprint(i), []byte("new"), soon()) }()
+		<-waits
+	}
+	cancel()
+	if err := <-errs[3]; !errors.Is(err, context.Canceled) {
+		t.Errorf("the one that was cancelled: %v", err)
+	}
+	release()
+	for i := range 8 {
+		want := "data 3"
+		if i != 3 {
+			want = "new"
+			if err := <-errs[i]; err != nil {
+				t.Errorf("Commit %d: %v", i, err)
+			}
+		}
+		if data, _, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != want || err != nil {
+			t.Errorf("after Commit %d there is %q, %v", i, data, err)
+		}
+	}
 }
 
 // An error that the server gives one command is no other's.
