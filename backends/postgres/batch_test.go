@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/internal/batch"
 	"github.com/samesid/samesid/internal/testserver"
 )
@@ -473,23 +474,31 @@ func TestFloodHoldsUpNoOther(t *testing.T) {
 	}
 }
 
-// Large records go by themselves, from the second time on that they are read.
+// Large records go by themselves, once the store has written or read them.
 func TestLargeRecordsGoAlone(t *testing.T) {
 	t.Parallel()
 	dsn, _ := testserver.Schema(t)
 	s := open(t, dsn, quiet(LayoutConnectPgSimple))
 	large := []byte(`"` + strings.Repeat("x", 1<<20) + `"`)
 	commit(t, s, "large", large, inAnHour())
-	if data, _, err := s.FindCtx(t.Context(), "large"); !bytes.Equal(data, large) || err != nil {
+	commit(t, s, "small", []byte(`{}`), inAnHour())
+	if _, swapped, err := s.Swap(t.Context(), "created", nil, large, inAnHour()); !swapped || err != nil {
+		t.Fatalf("Swap: %t, %v", swapped, err)
+	}
+	if _, moved, err := s.Move(t.Context(), []contract.Record{{Token: "small", Data: []byte(`{}`)}}, "moved", large, inAnHour()); !moved || err != nil {
+		t.Fatalf("Move: %t, %v", moved, err)
+	}
+	exec(t, s.db, `INSERT INTO session SELECT 'found', sess, expire FROM session WHERE sid = 'large'`)
+	if data, _, err := s.FindCtx(t.Context(), "found"); !bytes.Equal(data, large) || err != nil {
 		t.Errorf("Find: %d bytes, %v", len(data), err)
 	}
 	s.stopSharing()
 	if _, _, err := s.FindCtx(t.Context(), "small"); !errors.Is(err, errClosed) {
 		t.Errorf("a small record did not go to the queue: %v", err)
 	}
-	for range 2 {
-		if data, found, err := s.FindTouch(t.Context(), "large", inAnHour()); !bytes.Equal(data, large) || !found || err != nil {
-			t.Errorf("FindTouch: %d bytes, %t, %v", len(data), found, err)
+	for _, token := range []string{"large", "created", "moved", "found", "found"} {
+		if data, found, err := s.FindTouch(t.Context(), token, inAnHour()); !bytes.Equal(data, large) || !found || err != nil {
+			t.Errorf("FindTouch of %s: %d bytes, %t, %v", token, len(data), found, err)
 		}
 	}
 	if _, swapped, err := s.Swap(t.Context(), "large", large, []byte(`{}`), inAnHour()); !swapped || err != nil {

@@ -581,6 +581,7 @@ func (s *Store) CommitCtx(ctx context.Context, token string, data []byte, expiry
 	if err := s.validateToken("commit", token); err != nil {
 		return err
 	}
+	s.large.Note(token, len(data))
 	_, err := s.exec(ctx, "commit", sqlCommit, token, age(expiry), notNull(data))
 	return err
 }
@@ -661,6 +662,7 @@ func (s *Store) swap(ctx context.Context, op, token string, old, new []byte, exp
 		current, _, err = s.find(ctx, op, token)
 		return current, false, err
 	}
+	s.large.Note(token, max(len(old), len(new)))
 	touch := old != nil && new != nil && bytes.Equal(old, new)
 	for range swapTries {
 		id := &sent{token: token}
@@ -700,7 +702,6 @@ func (s *Store) swap(ctx context.Context, op, token string, old, new []byte, exp
 
 // change replaces a record if it is still old, or sets its expiry if new is nil.
 func (s *Store) change(ctx context.Context, op string, q *batch.Queue[*ask], id *sent, old, new []byte, left int64) (swapped bool, err error) {
-	s.large.Note(id.token, max(len(old), len(new)))
 	x := &ask{token: id.token, left: left, old: old, new: new}
 	err = s.together(ctx, op, q, x, func() (err error) {
 		if x.unsure {
@@ -738,6 +739,7 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 			return nil, false, err
 		}
 	}
+	s.large.Note(to, len(data))
 	possible := !slices.ContainsFunc(from, func(r contract.Record) bool {
 		return !storable(r.Token) || !s.comparable(notNull(r.Data))
 	})

@@ -410,7 +410,7 @@ func TestLateBatch(t *testing.T) {
 	})
 }
 
-// Large records go by themselves, from the second time on that they are read.
+// Large records go by themselves, once the store has written or read them.
 func TestLargeRecordsGoAlone(t *testing.T) {
 	s := newShared(t, Options{})
 	large := bytes.Repeat([]byte("x"), 1<<20)
@@ -425,6 +425,10 @@ func TestLargeRecordsGoAlone(t *testing.T) {
 	if _, err := s.UserTokens(t.Context(), "ann"); err != nil {
 		t.Fatal(err)
 	}
+	small := []contract.Record{{Token: "9", Data: []byte("data 9")}}
+	if _, moved, err := s.Move(t.Context(), small, "moved", large, soon()); !moved || err != nil {
+		t.Fatalf("Move: %t, %v", moved, err)
+	}
 	s.single.shared.Close()
 	if tokens, err := s.UserTokens(t.Context(), "ann"); len(tokens) != 400 || err != nil {
 		t.Errorf("UserTokens: %d, %v", len(tokens), err)
@@ -435,8 +439,10 @@ func TestLargeRecordsGoAlone(t *testing.T) {
 	if _, _, err := s.FindCtx(t.Context(), "0"); !errors.Is(err, batch.ErrClosed) {
 		t.Errorf("a small record did not go to the queue: %v", err)
 	}
-	if data, found, err := s.FindCtx(t.Context(), "large"); !bytes.Equal(data, large) || !found || err != nil {
-		t.Errorf("Find: %d bytes, %t, %v", len(data), found, err)
+	for _, token := range []string{"large", "moved"} {
+		if data, found, err := s.FindCtx(t.Context(), token); !bytes.Equal(data, large) || !found || err != nil {
+			t.Errorf("Find of %s: %d bytes, %t, %v", token, len(data), found, err)
+		}
 	}
 	if err := s.Commit("large", large, soon()); err != nil {
 		t.Error(err)

@@ -472,6 +472,7 @@ func (s *Store) Move(ctx context.Context, from []contract.Record, to string, dat
 		args = append(args, r.Data)
 		size += len(r.Data)
 	}
+	s.large.Note(s.prefix+to, len(data))
 	s.large.Note(keys[0], size)
 	reply, err := s.run(ctx, once, move, s.ttl(expiry) == 0, keys, args...)
 	if replied(err, "CROSSSLOT") || replied(err, "TRYAGAIN") { // TRYAGAIN: on two nodes for a moment
