@@ -59,6 +59,7 @@ type system struct {
 type limits struct {
 	conns int
 	wait  time.Duration // for a connection, and for an answer
+	share bool          // else calls that wait for one of conns don't share it
 }
 
 // newSystem starts an app on a place, with a proxy before its server, if it has one.
@@ -78,7 +79,7 @@ func (l limits) config(p *eachstore.Place) backends.Config {
 	settings := eachstore.Settings{
 		"maxConnections": l.conns, "timeout": wait, "connectTimeout": wait, "cleanupInterval": time.Duration(-1),
 	}
-	if l.conns > 0 {
+	if l.conns > 0 && !l.share {
 		settings["noBatching"] = true // else a few connections serve many calls
 	}
 	return p.Config(settings)

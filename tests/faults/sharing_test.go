@@ -1,0 +1,211 @@
+//go:build unix
+
+package faults
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/Shopify/toxiproxy/v2/toxics"
+
+	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/sqlite"
+	"github.com/samesid/samesid/internal/eachstore"
+	"github.com/samesid/samesid/internal/interleave"
+	"github.com/samesid/samesid/internal/rig"
+)
+
+// callers is the number of sessions in these tests. Each has a caller of its own.
+const callers = 24
+
+// shared is a store whose calls share commands, as it has fewer connections than callers.
+type shared struct {
+	*system
+	interleave.Store
+	known [callers][]byte // the records
+	tries [callers]int
+}
+
+// onShared runs a test on each layout of each store with a server that meets all conditions.
+func onShared(t *testing.T, conns int, test func(*testing.T, *shared), conditions ...func(eachstore.Kind) bool) {
+	t.Parallel()
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		t.Parallel()
+		place := k.Place(t)
+		p := newProxy(t, place.Host(t))
+		cfg := limits{conns: conns, wait: rig.Patience, share: true}.config(place)
+		cfg.URL = p.url(place.URL)
+		store, err := backends.Open(t.Context(), cfg, sqlite.Backend)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { store.Close() })
+		s := &shared{system: &system{Place: place, proxy: p}, Store: store.(interleave.Store)}
+		for i := range callers {
+			s.known[i] = record(0, 0)
+			if err := s.CommitCtx(t.Context(), token(i), s.known[i], soon()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		test(t, s)
+	}, append(conditions, eachstore.Kind.HasServer)...)
+}
+
+func token(i int) string { return fmt.Sprint("session-", i) }
+
+func soon() time.Time { return time.Now().Add(time.Hour) }
+
+// record returns a record that has been changed n times. No other try makes the same.
+func record(n, try int) []byte { return fmt.Appendf(nil, `{"cookie":{},"n":%d,"try":%d}`, n, try) }
+
+// count returns the number of changes.
+func count(t *testing.T, data []byte) (n int) {
+	if _, err := fmt.Sscanf(string(data), `{"cookie":{},"n":%d,`, &n); err != nil {
+		t.Errorf("the record %q: %v", data, err)
+	}
+	return n
+}
+
+// each calls fn for each caller at once.
+func each(fn func(i int)) {
+	var all sync.WaitGroup
+	for i := range callers {
+		all.Go(func() { fn(i) })
+	}
+	all.Wait()
+}
+
+// reads has each caller read its session.
+func (s *shared) reads(t *testing.T, times int) {
+	t.Helper()
+	each(func(i int) {
+		for n := range times {
+			var data []byte
+			var found bool
+			var err error
+			if n%2 == 0 {
+				data, found, err = s.FindCtx(t.Context(), token(i))
+			} else {
+				data, found, err = s.FindTouch(t.Context(), token(i), soon())
+			}
+			if !found || !bytes.Equal(data, s.known[i]) || err != nil {
+				t.Errorf("a read gave %q, %t, %v, want %q", data, found, err, s.known[i])
+			}
+		}
+	})
+}
+
+// changes has each caller change its session, and find out what has become of a change whose
+// outcome is unknown. It returns the number of these.
+func (s *shared) changes(t *testing.T, times int) (unknown int) {
+	t.Helper()
+	var errs atomic.Int64
+	each(func(i int) {
+		var late [][]byte // what the server may still write
+		for range times {
+			old, n := s.known[i], count(t, s.known[i])
+			s.tries[i]++
+			next := record(n+1, s.tries[i])
+			current, swapped, err := s.Swap(t.Context(), token(i), old, next, soon())
+			switch {
+			case swapped:
+				s.known[i] = next
+			case err == nil && slices.ContainsFunc(late, func(l []byte) bool { return bytes.Equal(l, current) }):
+				s.known[i] = current
+			case err == nil:
+				t.Errorf("the change of %q to %q was refused: there is %q", old, next, current)
+				return
+			default:
+				errs.Add(1)
+				data, found, err := s.FindCtx(t.Context(), token(i))
+				if !found || err != nil || !bytes.Equal(data, old) && !bytes.Equal(data, next) {
+					t.Errorf("after a change of %q to %q there is %q, %t, %v", old, next, data, found, err)
+					return
+				}
+				if s.known[i] = data; !bytes.Equal(data, next) {
+					late = append(late, next)
+				}
+			}
+		}
+	})
+	records := s.Records(t, nil)
+	for i := range callers {
+		if data := records.Get(t, token(i)); !bytes.Equal(data, s.known[i]) {
+			t.Errorf("on the server there is %q, want %q", data, s.known[i])
+		}
+	}
+	return int(errs.Load())
+}
+
+// cut closes a connection in the middle of a batch, or of the answer to it.
+type cut struct{ armed atomic.Bool }
+
+func init() { toxics.Register("cut", new(cut)) }
+
+// Pipe implements toxics.Toxic.
+func (c *cut) Pipe(stub *toxics.ToxicStub) {
+	for {
+		select {
+		case <-stub.Interrupt:
+			return
+		case chunk := <-stub.Input:
+			if chunk == nil {
+				stub.Close()
+				return
+			}
+			if isBatch(chunk.Data) && c.armed.CompareAndSwap(true, false) {
+				chunk.Data = chunk.Data[:len(chunk.Data)/2]
+				stub.Output <- chunk
+				stub.Close()
+				return
+			}
+			stub.Output <- chunk
+		}
+	}
+}
+
+// isBatch reports whether a chunk has several commands of Redis, a statement of Postgres for
+// several sessions, or an answer with several records or acknowledgements.
+func isBatch(data []byte) bool {
+	for _, of := range []struct {
+		begin, text string
+		times       int
+	}{
+		{"*", "\r\n*", 1}, {"$", "\r\n$", 1}, {":", ":1\r\n", 2}, // of Redis
+		{"P", "unnest(", 1}, {"P", "ANY (", 1}, {"1", "D\x00\x00\x00", 2},
+	} {
+		if bytes.HasPrefix(data, []byte(of.begin)) && bytes.Count(data, []byte(of.text)) >= of.times {
+			return true
+		}
+	}
+	return false
+}
+
+// The connection is cut in the middle of a batch. Each read is answered all the same, and
+// each write is done once, or its caller can find out whether it was.
+func TestConnectionCutInABatch(t *testing.T) {
+	for _, direction := range []string{"upstream", "downstream"} {
+		t.Run(direction, func(t *testing.T) {
+			onShared(t, 1, func(t *testing.T, s *shared) {
+				c := s.proxy.add("cut", direction, "").(*cut)
+				for range 3 {
+					for what, do := range map[string]func(){
+						"reads":   func() { s.reads(t, 10) },
+						"changes": func() { s.changes(t, 10) },
+					} {
+						c.armed.Store(true)
+						do()
+						if c.armed.Swap(false) {
+							t.Errorf("no batch of %s was cut", what)
+						}
+					}
+				}
+			})
+		})
+	}
+}
