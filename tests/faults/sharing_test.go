@@ -4,8 +4,10 @@ package faults
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -143,7 +145,10 @@ func (s *shared) changes(t *testing.T, times int) (unknown int) {
 }
 
 // cut closes a connection in the middle of a batch, or of the answer to it.
-type cut struct{ armed atomic.Bool }
+type cut struct {
+	armed   atomic.Bool // for the next batch
+	batches atomic.Int64
+}
 
 func init() { toxics.Register("cut", new(cut)) }
 
@@ -158,11 +163,13 @@ func (c *cut) Pipe(stub *toxics.ToxicStub) {
 				stub.Close()
 				return
 			}
-			if isBatch(chunk.Data) && c.armed.CompareAndSwap(true, false) {
-				chunk.Data = chunk.Data[:len(chunk.Data)/2]
-				stub.Output <- chunk
-				stub.Close()
-				return
+			if isBatch(chunk.Data) {
+				if c.batches.Add(1); c.armed.CompareAndSwap(true, false) {
+					chunk.Data = chunk.Data[:len(chunk.Data)/2]
+					stub.Output <- chunk
+					stub.Close()
+					return
+				}
 			}
 			stub.Output <- chunk
 		}
@@ -208,4 +215,108 @@ func TestConnectionCutInABatch(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The server forgets its scripts while batches need them. Each change is done, once.
+func TestScriptsFlushedUnderBatches(t *testing.T) {
+	onShared(t, 1, func(t *testing.T, s *shared) {
+		c := s.proxy.add("cut", "downstream", "").(*cut)
+		done, flushed := make(chan struct{}), make(chan int)
+		go func() {
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					flushed <- n
+					return
+				default:
+					s.Redis(t, "SCRIPT", "FLUSH")
+				}
+			}
+		}()
+		unknown := s.changes(t, 20)
+		close(done)
+		if n := <-flushed; unknown > 0 || n < 5 {
+			t.Errorf("of the changes, %d have failed; the scripts were flushed %d times", unknown, n)
+		}
+		if c.batches.Load() == 0 {
+			t.Error("there was no batch")
+		}
+	}, eachstore.IsOf("redis"))
+}
+
+// dam lets no more than half a megabyte through.
+type dam struct{ full atomic.Bool }
+
+func init() { toxics.Register("dam", new(dam)) }
+
+// Pipe implements toxics.Toxic.
+func (d *dam) Pipe(stub *toxics.ToxicStub) {
+	for n := 0; ; {
+		select {
+		case <-stub.Interrupt:
+			return
+		case chunk := <-stub.Input:
+			if chunk == nil {
+				stub.Close()
+				return
+			}
+			if n += len(chunk.Data); n < 1<<19 {
+				stub.Output <- chunk
+			} else {
+				d.full.Store(true)
+			}
+		}
+	}
+}
+
+// Nobody waits for the bytes of a large record but those who want it.
+func TestLargeRecordHoldsUpNoOther(t *testing.T) {
+	onShared(t, 4, func(t *testing.T, s *shared) {
+		large := []byte(`{"cookie":{},"a":"` + strings.Repeat("x", 1<<20) + `"}`)
+		if err := s.CommitCtx(t.Context(), "large", large, soon()); err != nil {
+			t.Fatal(err)
+		}
+		d := s.proxy.add("dam", "downstream", "").(*dam)
+		var wg sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		inTime, end := context.WithTimeout(t.Context(), rig.Patience/3) // before a large one gives up
+		defer end()
+		begin := sync.OnceFunc(func() {
+			for range 3 {
+				wg.Go(func() { _, _, _ = s.FindCtx(ctx, "large") })
+			}
+		})
+		each(func(i int) {
+			for n := 0; n < 20 || !d.full.Load(); n++ {
+				if n == 5 {
+					begin()
+				}
+				if data, found, err := s.FindCtx(inTime, token(i)); !bytes.Equal(data, s.known[i]) || !found || err != nil {
+					t.Errorf("a read gave %q, %t, %v", data, found, err)
+					return
+				}
+			}
+		})
+		cancel()
+		s.proxy.mend()
+		wg.Wait()
+	})
+}
+
+// The connection is cut in the middle of batches of a busy app: see TestUnknownOutcome.
+func TestUnknownOutcomeOfABatch(t *testing.T) {
+	onNetwork(t, limits{conns: 1, share: true}, func(t *testing.T, s *system) {
+		l := rig.Start(t, []string{s.url}, rig.Options{Sizes: []int{4, 4, 4, 4}, Stays: true})
+		for _, direction := range []string{"upstream", "downstream"} {
+			c := s.proxy.add("cut", direction, "").(*cut)
+			for range 2 {
+				c.armed.Store(true)
+				until(t, "a batch is cut", func() bool { return !c.armed.Load() })
+				l.Next(false)
+				l.Await("answers", rig.Each(func(c rig.Tally) bool { return c.Pages >= 1 && c.Writes >= 1 }))
+			}
+		}
+		s.proxy.mend()
+		l.Recover()
+	})
 }
