@@ -75,7 +75,9 @@ func TestStatementsForSeveralSessions(t *testing.T) {
 
 				for name, find := range map[string]statement{"find": sqlFindAll, "find with expiry": sqlFindExpiryAll} {
 					all := asks(tokens...)
-					s.findTogether(name, find, all)
+					if err := s.findTogether(name, find, all); err != nil {
+						t.Error(err)
+					}
 					if got, want := answers(all), strings.Join([]string{is("b"), is("a"), "none", is("c"), "none", is("a")}, ", "); got != want {
 						t.Errorf("%s: %s, want %s", name, got, want)
 					}
@@ -92,7 +94,9 @@ func TestStatementsForSeveralSessions(t *testing.T) {
 					x.left = (2 * time.Hour).Microseconds()
 				}
 				all[5].left /= 2 // the longer one counts
-				s.findTogether("find and touch", sqlFindTouchAll, all)
+				if err := s.findTogether("find and touch", sqlFindTouchAll, all); err != nil {
+					t.Error(err)
+				}
 				if got, want := answers(all), strings.Join([]string{is("b"), is("a"), "alone", "alone", "alone", is("a")}, ", "); got != want {
 					t.Errorf("find and touch: %s, want %s", got, want)
 				}
@@ -107,7 +111,9 @@ func TestStatementsForSeveralSessions(t *testing.T) {
 					x.old, x.left = []byte(is(x.token)), (3 * time.Hour).Microseconds()
 				}
 				all[4].old = []byte(`{"is":"another"}`)
-				s.changeTogether(sqlSwapTouchAll, all)
+				if err := s.changeTogether(sqlSwapTouchAll, all); err != nil {
+					t.Error(err)
+				}
 				for _, x := range all {
 					if want := x.token == "d" || x.token == "e"; x.answered != want || x.unsure || x.err != nil {
 						t.Errorf("touch %s: %t, %t, %v", x.token, x.answered, x.unsure, x.err)
@@ -124,7 +130,9 @@ func TestStatementsForSeveralSessions(t *testing.T) {
 					x.old, x.new = []byte(is(x.token)), fmt.Appendf(nil, `{"new": "%s\\\"'"}`, x.token)
 				}
 				all[4].old = []byte(`{"is":"another"}`)
-				s.changeTogether(sqlSwapReplaceAll, all)
+				if err := s.changeTogether(sqlSwapReplaceAll, all); err != nil {
+					t.Error(err)
+				}
 				for _, x := range all {
 					if want := x.token == "b" || x.token == "d" || x.token == "e"; x.answered != want || x.unsure || x.err != nil {
 						t.Errorf("replace %s: %t, %t, %v", x.token, x.answered, x.unsure, x.err)

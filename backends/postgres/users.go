@@ -118,19 +118,8 @@ func (s *Store) usersMissing(ctx context.Context, x *usersIndex) (missing []stri
 		if _, err := tx.ExecContext(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
 			return nil, err
 		}
-		rows, err := tx.QueryContext(ctx, fmt.Sprintf("EXPLAIN SELECT %s FROM %s WHERE %s = 'x'", s.table.qID, s.table.q, value))
+		indexed, err := s.isIndexed(ctx, tx, value)
 		if err != nil {
-			return nil, err
-		}
-		indexed := false
-		for rows.Next() {
-			var line string
-			if err := rows.Scan(&line); err != nil {
-				return nil, errors.Join(err, rows.Close())
-			}
-			indexed = indexed || strings.Contains(line, "Index Cond:")
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 			return nil, err
 		}
 		if !indexed {
@@ -154,6 +143,23 @@ func (s *Store) usersMissing(ctx context.Context, x *usersIndex) (missing []stri
 		}
 	}
 	return missing, nil
+}
+
+// isIndexed reports whether the server has an index over a value of the table's.
+func (s *Store) isIndexed(ctx context.Context, tx *sql.Tx, value string) (indexed bool, err error) {
+	rows, err := tx.QueryContext(ctx, fmt.Sprintf("EXPLAIN SELECT %s FROM %s WHERE %s = 'x'", s.table.qID, s.table.q, value))
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			return false, err
+		}
+		indexed = indexed || strings.Contains(line, "Index Cond:")
+	}
+	return indexed, rows.Err()
 }
 
 // grantLists returns the error of a role that lacks rights on the table of lists.

@@ -193,7 +193,7 @@ func (q *Queue[T]) Wait(ctx context.Context, value T) error {
 
 // end returns the error of a call, or panics with it.
 func end(err error) error {
-	if p, ok := err.(*panicked); ok {
+	if p := (*panicked)(nil); errors.As(err, &p) {
 		panic(p)
 	}
 	return err
