@@ -207,12 +207,15 @@ func (cs *counters) take(key uint64, now time.Duration) {
 // with others.
 func (cs *counters) counter(key uint64, now time.Duration) counter {
 	c, ok := cs.byKey[key]
-	if !ok && len(cs.byKey) >= cs.bound {
+	if ok {
+		return c
+	}
+	if len(cs.byKey) >= cs.bound {
 		dropOne(cs.byKey, func(c counter) (time.Duration, bool) {
 			return max(c.full, now), c.pending == 0
 		})
 	}
-	return c
+	return counter{full: now} // a clock that a test has set back may be before start
 }
 
 // dropOne deletes the entry with the lowest score in a small sample, of those that may go.
