@@ -117,6 +117,40 @@ func ExampleManager_DestroyWhere() {
 	// Output: 2 <nil>
 }
 
+// A password has changed: all sessions of its user end, a login with the old one that is
+// under way too.
+func ExampleManager_DestroyUser() {
+	sessions := adapter.MustNew(adapter.Options{Secrets: []string{secret}, UserPath: "user"})
+	for _, user := range []string{"ann", "bob", "ann"} {
+		signIn(sessions, user)
+	}
+
+	n, err := sessions.DestroyUser(context.Background(), "ann")
+	fmt.Println(n, err)
+	// Output: 2 <nil>
+}
+
+// An operator looks at the sessions of a user, and ends one by its handle.
+func ExampleManager_IterateUser() {
+	sessions := adapter.MustNew(adapter.Options{Secrets: []string{secret}, UserPath: "user"})
+	signIn(sessions, "ann")
+	signIn(sessions, "ann")
+
+	var handle string
+	count := 0
+	err := sessions.IterateUser(context.Background(), "ann", func(ctx context.Context) error {
+		handle = sessions.Info(ctx).Handle
+		count++
+		return nil
+	})
+	fmt.Println(count, err)
+	ended, err := sessions.DestroyHandle(context.Background(), "ann", handle)
+	fmt.Println(ended, err)
+	// Output:
+	// 2 <nil>
+	// true <nil>
+}
+
 // signIn begins a session of a user's.
 func signIn(sessions *adapter.Manager, user string) {
 	ctx, err := sessions.LoadID(context.Background(), "")

@@ -76,6 +76,10 @@ func (a *Auth[U]) Account(ctx context.Context) (Account, error) {
 	if _, err := a.User(ctx); err != nil {
 		return Account{}, err
 	}
+	return a.account(ctx)
+}
+
+func (a *Auth[U]) account(ctx context.Context) (Account, error) {
 	user := a.m.UserID(ctx)
 	if user == "" {
 		return Account{}, fmt.Errorf("auth: the session has no user's id under the Manager's Options.UserPath (%q)", a.m.UserPath())
@@ -200,11 +204,14 @@ func (a *Auth[U]) bound(ctx context.Context) error {
 	if a.m.UserPath() == "" {
 		return nil
 	}
+	account, err := a.account(ctx)
+	if err != nil { // their sessions would not be found
+		return errors.Join(err, a.m.Destroy(ctx))
+	}
 	// The error may be that all sessions were ended meanwhile.
 	if err := a.m.Save(ctx); err != nil || a.opts.MaxSessions == 0 {
 		return err
 	}
-	account := Account{a.m, a.m.UserID(ctx)}
 	all, err := account.Sessions(ctx)
 	if err != nil {
 		return err

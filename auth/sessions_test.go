@@ -305,6 +305,18 @@ func TestAccountErrors(t *testing.T) {
 			t.Errorf("%+v: %v, want %s", c.o, err, c.want)
 		}
 	}
+	for _, path := range []string{"user.none", "user"} {
+		m := newManager(t, adapter.Options{UserPath: path})
+		none := newAuth(t, m, verifyAda, auth.Options{})
+		do(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := none.SignIn(r.Context(), ada); err == nil || !strings.Contains(err.Error(), "no user's id under the Manager's Options.UserPath") {
+				t.Errorf("SignIn of a user without an id under %s: %v", path, err)
+			}
+			if _, err := none.User(r.Context()); !errors.Is(err, auth.ErrNotSignedIn) {
+				t.Errorf("after a SignIn that has failed: %v", err)
+			}
+		}), "GET", "/", "")
+	}
 	a := newAuth(t, without, verifyAda, auth.Options{})
 	do(without, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := a.Account(r.Context()); !errors.Is(err, auth.ErrNotSignedIn) {
