@@ -19,7 +19,7 @@ import (
 // test. conf holds settings, such as "pool_mode=transaction".
 func StartPgBouncer(tb testing.TB, server *Server, conf ...string) *Server {
 	tb.Helper()
-	s, err := launchPgBouncer(server.Addr, conf)
+	s, err := LaunchPgBouncer(server, conf...)
 	check(tb, err)
 	return s.own(tb)
 }
@@ -38,7 +38,8 @@ func PgBouncerVersion(tb testing.TB) (version [2]int) {
 	return version
 }
 
-func launchPgBouncer(to string, conf []string) (*Server, error) {
+// LaunchPgBouncer is StartPgBouncer for a program that is no test, which must call Close.
+func LaunchPgBouncer(server *Server, conf ...string) (*Server, error) {
 	path, err := findProgram("pgbouncer")
 	if err != nil {
 		return nil, err
@@ -47,7 +48,7 @@ func launchPgBouncer(to string, conf []string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, toPort, err := net.SplitHostPort(to)
+	host, toPort, err := net.SplitHostPort(server.Addr)
 	if err != nil {
 		return nil, err
 	}

@@ -3,9 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 )
@@ -18,6 +24,8 @@ import (
 type floor struct {
 	find func(ctx context.Context, id string) (name string, err error)
 	put  func(ctx context.Context, id string, data []byte) error
+
+	counts *sync.Map // by id, for the workload change; nil without it
 }
 
 func (f floor) app() *app { return onHTTP(f, nil) }
@@ -40,8 +48,20 @@ func (f floor) login(w http.ResponseWriter, r *http.Request, u user) error {
 	return f.put(r.Context(), u.Name, data)
 }
 
-func (f floor) change(http.ResponseWriter, *http.Request) (user, int, error) {
-	return user{}, 0, errors.ErrUnsupported
+// change writes the record with a counter that it has not read.
+func (f floor) change(_ http.ResponseWriter, r *http.Request) (user, int, error) {
+	c, err := r.Cookie("id")
+	if err != nil || f.counts == nil {
+		return user{}, 0, errors.ErrUnsupported
+	}
+	count, _ := f.counts.LoadOrStore(c.Value, new(atomic.Int64))
+	n := count.(*atomic.Int64).Add(1)
+	u := user{Name: c.Value}
+	data, err := json.Marshal(map[string]any{"user": u, "n": n})
+	if err == nil {
+		err = f.put(r.Context(), c.Value, data)
+	}
+	return u, int(n), err
 }
 
 func bareFloor(context.Context, string) (*app, error) {
@@ -82,14 +102,18 @@ func postgresFloor(find string) opener {
 			CREATE INDEX ON session (expire)`); err != nil {
 			return nil, err
 		}
-		stmt, err := db.PrepareContext(ctx, find) //nolint:sqlclosecheck // it lives as long as the process
-		if err != nil {
-			return nil, err
+		row := func(ctx context.Context, id string) *sql.Row { return db.QueryRowContext(ctx, find, id) }
+		if !strings.Contains(url, unnamed) {
+			stmt, err := db.PrepareContext(ctx, find) //nolint:sqlclosecheck // it lives as long as the process
+			if err != nil {
+				return nil, err
+			}
+			row = func(ctx context.Context, id string) *sql.Row { return stmt.QueryRowContext(ctx, id) }
 		}
 		return floor{
 			find: func(ctx context.Context, id string) (string, error) {
 				var data []byte
-				err := stmt.QueryRowContext(ctx, id).Scan(&data)
+				err := row(ctx, id).Scan(&data)
 				return nameIn(data), err
 			},
 			put: func(ctx context.Context, id string, data []byte) error {
@@ -100,6 +124,70 @@ func postgresFloor(find string) opener {
 		}.app(), nil
 	}
 }
+
+// unnamed in a URL has lib/pq send a statement and its arguments at once, without a name,
+// as PgBouncer needs it.
+const unnamed = "binary_parameters=yes"
+
+// sqliteFloor reads with a prepared statement from a table of connect-sqlite3's layout, with
+// the connections that samesid has.
+func sqliteFloor(find string, writes bool) opener {
+	return func(ctx context.Context, path string) (*app, error) {
+		open := func(conns int) (*sql.DB, error) {
+			db, err := sql.Open("sqlite3", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)")
+			if err == nil {
+				db.SetMaxOpenConns(conns)
+				db.SetMaxIdleConns(conns)
+			}
+			return db, err
+		}
+		writer, err := open(1)
+		if err != nil {
+			return nil, err
+		}
+		reader, err := open(max(4, runtime.GOMAXPROCS(0)))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := writer.ExecContext(ctx, "CREATE TABLE sessions (sid PRIMARY KEY, expired, sess)"); err != nil {
+			return nil, err
+		}
+		of := reader
+		if writes {
+			of = writer
+		}
+		stmt, err := of.PrepareContext(ctx, find) //nolint:sqlclosecheck // it lives as long as the process
+		if err != nil {
+			return nil, err
+		}
+		upsert, err := writer.PrepareContext(ctx, //nolint:sqlclosecheck // it lives as long as the process
+			"INSERT INTO sessions VALUES (?, ?, ?) ON CONFLICT (sid) DO UPDATE SET sess = excluded.sess, expired = excluded.expired")
+		if err != nil {
+			return nil, err
+		}
+		return floor{
+			counts: new(sync.Map),
+			find: func(ctx context.Context, id string) (string, error) {
+				var data []byte
+				args := []any{id, time.Now().UnixMilli()}
+				if writes {
+					args = []any{time.Now().Add(lifetime).UnixMilli(), id, time.Now().UnixMilli()}
+				}
+				err := stmt.QueryRowContext(ctx, args...).Scan(&data)
+				return nameIn(data), err
+			},
+			put: func(ctx context.Context, id string, data []byte) error {
+				_, err := upsert.ExecContext(ctx, id, time.Now().Add(lifetime).UnixMilli(), string(data))
+				return err
+			},
+		}.app(), nil
+	}
+}
+
+const (
+	sqliteSelect = "SELECT sess FROM sessions WHERE sid = ? AND expired >= ?"
+	sqliteUpdate = "UPDATE sessions SET expired = ? WHERE sid = ? AND expired >= ? RETURNING sess"
+)
 
 // Like samesid in this table, the updates round the expiry up to whole seconds, so that a
 // row that was used in the same second needs no new index entry.

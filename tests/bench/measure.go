@@ -98,7 +98,7 @@ func (b *bench) run(ctx context.Context) error {
 		if err := b.sweepConns(ctx, byNumber); err != nil {
 			return err
 		}
-		if store != inMemory {
+		if b.addr(chosen[0]) != "" {
 			if err := b.sweepDistance(ctx, byNumber); err != nil {
 				return err
 			}

@@ -13,14 +13,15 @@ import (
 	"github.com/samesid/samesid/backends/memory"
 	"github.com/samesid/samesid/backends/postgres"
 	"github.com/samesid/samesid/backends/redis"
+	"github.com/samesid/samesid/backends/sqlite"
 	"github.com/samesid/samesid/internal/wire"
 )
 
 func samesidMemory(codec scs.Codec) opener {
-	return func(context.Context, string) (*app, error) {
+	return func(ctx context.Context, _ string) (*app, error) {
 		// This is enough for the largest sweep.
 		store := memory.New(memory.Options{MaxSessions: 2_000_000})
-		return samesid(store, adapter.Options{Codec: codec}, storeCopies(store))
+		return samesid(ctx, store, adapter.Options{Codec: codec}, storeCopies(store))
 	}
 }
 
@@ -31,7 +32,7 @@ func samesidRedis(opts redis.Options) opener {
 		if err != nil {
 			return nil, err
 		}
-		return samesid(store, adapter.Options{}, storeCopies(store))
+		return samesid(ctx, store, adapter.Options{}, storeCopies(store))
 	}
 }
 
@@ -42,13 +43,33 @@ func samesidPostgres(touchAfter time.Duration, opts postgres.Options) opener {
 		if err != nil {
 			return nil, err
 		}
-		return samesid(store, adapter.Options{TouchAfter: touchAfter}, tableCopies(url, "session", "sid", "sess", "expire"))
+		return samesid(ctx, store, adapter.Options{TouchAfter: touchAfter}, tableCopies(url, "session", "sid", "sess", "expire"))
+	}
+}
+
+func samesidSQLite(touchAfter time.Duration) opener {
+	return func(ctx context.Context, path string) (*app, error) {
+		store, err := sqlite.Open(ctx, path, sqlite.Options{Layout: sqlite.LayoutConnectSQLite3, CreateTable: true})
+		if err != nil {
+			return nil, err
+		}
+		return samesid(ctx, store, adapter.Options{TouchAfter: touchAfter}, nil)
+	}
+}
+
+type usersKey struct{}
+
+// withUsers has the sessions of each user found.
+func withUsers(open opener) opener {
+	return func(ctx context.Context, url string) (*app, error) {
+		return open(context.WithValue(ctx, usersKey{}, "user.id"), url)
 	}
 }
 
 // samesid serves with a Manager that has every guarantee on.
-func samesid(store scs.Store, o adapter.Options, copies func(context.Context, string, int, int) error) (*app, error) {
+func samesid(ctx context.Context, store scs.Store, o adapter.Options, copies func(context.Context, string, int, int) error) (*app, error) {
 	o.Store = store
+	o.UserPath, _ = ctx.Value(usersKey{}).(string)
 	o.Secrets = []string{secret}
 	o.Cookie = adapter.Cookie{MaxAge: lifetime}
 	m, err := adapter.New(o)

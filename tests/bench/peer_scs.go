@@ -8,10 +8,12 @@ import (
 
 	"github.com/alexedwards/scs/postgresstore"
 	"github.com/alexedwards/scs/redisstore"
+	"github.com/alexedwards/scs/sqlite3store"
 	"github.com/alexedwards/scs/v2"
 	"github.com/alexedwards/scs/v2/memstore"
 	redigo "github.com/gomodule/redigo/redis"
-	_ "github.com/lib/pq" // the driver
+	_ "github.com/lib/pq"                    // the driver
+	_ "github.com/ncruces/go-sqlite3/driver" // the driver
 )
 
 func scsMemory(idle time.Duration) opener {
@@ -49,6 +51,20 @@ func scsPostgres(idle time.Duration) opener {
 			return nil, err
 		}
 		return onSCS(postgresstore.New(db), idle, tableCopies(url, "sessions", "token", "data", "expiry")), nil
+	}
+}
+
+func scsSQLite(idle time.Duration) opener {
+	return func(ctx context.Context, path string) (*app, error) {
+		db, err := sql.Open("sqlite3", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)&_txlock=immediate")
+		if err != nil {
+			return nil, err
+		}
+		if _, err := db.ExecContext(ctx, `CREATE TABLE sessions (token TEXT PRIMARY KEY, data BLOB NOT NULL, expiry REAL NOT NULL);
+			CREATE INDEX sessions_expiry_idx ON sessions (expiry)`); err != nil {
+			return nil, err
+		}
+		return onSCS(sqlite3store.New(db), idle, nil), nil
 	}
 }
 

@@ -19,9 +19,10 @@ const (
 	inMemory   = "memory"
 	inRedis    = "redis"
 	inPostgres = "postgres"
+	inSQLite   = "sqlite"
 )
 
-var stores = []string{inMemory, inRedis, inPostgres}
+var stores = []string{inMemory, inRedis, inPostgres, inSQLite}
 
 // The workloads.
 const (
@@ -48,7 +49,9 @@ type role struct {
 	sweep  bool     // it takes part in the sweeps
 	conns  bool     // it takes part in those by connections and by distance
 
-	// In Postgres.
+	pooled bool // by PgBouncer, in transaction mode
+
+	// In Postgres and SQLite.
 	table, expiry string
 }
 
@@ -71,6 +74,7 @@ var roles = []role{
 	{name: "floor-getex", label: "one GETEX", store: inRedis, kind: ground, noID: true, open: redisFloor, only: []string{read}, slides: true},
 	{name: "samesid-redis-connect", label: "samesid, connect-redis layout", store: inRedis, kind: product, open: samesidRedis(redis.Options{Layout: redis.LayoutConnectRedis}), signed: true, slides: true, sweep: true},
 	{name: "samesid-redis-alone", label: "samesid, connect-redis layout, noBatching", store: inRedis, kind: product, open: samesidRedis(redis.Options{Layout: redis.LayoutConnectRedis, NoBatching: true}), signed: true, slides: true, conns: true},
+	{name: "samesid-redis-users", label: "samesid, connect-redis layout, userPath", store: inRedis, kind: product, open: withUsers(samesidRedis(redis.Options{Layout: redis.LayoutConnectRedis})), signed: true, slides: true},
 	{name: "samesid-redis-scs", label: "samesid, scs layout", store: inRedis, kind: product, open: samesidRedis(redis.Options{}), signed: true, slides: true},
 	{name: "scs-redis", label: "scs + redisstore", store: inRedis, kind: peer, open: scsRedis(lifetime), slides: true, sweep: true},
 	{name: "scs-redis-fixed", label: "scs + redisstore, expiry fixed", store: inRedis, kind: peer, open: scsRedis(0)},
@@ -85,9 +89,22 @@ var roles = []role{
 	{name: "samesid-postgres", label: "samesid, touched each time", store: inPostgres, kind: product, open: samesidPostgres(0, postgres.Options{}), signed: true, slides: true, conns: true, table: "session", expiry: "expire"},
 	{name: "samesid-postgres-named", label: "samesid, touchAfter, prepared statements", store: inPostgres, kind: product, open: samesidPostgres(touchAfter, postgres.Options{PreparedStatements: true}), signed: true, slides: true, conns: true, table: "session", expiry: "expire"},
 	{name: "samesid-postgres-alone", label: "samesid, touchAfter, noBatching", store: inPostgres, kind: product, open: samesidPostgres(touchAfter, postgres.Options{NoBatching: true}), signed: true, slides: true, conns: true, table: "session", expiry: "expire"},
+	{name: "samesid-postgres-users", label: "samesid, touchAfter, userPath", store: inPostgres, kind: product, open: withUsers(samesidPostgres(touchAfter, postgres.Options{})), signed: true, slides: true, table: "session", expiry: "expire"},
+	{name: "samesid-postgres-users-touch", label: "samesid, touched each time, userPath", store: inPostgres, kind: product, open: withUsers(samesidPostgres(0, postgres.Options{})), signed: true, slides: true, table: "session", expiry: "expire"},
+	{name: "floor-select-pooled", label: "one SELECT without a name, PgBouncer", store: inPostgres, kind: ground, noID: true, open: postgresFloor(floorSelect), only: []string{read}, pooled: true, table: "session", expiry: "expire"},
+	{name: "samesid-postgres-pooled", label: "samesid, touchAfter, PgBouncer", store: inPostgres, kind: product, open: samesidPostgres(touchAfter, postgres.Options{}), signed: true, slides: true, pooled: true, table: "session", expiry: "expire"},
+	{name: "samesid-postgres-pooled-touch", label: "samesid, touched each time, PgBouncer", store: inPostgres, kind: product, open: samesidPostgres(0, postgres.Options{}), signed: true, slides: true, pooled: true, table: "session", expiry: "expire"},
+	{name: "samesid-postgres-pooled-alone", label: "samesid, touchAfter, PgBouncer, noBatching", store: inPostgres, kind: product, open: samesidPostgres(touchAfter, postgres.Options{NoBatching: true}), signed: true, slides: true, pooled: true, table: "session", expiry: "expire"},
 	{name: "scs-postgres", label: "scs + postgresstore", store: inPostgres, kind: peer, open: scsPostgres(lifetime), slides: true, sweep: true, table: "sessions", expiry: "expiry"},
 	{name: "scs-postgres-fixed", label: "scs + postgresstore, expiry fixed", store: inPostgres, kind: peer, open: scsPostgres(0), table: "sessions", expiry: "expiry"},
 	{name: "express-postgres", label: "express-session + connect-pg-simple", store: inPostgres, kind: peer, signed: true, slides: true, table: "session", expiry: "expire"},
+
+	{name: "floor-sqlite-select", label: "one SELECT; one upsert", store: inSQLite, kind: ground, noID: true, open: sqliteFloor(sqliteSelect, false), only: []string{read, change}, table: "sessions", expiry: "expired"},
+	{name: "floor-sqlite-update", label: "one UPDATE … RETURNING", store: inSQLite, kind: ground, noID: true, open: sqliteFloor(sqliteUpdate, true), only: []string{read}, slides: true, table: "sessions", expiry: "expired"},
+	{name: "samesid-sqlite-touchafter", label: "samesid, touchAfter", store: inSQLite, kind: product, open: samesidSQLite(touchAfter), signed: true, slides: true, table: "sessions", expiry: "expired"},
+	{name: "samesid-sqlite", label: "samesid, touched each time", store: inSQLite, kind: product, open: samesidSQLite(0), signed: true, slides: true, table: "sessions", expiry: "expired"},
+	{name: "scs-sqlite", label: "scs + sqlite3store", store: inSQLite, kind: peer, open: scsSQLite(lifetime), slides: true, table: "sessions", expiry: "expiry"},
+	{name: "scs-sqlite-fixed", label: "scs + sqlite3store, expiry fixed", store: inSQLite, kind: peer, open: scsSQLite(0), table: "sessions", expiry: "expiry"},
 }
 
 func (r role) has(workload string) bool { return r.only == nil || slices.Contains(r.only, workload) }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"database/sql"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,8 +16,9 @@ import (
 
 // backend holds the servers of one run.
 type backend struct {
-	redis, postgres *testserver.Server
-	admin           *sql.DB // a superuser's pool on Postgres
+	redis, postgres, bouncer *testserver.Server
+	admin                    *sql.DB // a superuser's pool on Postgres
+	files                    string  // the folder of SQLite's
 }
 
 func startBackend() (_ *backend, err error) {
@@ -32,6 +35,12 @@ func startBackend() (_ *backend, err error) {
 	if b.postgres, err = testserver.LaunchPostgres("fsync=on", "full_page_writes=on", "max_connections=300"); err != nil {
 		return nil, err
 	}
+	if b.bouncer, err = testserver.LaunchPgBouncer(b.postgres, "pool_mode = transaction", "default_pool_size = "+strconv.Itoa(postgresPool)); err != nil {
+		return nil, err
+	}
+	if b.files, err = os.MkdirTemp("", "bench"); err != nil {
+		return nil, err
+	}
 	b.admin, err = sql.Open("postgres", b.postgres.URL)
 	return b, err
 }
@@ -40,26 +49,31 @@ func (b *backend) stop() {
 	if b.admin != nil {
 		b.admin.Close()
 	}
-	for _, s := range []*testserver.Server{b.redis, b.postgres} {
+	for _, s := range []*testserver.Server{b.redis, b.bouncer, b.postgres} {
 		if s != nil {
 			s.Close()
 		}
 	}
+	if b.files != "" {
+		os.RemoveAll(b.files)
+	}
 }
 
-// addr returns the address of the role's store, or "" for memory.
+// addr returns the address of the role's store, or "" if it is in the process.
 func (b *backend) addr(r role) string {
-	switch r.store {
-	case inRedis:
+	switch {
+	case r.store == inRedis:
 		return b.redis.Addr
-	case inPostgres:
+	case r.pooled:
+		return b.bouncer.Addr
+	case r.store == inPostgres:
 		return b.postgres.Addr
 	default:
 		return ""
 	}
 }
 
-// storePID returns the process of the role's store, or 0 for memory.
+// storePID returns the process of the role's store, or 0 if it is in the server's.
 func (b *backend) storePID(r role) int {
 	switch r.store {
 	case inRedis:
@@ -91,7 +105,19 @@ func (b *backend) empty(ctx context.Context, r role) (string, error) {
 				return "", err
 			}
 		}
-		return strings.Replace(b.postgres.URL, "/postgres?", "/"+name+"?", 1), nil
+		url := strings.Replace(b.postgres.URL, "/postgres?", "/"+name+"?", 1)
+		if r.pooled {
+			url = "postgres://postgres@" + b.bouncer.Addr + "/" + name + "?sslmode=disable&" + unnamed
+		}
+		return url, nil
+	case inSQLite:
+		path := filepath.Join(b.files, r.name+".db")
+		for _, name := range []string{path, path + "-wal", path + "-shm"} {
+			if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
+				return "", err
+			}
+		}
+		return path, nil
 	default:
 		return "", nil
 	}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +33,9 @@ var samesidTurns = map[string]map[string]float64{
 	"samesid-redis-scs":           {read: 1, change: 2, visit: 0, login: 2},
 	"samesid-postgres-touchafter": {read: 1, change: 2, visit: 0, login: 2},
 	"samesid-postgres":            {read: 1, change: 2, visit: 0, login: 2},
+	"samesid-postgres-pooled":     {read: 1, change: 2, visit: 0, login: 2},
+	"samesid-redis-users":         {read: 1, change: 2, visit: 0, login: 4},
+	"samesid-postgres-users":      {read: 1, change: 2, visit: 0, login: 3},
 }
 
 // TestServers starts each server once and verifies what the comparison says about it: that
@@ -121,13 +126,39 @@ func testSlide(t *testing.T, r role, url string, readAll func()) {
 	t.Helper()
 	var shorten func()
 	var shortest func() time.Duration
-	if r.store == inRedis {
+	switch r.store {
+	case inSQLite:
+		db, err := sql.Open("sqlite3", "file:"+url+"?_pragma=busy_timeout(10000)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		// connect-sqlite3 has milliseconds since 1970, scs days of the Julian calendar.
+		unit, zero := 86400.0, 2440587.5
+		if r.expiry == "expired" {
+			unit, zero = 0.001, 0
+		}
+		shorten = func() {
+			soon := zero + float64(time.Now().Unix()+1000)/unit
+			if _, err := db.Exec("UPDATE "+r.table+" SET "+r.expiry+" = ?", soon); err != nil {
+				t.Fatal(err)
+			}
+		}
+		shortest = func() time.Duration {
+			var at float64
+			if err := db.QueryRow("SELECT min(" + r.expiry + ") FROM " + r.table).Scan(&at); err != nil {
+				t.Fatal(err)
+			}
+			return time.Until(time.Unix(int64((at-zero)*unit), 0))
+		}
+	case inRedis:
 		conn, err := redigo.DialURL(url)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
 		keys, err := redigo.Strings(conn.Do("KEYS", "*"))
+		keys = slices.DeleteFunc(keys, func(key string) bool { return strings.HasPrefix(key, "samesid-users:") })
 		if err != nil || len(keys) == 0 {
 			t.Fatal(keys, err)
 		}
@@ -149,7 +180,7 @@ func testSlide(t *testing.T, r role, url string, readAll func()) {
 			}
 			return left
 		}
-	} else {
+	default:
 		db, err := sql.Open("postgres", url)
 		if err != nil {
 			t.Fatal(err)

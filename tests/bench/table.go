@@ -47,13 +47,14 @@ func (g grid) String() string {
 	return b.String()
 }
 
-var storeTitles = map[string]string{inMemory: "Memory", inRedis: "Redis", inPostgres: "Postgres"}
+var storeTitles = map[string]string{inMemory: "Memory", inRedis: "Redis", inPostgres: "Postgres", inSQLite: "SQLite"}
 
 // table is the main run's results on one store.
 func (r *report) table(store string) grid {
 	g := grid{append([]string{storeTitles[store]}, workloads...)}
 	g[0] = append(g[0], "allocations", "CPU µs")
-	if store != inMemory {
+	overNetwork := store == inRedis || store == inPostgres
+	if overNetwork {
 		g[0] = append(g[0], "round trips")
 	}
 	if store == inPostgres {
@@ -80,7 +81,7 @@ func (r *report) table(store string) grid {
 			wal = append(wal, optional(one.WAL))
 		}
 		row = append(row, join(allocs), join(cpu))
-		if store != inMemory {
+		if overNetwork {
 			row = append(row, join(turns))
 		}
 		if store == inPostgres {
