@@ -128,6 +128,13 @@ type Options struct {
 	// It is for Open; New rejects it.
 	Synchronous Synchronous `key:"synchronous oneof=normal|full" for:"Open"`
 
+	// NoBatching commits each write by itself. Zero value: writes that wait for the one
+	// before them share a transaction.
+	//
+	// None fails for another one's record: it is run by itself then. It is for Open; New
+	// rejects it.
+	NoBatching bool `key:"noBatching" for:"Open"`
+
 	// Logger receives the errors of the clean-up, and warnings about the table. Zero
 	// value: slog.Default().
 	Logger *slog.Logger
@@ -192,6 +199,6 @@ func (o Options) withDefaults() (Options, error) {
 // openOnly returns an error that names each field that is set and is only for Open.
 func (o Options) openOnly() error {
 	r := refusals()
-	r.OnlyOpen(o, "set PRAGMA synchronous on the connections of the *sql.DB given to New")
+	r.OnlyOpen(o, "Synchronous is PRAGMA synchronous on the connections of the *sql.DB given to New, where each write commits by itself")
 	return r.Err()
 }

@@ -58,6 +58,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/backends/contract"
+	"github.com/samesid/samesid/internal/batch"
 	"github.com/samesid/samesid/internal/sqlstore"
 )
 
@@ -90,6 +91,8 @@ type Store struct {
 	prepared       []*sql.Stmt
 	createTable    bool                       // Options.CreateTable
 	users          atomic.Pointer[usersIndex] // nil until IndexUsers
+
+	writes *batch.Queue[*ask] // nil: each write commits by itself
 
 	page, batch int // the sizes of a page of Range and of a batch of deletions
 
@@ -156,6 +159,9 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 		return nil, errors.Join(err, reader.Close(), writer.Close())
 	}
 	s.ownsDB = true
+	if !opts.NoBatching {
+		s.shareCommits()
+	}
 	return s, nil
 }
 
@@ -337,6 +343,9 @@ func (s *Store) closeAll() error {
 		s.stopCleanup()
 		<-s.cleanupDone
 	}
+	if s.writes != nil {
+		s.writes.Close()
+	}
 	err := s.closeStatements()
 	if s.ownsDB {
 		// The last connection moves what is in the -wal file to the database.
@@ -383,10 +392,10 @@ func (s *Store) do(ctx context.Context, op string, fn func(context.Context) erro
 	}
 }
 
-// row runs a statement that returns at most one row.
+// row runs a statement that returns at most one row, and writes nothing.
 func (s *Store) row(ctx context.Context, op string, stmt *sql.Stmt, args []any, dest ...any) (found bool, err error) {
 	err = s.do(ctx, op, func(ctx context.Context) error {
-		found, err = scan(ctx, stmt, stmt == s.stmts.findTouch, args, dest...)
+		found, err = scan(ctx, stmt, false, args, dest...)
 		return err
 	})
 	return found && err == nil, err
@@ -411,8 +420,14 @@ func scan(ctx context.Context, stmt *sql.Stmt, wrote bool, args []any, dest ...a
 	return true, errors.Join(rows.Err(), rows.Close())
 }
 
-// exec runs a statement and reports whether it changed a row.
+// exec runs a statement, perhaps in a transaction with others, and reports whether it changed
+// a row.
 func (s *Store) exec(ctx context.Context, op string, stmt *sql.Stmt, args ...any) (changed bool, err error) {
+	changed, _, err = s.grouped(ctx, op, stmt, args, func() (bool, error) { return s.execAlone(ctx, op, stmt, args...) })
+	return changed, err
+}
+
+func (s *Store) execAlone(ctx context.Context, op string, stmt *sql.Stmt, args ...any) (changed bool, err error) {
 	err = s.do(ctx, op, func(ctx context.Context) error {
 		changed, err = affected(stmt.ExecContext(ctx, args...))
 		return err
@@ -475,7 +490,19 @@ func (s *Store) FindExpiry(ctx context.Context, token string) (data []byte, expi
 // FindTouch returns the record of a live session and sets its expiry, in one statement
 // that doesn't write the record again.
 func (s *Store) FindTouch(ctx context.Context, token string, expiry time.Time) (data []byte, found bool, err error) {
-	found, err = s.row(ctx, "find and touch", s.stmts.findTouch, []any{s.table.writeExpiry(expiry), token}, &data)
+	const op = "find and touch"
+	args := []any{s.table.writeExpiry(expiry), token}
+	var alone []byte
+	found, data, err = s.grouped(ctx, op, s.stmts.findTouch, args, func() (found bool, err error) {
+		err = s.do(ctx, op, func(ctx context.Context) error {
+			found, err = scan(ctx, s.stmts.findTouch, true, args, &alone)
+			return err
+		})
+		return found && err == nil, err
+	})
+	if data == nil {
+		data = alone
+	}
 	return record(data, found), found, err
 }
 
@@ -614,7 +641,7 @@ func (s *Store) Len(ctx context.Context) (int, error) {
 // that is written meanwhile may stay.
 func (s *Store) Clear(ctx context.Context) error {
 	for {
-		if changed, err := s.exec(ctx, "clear", s.stmts.clear, s.batch); err != nil || !changed {
+		if changed, err := s.execAlone(ctx, "clear", s.stmts.clear, s.batch); err != nil || !changed {
 			return err
 		}
 	}

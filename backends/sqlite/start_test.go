@@ -51,7 +51,7 @@ func TestBadOptions(t *testing.T) {
 		want string
 	}{
 		{Options{Layout: "knex"}, `sqlite: Options.Layout: "knex" is unknown; use scs, connect-session-knex or connect-sqlite3`},
-		{Options{Synchronous: SynchronousFull}, `sqlite: Options.Synchronous: is for Open; set PRAGMA synchronous on the connections of the *sql.DB given to New`},
+		{Options{Synchronous: SynchronousFull}, `sqlite: Options.Synchronous: is for Open; Synchronous is PRAGMA synchronous on the connections of the *sql.DB given to New, where each write commits by itself`},
 	} {
 		if _, err := New(t.Context(), &sql.DB{}, c.opts); err == nil || err.Error() != c.want {
 			t.Errorf("New gave %v\nwant %s", err, c.want)
