@@ -663,8 +663,12 @@ func (c endOfAUser) run(t *testing.T, runs int, requests ...interleave.Script) {
 // schedulesOfEnds is how many random orders each set of requests has.
 func schedulesOfEnds(t *testing.T) int {
 	text := os.Getenv("MODEL_SCRIPTS")
-	if text == "" {
-		return 50
+	switch {
+	case text != "":
+	case raceDetector:
+		return 3
+	default:
+		return 12
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
