@@ -20,17 +20,26 @@ packages=$(go list -f '{{$p := .}}{{range .TestGoFiles}}{{$p.ImportPath}} {{$p.D
 		if [ -n "$file" ] && grep -q '^func Fuzz' "$file"; then echo "$package"; fi
 	done | sort -u)
 
+# One test binary for all targets of a package: go test links one for each. Failures go to
+# the package's testdata/fuzz, and what is found of interest to where go test keeps it.
+bin=$(mktemp -d)
+trap 'rm -rf "$bin"' EXIT
+cache=$(go env GOCACHE)/fuzz
+
 count=0
 SECONDS=0
 for package in $packages; do
-	names=$(go test -list '^Fuzz' "$package" | sed -n '/^Fuzz/p')
+	go test -c -fuzz=. -o "$bin/test" "$package"
+	dir=$(go list -f '{{.Dir}}' "$package")
+	names=$(cd "$dir" && "$bin/test" -test.list '^Fuzz')
 	for name in $names; do
 		if [ "$budget" -gt 0 ] && [ "$SECONDS" -ge "$budget" ]; then
 			echo "fuzz: ${budget}s are over, not run: $name"
 			continue
 		fi
 		echo "fuzz: $name"
-		go test -run '^$' -fuzz "^$name\$" -fuzztime "$fuzztime" -fuzzminimizetime 1000x "$package"
+		(cd "$dir" && "$bin/test" -test.paniconexit0 -test.run '^$' -test.fuzz "^$name\$" -test.fuzztime "$fuzztime" \
+			-test.fuzzminimizetime 1000x -test.fuzzcachedir "$cache/$package")
 		count=$((count + 1))
 	done
 done
