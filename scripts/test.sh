@@ -17,8 +17,8 @@ if [ "${GOPKGS:-./...}" = ./... ] && ! [[ " ${GOTESTFLAGS:-}" =~ $narrowed ]]; t
 	whole=-whole
 fi
 
-# Parity is tested without the race detector, which takes a quarter of its time and finds
-# nothing: its servers are programs of their own, built without it, and its tests send them
+# Parity is tested without the race detector, which takes a quarter of its time: its
+# servers are programs of their own, built without it, and its tests send them
 # requests. What parity calls in its own process is tested with it in its own packages.
 plain='/parity(/.*)?$'
 

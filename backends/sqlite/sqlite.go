@@ -180,11 +180,11 @@ func newStore(ctx context.Context, writer, reader *sql.DB, path string, opts Opt
 
 		createTable: opts.CreateTable,
 	}
-	if err := s.do(ctx, "open", s.checkConnection); err != nil {
-		return nil, err
-	}
 	if s.timeout > 0 {
 		s.timeout = max(s.timeout, time.Minute) // making an index may take long
+	}
+	if err := s.do(ctx, "open", s.checkConnection); err != nil {
+		return nil, err
 	}
 	err := s.do(ctx, "open", func(ctx context.Context) error { return s.prepareTable(ctx, opts) })
 	if err != nil {
