@@ -19,7 +19,7 @@ import (
 // always the same, so that only a change of the code can make the test fail.
 func TestRandom(t *testing.T) {
 	t.Parallel()
-	configs := fromEnv(t, "PARITY_CONFIGS", 3)
+	configs := fromEnv(t, "PARITY_CONFIGS", 2)
 	seed := uint64(1)
 	if os.Getenv("PARITY_CONFIGS") != "" {
 		seed = rand.Uint64()

@@ -321,7 +321,7 @@ func TestSharingOperations(t *testing.T) {
 // run.
 func TestSharingHandOvers(t *testing.T) {
 	t.Parallel()
-	steps := fromEnv(t, "PARITY_HANDOVERS", 150)
+	steps := fromEnv(t, "PARITY_HANDOVERS", 80)
 	seed := fromEnv(t, "PARITY_SEED", rand.Uint64())
 	t.Logf("PARITY_SEED=%d", seed)
 	forEachShared(t, func(t *testing.T, of store) {
