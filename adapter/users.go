@@ -50,6 +50,10 @@ const (
 	// dropped. A save is over long before.
 	unusedNote = 10 * time.Minute
 
+	// endTries is how often to try to delete a session that must not begin. If all fail, the
+	// request does too; with a new id, nobody has been told it.
+	endTries = 3
+
 	// maxUser is the length in bytes of the longest id of a user.
 	maxUser = 256
 )
@@ -212,7 +216,12 @@ func (s *session) endIfLate(ctx context.Context) error {
 		s.admitted = s.user
 		return nil
 	}
-	removed := s.m.cfg.store.delete(ctx, s.at)
+	var removed error
+	for range endTries {
+		if removed = s.m.cfg.store.delete(ctx, s.at); removed == nil {
+			break
+		}
+	}
 	s.auditRemoved("reason", "all sessions of the user were ended while it was signed in")
 	s.markEnded(slog.LevelWarn, "it does not begin")
 	if err = errors.Join(err, removed); err != nil {

@@ -1,6 +1,7 @@
 package adapter_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/memory"
 	"github.com/samesid/samesid/internal/interleave"
 	"github.com/samesid/samesid/internal/leaktest"
@@ -586,6 +588,81 @@ func TestUserPath(t *testing.T) {
 	}
 }
 
+// flakyStore fails at random, before a call has been done or after it.
+type flakyStore struct {
+	interleave.UserStore
+	random *rand.Rand // nil: it does not
+}
+
+var errFlaky = errors.New("the connection is broken")
+
+// fails runs a call, unless it fails before.
+func (s *flakyStore) fails(call func() error) error {
+	if s.random == nil {
+		return call()
+	}
+	switch s.random.IntN(24) {
+	case 0:
+		return errFlaky
+	case 1:
+		return cmp.Or(call(), errFlaky)
+	}
+	return call()
+}
+
+func (s *flakyStore) FindCtx(ctx context.Context, token string) (data []byte, found bool, err error) {
+	err = s.fails(func() error { data, found, err = s.UserStore.FindCtx(ctx, token); return err })
+	return data, found, err
+}
+
+func (s *flakyStore) FindTouch(ctx context.Context, token string, expiry time.Time) (data []byte, found bool, err error) {
+	err = s.fails(func() error { data, found, err = s.UserStore.FindTouch(ctx, token, expiry); return err })
+	return data, found, err
+}
+
+func (s *flakyStore) FindExpiry(ctx context.Context, token string) (data []byte, expiry time.Time, found bool, err error) {
+	err = s.fails(func() error { data, expiry, found, err = s.UserStore.FindExpiry(ctx, token); return err })
+	return data, expiry, found, err
+}
+
+func (s *flakyStore) DeleteCtx(ctx context.Context, token string) error {
+	return s.fails(func() error { return s.UserStore.DeleteCtx(ctx, token) })
+}
+
+func (s *flakyStore) Swap(ctx context.Context, token string, old, new []byte, expiry time.Time) (current []byte, swapped bool, err error) {
+	err = s.fails(func() error { current, swapped, err = s.UserStore.Swap(ctx, token, old, new, expiry); return err })
+	if err != nil {
+		return nil, false, err
+	}
+	return current, swapped, nil
+}
+
+func (s *flakyStore) Move(ctx context.Context, from []contract.Record, to string, data []byte, expiry time.Time) (current [][]byte, moved bool, err error) {
+	err = s.fails(func() error { current, moved, err = s.UserStore.Move(ctx, from, to, data, expiry); return err })
+	if err != nil {
+		return nil, false, err
+	}
+	return current, moved, nil
+}
+
+func (s *flakyStore) NoteUser(ctx context.Context, user, token string, ttl time.Duration) error {
+	return s.fails(func() error { return s.UserStore.NoteUser(ctx, user, token, ttl) })
+}
+
+func (s *flakyStore) UserTokens(ctx context.Context, user string) (tokens []string, err error) {
+	err = s.fails(func() error { tokens, err = s.UserStore.UserTokens(ctx, user); return err })
+	return tokens, err
+}
+
+func (s *flakyStore) EndUser(ctx context.Context, user string, ttl time.Duration) error {
+	return s.fails(func() error { return s.UserStore.EndUser(ctx, user, ttl) })
+}
+
+func (s *flakyStore) UserEnded(ctx context.Context, user string) (ago time.Duration, ended bool, err error) {
+	err = s.fails(func() error { ago, ended, err = s.UserStore.UserEnded(ctx, user); return err })
+	return ago, ended, err
+}
+
 // TestEndOfAUserIsFinal runs DestroyUser beside logins, renewals and whatever else puts a
 // session of the user under another id, in random orders of their store calls. Afterwards
 // the user has none. MODEL_SCRIPTS has more of them run.
@@ -594,11 +671,16 @@ func TestEndOfAUserIsFinal(t *testing.T) {
 		"lists":     {open: func() interleave.UserStore { return memory.New(memory.Options{}) }},
 		"looks":     {open: func() interleave.UserStore { return &lookingStore{Store: memory.New(memory.Options{})} }},
 		"migrating": {open: func() interleave.UserStore { return memory.New(memory.Options{}) }, key: adapter.StoreKeyMigrating},
+		"failing":   {open: func() interleave.UserStore { return &flakyStore{UserStore: memory.New(memory.Options{})} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runs := schedulesOfEnds(t)
 			for i, script := range interleave.SignIns {
-				for n, end := range []interleave.Script{interleave.EndUser, interleave.EndSelf} {
+				ends := []interleave.Script{interleave.EndUser, interleave.EndSelf}
+				if name == "failing" {
+					ends = ends[:1]
+				}
+				for n, end := range ends {
 					synctest.Test(t, func(t *testing.T) { c.run(t, runs, end, script) })
 					other := interleave.SignIns[(i+5+n)%len(interleave.SignIns)]
 					synctest.Test(t, func(t *testing.T) { c.run(t, runs, end, script, other) })
@@ -622,6 +704,11 @@ func (c endOfAUser) run(t *testing.T, runs int, requests ...interleave.Script) {
 		Logger: (&leaktest.Log{}).Logger(),
 	}
 	random := rand.New(rand.NewPCG(1, uint64(len(requests))))
+	flaky, _ := store.(*flakyStore)
+	var failed error // to end the user
+	if flaky != nil {
+		requests[0] = interleave.EndUserTelling(&failed)
+	}
 	for i := range runs {
 		time.Sleep(2 * time.Hour) // the end before it is forgotten
 		m := newManager(t, o)     // ids are used again, which no Manager expects
@@ -636,6 +723,9 @@ func (c endOfAUser) run(t *testing.T, runs int, requests ...interleave.Script) {
 				}
 			}
 		}
+		if flaky != nil {
+			flaky.random = random
+		}
 		// A request that goes on alone for a while meets more of what can happen.
 		turn := 0
 		run := turns.Do(requests, []*adapter.Manager{m}, cookieFor([]string{first, anonymous}[i%2]), func(_ int, can []int) int {
@@ -644,7 +734,15 @@ func (c endOfAUser) run(t *testing.T, runs int, requests ...interleave.Script) {
 			}
 			return turn
 		}, func() bool { return true })
+		if flaky != nil {
+			if flaky.random = nil; failed != nil { // DestroyUser says that some may be left
+				continue
+			}
+		}
 		if err := m.Iterate(t.Context(), func(ctx context.Context) error {
+			if by, _ := strconv.Atoi(interleave.Name(m.ID(ctx))); flaky != nil && by > 0 && run.Codes[by] != http.StatusOK {
+				return nil // nobody has been told its id
+			}
 			if m.GetString(ctx, "user") == "ann" {
 				var names []string
 				for _, r := range requests {

@@ -58,9 +58,21 @@ const Ann = "ann"
 
 // EndUser ends all sessions of Ann, as an operator does: the request has none of them.
 var EndUser = Script{Name: "end user", run: func(m *adapter.Manager, ctx context.Context, key string) {
-	operator := context.WithValue(context.Background(), requestKey{}, ctx.Value(requestKey{}))
-	_, _ = m.DestroyUser(operator, Ann)
+	_ = endUser(m, ctx)
 }}
+
+// EndUserTelling is EndUser, which also tells its error.
+func EndUserTelling(err *error) Script {
+	return Script{Name: "end user", run: func(m *adapter.Manager, ctx context.Context, key string) {
+		*err = endUser(m, ctx)
+	}}
+}
+
+func endUser(m *adapter.Manager, ctx context.Context) error {
+	operator := context.WithValue(context.Background(), requestKey{}, ctx.Value(requestKey{}))
+	_, err := m.DestroyUser(operator, Ann)
+	return err
+}
 
 // EndSelf is EndUser by Ann herself, on a request with a session of hers.
 var EndSelf = Script{Name: "end self", run: func(m *adapter.Manager, ctx context.Context, key string) {
