@@ -23,6 +23,7 @@
 //	req.session.user = user
 //	req.session.auth_time = Math.floor(Date.now() / 1000)
 //	req.session.amr = ['pwd', 'otp', 'mfa']
+//	req.session.auth_device = { userAgent: req.get('User-Agent'), addr: req.ip } // Options.NoteDevice
 package auth
 
 import (
