@@ -1,5 +1,6 @@
 // Command demo is a small app for trying samesid: a login, a protected route, a
-// logout, and a page that shows what happens to the session.
+// logout, a list of the user's sessions, and a page that shows what happens to the
+// session.
 //
 //	go run ./demo [-addr 127.0.0.1:8080] [-config session.yaml]
 //
@@ -81,18 +82,20 @@ func reachable(addr net.Addr) string {
 }
 
 func printWelcome(w io.Writer, url, note string) {
-	fmt.Fprintf(w, "\nOpen %s and sign in as %s with the password %s\n%s\n\nOr from a terminal:\n\n", url, demoUser.Username, demoPassword, note)
+	fmt.Fprintf(w, "\nOpen %s and sign in as %s or %s with the password %s\n%s\n\nOr from a terminal:\n\n", url, demoUser.Username, guestUser.Username, demoPassword, note)
 	for _, c := range curlCommands(url) {
 		fmt.Fprintf(w, "  %s\n", c)
 	}
 	fmt.Fprintln(w)
 }
 
-// curlCommands returns commands that log in, open the protected route and log out.
+// curlCommands returns commands that log in, open the protected route, list the user's
+// sessions and log out.
 func curlCommands(url string) []string {
 	return []string{
 		fmt.Sprintf("curl -c cookies.txt -d username=%s -d password=%s %s/login", demoUser.Username, demoPassword, url),
 		fmt.Sprintf("curl -b cookies.txt %s/protected", url),
+		fmt.Sprintf("curl -b cookies.txt %s/sessions", url),
 		fmt.Sprintf("curl -b cookies.txt -c cookies.txt -X POST %s/logout", url),
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -38,6 +39,8 @@ func openSessions(ctx context.Context, file string, logger *slog.Logger) (*sessi
 		Cookie:  adapter.Cookie{MaxAge: maxAge, SameSite: adapter.SameSiteLax},
 		Codec:   adapter.JSONCodec{}, // as an Express app stores it
 		Logger:  logger,
+
+		UserPath: userPath,
 	})
 	if err != nil {
 		return nil, err
@@ -58,6 +61,9 @@ func openConfigured(ctx context.Context, file string, logger *slog.Logger) (*ses
 	c, err := config.Load(file, backends...)
 	if err != nil {
 		return nil, err
+	}
+	if path := c.Options.UserPath; path != "" && path != userPath {
+		return nil, fmt.Errorf("%s: userPath is %q, and the demo's users have their id under %q", file, path, userPath)
 	}
 	c.Options.Logger = logger
 	s, err := c.Open(ctx, backends...)

@@ -25,9 +25,11 @@ type user struct {
 	Name     string `json:"name"`
 }
 
-// demoUser is the only user. The password is no secret: the page and the terminal show
-// it.
-var demoUser = user{Username: "demo", Name: "Demo User"}
+// The users have the same password. It is no secret: the page and the terminal show it.
+var (
+	demoUser  = user{Username: "demo", Name: "Demo User"}
+	guestUser = user{Username: "guest", Name: "Guest User"}
+)
 
 const demoPassword = "same-session-everywhere"
 
@@ -45,7 +47,7 @@ type site struct {
 	pages  *template.Template
 	logger *slog.Logger
 	url    string
-	hash   string // of the demo user's password
+	hash   string // of the users' password
 	css    asset
 	icon   asset
 }
@@ -63,13 +65,16 @@ func newSite(s *sessions, url string, logger *slog.Logger) (http.Handler, error)
 	if x.hash, err = auth.HashPassword(demoPassword); err != nil {
 		return nil, err
 	}
-	x.auth, err = auth.New(s.Manager, x.verifier(), auth.Options{LoginPage: "/", Logger: logger})
+	x.auth, err = auth.New(s.Manager, x.verifier(), auth.Options{LoginPage: "/", NoteDevice: true, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
 	x.pages, err = template.New("").Funcs(template.FuncMap{
-		"clock": clock,
-		"short": shortDuration,
+		"clock":  clock,
+		"short":  shortDuration,
+		"ago":    ago,
+		"until":  until,
+		"device": device,
 	}).ParseFS(files, "pages.html")
 	if err != nil {
 		return nil, err
@@ -82,10 +87,16 @@ func newSite(s *sessions, url string, logger *slog.Logger) (http.Handler, error)
 	}
 
 	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusForbidden, message{"Cross-origin request refused"}) // as Login
+	}))
 	app := http.NewServeMux()
 	app.HandleFunc("GET /{$}", x.home)
 	app.Handle("POST /login", x.auth.Login())
-	app.Handle("GET /protected", x.protected())
+	app.Handle("GET /protected", x.signedIn(x.protected))
+	app.Handle("GET /sessions", x.signedIn(x.listSessions))
+	app.Handle("POST /sessions/{handle}/end", sameOrigin.Handler(x.signedIn(x.endSession)))
+	app.Handle("POST /sessions/end-others", sameOrigin.Handler(x.signedIn(x.endOthers)))
 	app.Handle("POST /logout", x.auth.Logout())
 	app.Handle("GET /logout", x.auth.Logout())
 	app.Handle("POST /count", sameOrigin.Handler(http.HandlerFunc(x.count)))
@@ -99,14 +110,16 @@ func newSite(s *sessions, url string, logger *slog.Logger) (http.Handler, error)
 	return secured(mux), nil
 }
 
-// verifier returns a Verifier that checks the demo user's password and records the
-// outcome for the page.
+// verifier returns a Verifier that checks a user's password and records the outcome for
+// the page.
 func (x *site) verifier() auth.Verifier[user] {
 	verify := auth.Passwords(func(_ context.Context, username string) (user, string, error) {
-		if username != demoUser.Username {
-			return user{}, "", auth.ErrInvalid
+		for _, u := range []user{demoUser, guestUser} {
+			if u.Username == username {
+				return u, x.hash, nil
+			}
 		}
-		return demoUser, x.hash, nil
+		return user{}, "", auth.ErrInvalid
 	})
 	return func(ctx context.Context, username, password string) (user, error) {
 		start := time.Now()
@@ -123,15 +136,17 @@ func (x *site) verifier() auth.Verifier[user] {
 	}
 }
 
-func (x *site) protected() http.Handler {
-	open := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !wantsPage(r) {
-			writeJSON(w, http.StatusOK, message{"You are authorized"})
-			return
-		}
-		x.render(w, r, http.StatusOK, "protected")
-	})
-	restricted := x.auth.Restricted(open)
+func (x *site) protected(w http.ResponseWriter, r *http.Request) {
+	if !wantsPage(r) {
+		writeJSON(w, http.StatusOK, message{"You are authorized"})
+		return
+	}
+	x.render(w, r, http.StatusOK, "protected")
+}
+
+// signedIn admits only users who are signed in.
+func (x *site) signedIn(handler http.HandlerFunc) http.Handler {
+	restricted := x.auth.Restricted(handler)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Restricted would redirect a browser to the login page. The demo is clearer
 		// if it shows the 401 itself, with the form.
@@ -194,12 +209,16 @@ func (x *site) notFound(w http.ResponseWriter, r *http.Request) {
 }
 
 // render sends the headers before it executes the template. The session is then saved
-// and the cookie set, so the page shows what has happened.
-func (x *site) render(w http.ResponseWriter, r *http.Request, status int, name string) {
+// and the cookie set, so the page shows what has happened. add completes the page.
+func (x *site) render(w http.ResponseWriter, r *http.Request, status int, name string, add ...func(*page)) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
+	p := x.page(r)
+	for _, f := range add {
+		f(p)
+	}
 	var body bytes.Buffer
-	if err := x.pages.ExecuteTemplate(&body, name, x.page(r)); err != nil {
+	if err := x.pages.ExecuteTemplate(&body, name, p); err != nil {
 		x.logger.ErrorContext(r.Context(), "demo: the page can't be rendered", "error", err)
 		return
 	}

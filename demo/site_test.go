@@ -314,7 +314,7 @@ func TestSecretsAreMasked(t *testing.T) {
 	c := newClient(t, asBrowser)
 	pages := map[string]*httptest.ResponseRecorder{"after signing in": c.signIn()}
 	secrets := c.secretsOf()
-	for _, path := range []string{"/", "/?show=0", "/?show=", "/protected", "/protected?show=1", "/nothing?show=1", "/nothing"} {
+	for _, path := range []string{"/", "/?show=0", "/?show=", "/protected", "/protected?show=1", "/nothing?show=1", "/nothing", "/sessions", "/sessions?show=1"} {
 		pages[path] = c.get(path)
 	}
 	pages["after a change"] = c.post("/count", nil)
@@ -527,16 +527,19 @@ func TestReturnTo(t *testing.T) {
 }
 
 func TestCrossOrigin(t *testing.T) {
-	for _, path := range []string{"/login", "/logout", "/count", "/expire"} {
+	for _, path := range []string{"/login", "/logout", "/count", "/expire", "/sessions/any/end", "/sessions/end-others"} {
 		c := newClient(t, asBrowser)
+		other := c.another()
 		c.signIn()
+		other.signIn()
 		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(credentials(demoPassword).Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Sec-Fetch-Site", "cross-site")
-		if w := c.do(r); w.Code != http.StatusForbidden {
-			t.Errorf("POST %s from another site: %d", path, w.Code)
+		if w := c.do(r); w.Code != http.StatusForbidden || strings.TrimSpace(w.Body.String()) != `{"message":"Cross-origin request refused"}` {
+			t.Errorf("POST %s from another site: %d %s", path, w.Code, w.Body)
 		}
 		says(t, c.get("/"), "Signed in as demo", "Put count = 1 ", "10 min left")
+		says(t, other.get("/"), "Signed in as demo")
 	}
 }
 
@@ -547,7 +550,7 @@ func TestHeaders(t *testing.T) {
 		t.Fatalf("links to a style and an icon: %v", link)
 	}
 	for path, cached := range map[string]bool{
-		"/": false, "/protected": false, "/logout": false, "/nothing": false,
+		"/": false, "/protected": false, "/sessions": false, "/logout": false, "/nothing": false,
 		link[0][1]: true, link[1][1]: true,
 	} {
 		for _, accept := range []string{asBrowser, asCurl} {
@@ -598,6 +601,7 @@ func TestPagesKeepToThePolicy(t *testing.T) {
 	check("signed in", c.signIn())
 	check("shown", c.get("/?show=1"))
 	check("protected", c.get("/protected"))
+	check("sessions", c.get("/sessions"))
 	check("returnTo", c.get(`/?error=1&returnTo="><script>`))
 	if css, err := files.ReadFile("app.css"); err != nil || bytes.Contains(css, []byte("url(")) || bytes.Contains(css, []byte("@import")) {
 		t.Error("the style asks for another file", err)
@@ -610,7 +614,7 @@ func TestStoreDown(t *testing.T) {
 	secrets := []string{strings.Repeat("x", 32)}
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(leaktest.Copy(&log), nil))
-	m, err := adapter.New(adapter.Options{Secrets: secrets, Store: store, Codec: adapter.JSONCodec{}, Logger: logger})
+	m, err := adapter.New(adapter.Options{Secrets: secrets, Store: store, Codec: adapter.JSONCodec{}, Logger: logger, UserPath: userPath})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -628,6 +632,11 @@ func TestStoreDown(t *testing.T) {
 		t.Errorf("status %d when the page can't read the record", w.Code)
 	} else {
 		says(t, w, "The store could not be read just now")
+	}
+	for _, w := range []*httptest.ResponseRecorder{c.get("/sessions"), c.post("/sessions/any/end", nil), c.post("/sessions/end-others", nil)} {
+		if w.Code != http.StatusServiceUnavailable {
+			t.Errorf("status %d when the user's sessions can't be read", w.Code)
+		}
 	}
 	store.failAll = true
 	if w := c.get("/"); w.Code != http.StatusServiceUnavailable {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/samesid/samesid/auth"
 	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/internal/wire"
 )
@@ -20,6 +21,7 @@ type page struct {
 	Path           string
 	Method         string
 	DemoUser       user
+	GuestUser      user
 	Password       string
 	Commands       []string
 	Note           string
@@ -41,6 +43,9 @@ type page struct {
 	StoreFailed bool
 	Received    *received // nil: no cookie
 	Hash        string    // the parameters of the password hash, without salt and hash
+
+	Sessions []auth.Session // the user's, on the page that lists them
+	Notice   string         // what was done there, or can't be
 }
 
 // record is a session as the store holds it.
@@ -79,7 +84,7 @@ func (x *site) page(r *http.Request) *page {
 	p := &page{
 		URL: x.url, CSS: x.css.Path, Icon: x.icon.Path,
 		Path: r.URL.Path, Method: r.Method,
-		DemoUser: demoUser, Password: demoPassword,
+		DemoUser: demoUser, GuestUser: guestUser, Password: demoPassword,
 		Commands: curlCommands(x.url), Note: x.note, ShortAge: shortAge,
 		Error: r.URL.Query().Has("error"),
 		Show:  r.URL.Query().Get("show") == "1",
@@ -93,6 +98,8 @@ func (x *site) page(r *http.Request) *page {
 		p.ReturnTo = to // Login checks that it is local
 	} else if p.Path == "/protected" {
 		p.ReturnTo = p.Path
+	} else if strings.HasPrefix(p.Path, "/sessions") {
+		p.ReturnTo = "/sessions"
 	}
 	if u, err := x.auth.User(ctx); err == nil {
 		p.User = &u

@@ -49,7 +49,7 @@ const escape = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCode
 
 // page shows who is signed in, with the session as the store holds it. failed means that
 // the last sign-in failed.
-export function page({ title, failed, session, demoUser, demoPassword }) {
+export function page({ title, failed, session, demoUser, guestUser, demoPassword }) {
   const { user, count = 0 } = session
   return `<!doctype html>
 <html lang="en">
@@ -69,7 +69,7 @@ export function page({ title, failed, session, demoUser, demoPassword }) {
 <h1>${title}</h1>
 <p class="lede">This is Express. The Go half on the same store has the same sessions: sign in on either, and you are signed in on both. Log out on either, and you are out on both.</p>
 <section class="card">
-${user ? account(user) : form(failed, demoUser, demoPassword)}
+${user ? account(user) : form(failed, demoUser, guestUser, demoPassword)}
 <form method="post" action="/count"><button id="count">Put count = ${escape(count + 1)} in the session</button></form>
 ${user ? '<form method="post" action="/logout"><button class="quiet" id="logout">Log out</button></form>' : ''}
 </section>
@@ -86,14 +86,14 @@ ${user || count ? record(session) : ''}
 const account = (user) => `<h2>Hello, ${escape(user.name)}</h2>
 <a class="button primary" id="protected" href="/protected">Open the protected page</a>`
 
-const form = (failed, demoUser, demoPassword) => `<h2>Sign in</h2>
+const form = (failed, demoUser, guestUser, demoPassword) => `<h2>Sign in</h2>
 <form method="post" action="/login">
 ${failed ? '<p class="alert" role="alert"><b>Invalid credentials.</b> An unknown user and a wrong password get the same answer, after the same time.</p>' : ''}
 <div><label for="username">User name</label>
 <input id="username" name="username" value="${demoUser.username}" autocomplete="username" autocapitalize="none" spellcheck="false" required></div>
 <div><label for="password">Password</label>
 <input id="password" name="password" type="password" value="${demoPassword}" autocomplete="current-password" aria-describedby="hint" required></div>
-<p class="hint" id="hint">The password is <code>${demoPassword}</code>, filled in already.</p>
+<p class="hint" id="hint">The password is <code>${demoPassword}</code>, filled in already. A second user, <code>${guestUser.username}</code>, has the same.</p>
 <button class="primary">Sign in</button>
 </form>
 <a class="button" id="protected" href="/protected">Try the protected page</a>`

@@ -20,18 +20,20 @@ import session from 'express-session'
 import { contentSecurityPolicy, page } from './page.mjs'
 import { openSessions } from './sessions.mjs'
 
-// The only user, the same as the Go half's. The password is no secret: the page shows it.
+// The users, the same as the Go half's. Their password is no secret: the page shows it.
 const demoUser = { username: 'demo', name: 'Demo User' }
+const guestUser = { username: 'guest', name: 'Guest User' }
 const demoPassword = 'same-session-everywhere'
 
 const scrypt = promisify(scryptWithCallback)
 const salt = randomBytes(16)
 const hash = await scrypt(demoPassword, salt, 32)
 
-// verify takes as long for an unknown user as for a wrong password.
+// verify returns the user, if there is one with this name and password. It takes as long for
+// an unknown user as for a wrong password.
 async function verify(username, password) {
   const same = timingSafeEqual(await scrypt(password, salt, 32), hash)
-  return same && username === demoUser.username
+  return [demoUser, guestUser].find((user) => same && user.username === username)
 }
 
 const maxBody = 4096
@@ -65,14 +67,17 @@ function newApp(options) {
       return
     }
     const browser = isForm && wantsPage(req)
-    if (!await verify(username, password)) {
+    const user = await verify(username, password)
+    if (!user) {
       browser ? res.redirect(303, '/?error=1') : answer(res, 401, 'Invalid Credentials')
       return
     }
     // A new id makes one that an attacker has planted useless.
     await call(req, 'regenerate')
-    req.session.user = demoUser
+    req.session.user = user
     req.session.auth_time = Math.floor(Date.now() / 1000)
+    // The Go half shows it on its page "Your sessions".
+    req.session.auth_device = { userAgent: (req.get('User-Agent') ?? '').slice(0, 256), addr: req.ip }
     // Otherwise a browser could follow the redirect before the session is saved.
     await call(req, 'save')
     browser ? res.redirect(303, '/') : answer(res, 200, 'You are logged in')
@@ -130,7 +135,7 @@ const wantsPage = (req) => req.accepts(['json', 'html']) === 'html'
 const answer = (res, status, message) => res.status(status).json({ message })
 
 function show(req, res, content) {
-  res.type('html').send(page({ ...content, session: req.session, demoUser, demoPassword }))
+  res.type('html').send(page({ ...content, session: req.session, demoUser, guestUser, demoPassword }))
 }
 
 // secured sets the security headers of every response, and refuses cross-site posts.
@@ -168,7 +173,7 @@ async function run(args) {
 
   const url = `http://${host}:${server.address().port}`
   console.log(`
-Open ${url} and sign in as ${demoUser.username} with the password ${demoPassword}
+Open ${url} and sign in as ${demoUser.username} or ${guestUser.username} with the password ${demoPassword}
 Sessions are as ${flags.config} says. The Go half has the same ones: go run ./demo -config ${flags.config}
 
 Or from a terminal:

@@ -26,6 +26,7 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/samesid/samesid/internal/testserver"
 )
@@ -92,14 +93,21 @@ func findChrome() (string, error) {
 	return "", fmt.Errorf("no chromium or google-chrome in PATH; install one, or set CHROME")
 }
 
-// tab is a new browser window with a demo of its own.
+// tab is a window of a new browser, with cookies of its own.
 type tab struct {
 	*testing.T
 	ctx context.Context
 	url string
 }
 
+// open opens a demo of its own.
 func open(t *testing.T) *tab {
+	t.Helper()
+	return openAt(t, "")
+}
+
+// openAt opens the demo at an address, or starts one if that is "".
+func openAt(t *testing.T, address string) *tab {
 	t.Helper()
 	if browser == nil {
 		testserver.Missing(t, missing)
@@ -111,7 +119,10 @@ func open(t *testing.T) *tab {
 	}
 	ctx, cancel = context.WithTimeout(ctx, 3*time.Minute)
 	t.Cleanup(cancel)
-	b := &tab{T: t, ctx: ctx, url: startDemo(t)}
+	if address == "" {
+		address = startDemo(t)
+	}
+	b := &tab{T: t, ctx: ctx, url: address}
 	// Only the log shows what the browser refuses to load, such as a style that the
 	// Content-Security-Policy forbids.
 	if err := chromedp.Listen(ctx, func(ev any) {
@@ -400,6 +411,88 @@ func TestMaskedUntilAsked(t *testing.T) {
 	}
 }
 
+// Two browsers of one user: each sees both sessions, and ends the other's.
+func TestYourSessions(t *testing.T) {
+	for name, off := range map[string]bool{"with JavaScript": false, "without JavaScript": true} {
+		t.Run(name, func(t *testing.T) {
+			a := open(t)
+			b := openAt(t, a.url)
+			for _, one := range []*tab{a, b} {
+				call(one, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: off})
+				one.signIn()
+			}
+			// listed checks that a page has so many sessions, the first of which is its own.
+			listed := func(one *tab, want int) {
+				t.Helper()
+				one.has("h1", "Your sessions")
+				cards := get(one, chromedp.Evaluate[[]string]("[...document.querySelectorAll('.sessions > li')].map(e => e.innerText)"))
+				if len(cards) != want {
+					t.Fatalf("%d sessions are listed, want %d", len(cards), want)
+				}
+				for i, card := range cards {
+					if !strings.Contains(card, "Chrome on Linux") || strings.Contains(card, "this device") != (i == 0) {
+						t.Errorf("session %d of %d is\n%s", i, want, card)
+					}
+				}
+			}
+			if status := a.click("#sessions"); status != http.StatusOK {
+				t.Errorf("the list has status %d", status)
+			}
+			listed(a, 2)
+			b.click("#sessions")
+			listed(b, 2)
+
+			a.click(".sessions form[action$='/end'] button")
+			a.has("[role=status]", "1 other session has ended")
+			listed(a, 1)
+			if status := b.click(".sessions form[action$='/end'] button"); status != http.StatusUnauthorized {
+				t.Errorf("the click of a session that has ended leads to a page with status %d", status)
+			}
+			b.has(".who", "Signed out")
+			b.has("main", "its session has ended", "ended from another device")
+			a.load(chromedp.Reload())
+			listed(a, 1) // the click did not end it
+
+			b.signIn()
+			listed(b, 2)
+			a.click("#reload")
+			listed(a, 2)
+			a.click("#end-others")
+			a.has("[role=status]", "1 other session has ended")
+			listed(a, 1)
+			if status := b.visit("/protected"); status != http.StatusUnauthorized {
+				t.Errorf("the protected page of a session that has ended has status %d", status)
+			}
+			a.click("#logout")
+			a.has(".who", "Signed out")
+		})
+	}
+}
+
+// A session ends by the keyboard alone, and the focus can be seen.
+func TestYourSessionsByKeyboard(t *testing.T) {
+	a := open(t)
+	b := openAt(t, a.url)
+	a.signIn()
+	b.signIn()
+	a.visit("/sessions")
+	const focused = "document.activeElement.closest(\".sessions form[action$='/end']\") !== null"
+	for n := 0; !get(a, chromedp.Evaluate[bool](focused)); n++ {
+		if n > 20 {
+			t.Fatal("the Tab key does not get to the button")
+		}
+		get(a, chromedp.KeyEvent(kb.Tab))
+	}
+	if style := get(a, chromedp.Evaluate[string]("getComputedStyle(document.activeElement).outlineStyle")); style != "solid" {
+		t.Errorf("the button in focus has the outline %q", style)
+	}
+	a.load(chromedp.KeyEvent(kb.Enter))
+	a.has("[role=status]", "1 other session has ended")
+	if status := b.visit("/sessions"); status != http.StatusUnauthorized {
+		t.Errorf("the list of a session that has ended has status %d", status)
+	}
+}
+
 // On every page, light and dark, on a phone and on a desktop, nothing overflows and all
 // text has the contrast of WCAG 2 AA.
 func TestLooks(t *testing.T) {
@@ -427,6 +520,38 @@ func TestLooks(t *testing.T) {
 	looks("revealed")
 	b.visit("/protected")
 	looks("protected")
+	b.visit("/sessions")
+	looks("one-session")
+	for _, userAgent := range []string{
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1",
+		"curl/8.5.0",
+		strings.Repeat("unknown", 30),
+		"",
+	} {
+		signInElsewhere(t, b.url, userAgent)
+	}
+	b.visit("/sessions?ended=1")
+	looks("sessions")
+}
+
+// signInElsewhere signs the user of the demo in from another device.
+func signInElsewhere(t *testing.T, address, userAgent string) {
+	t.Helper()
+	form := url.Values{"username": {"demo"}, "password": {"same-session-everywhere"}}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address+"/login", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("User-Agent", userAgent)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("signing in elsewhere: %s", res.Status)
+	}
 }
 
 func (b *tab) look(name, scheme string, width int64) {
