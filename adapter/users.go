@@ -29,7 +29,7 @@ type users struct {
 	// noted has what the store was told of late, so that it is told once per session and
 	// process, and again before the note expires.
 	seed  maphash.Seed
-	noted []atomic.Pointer[note]
+	noted [][notesTogether]atomic.Pointer[note]
 }
 
 // note is what the store was told of a session.
@@ -39,8 +39,10 @@ type note struct {
 }
 
 const (
-	// notesKept bounds the memory for them: about 2 MB.
-	notesKept = 1 << 14
+	// notesKept bounds the memory for them: about 10 MB. Each is in one of the places that
+	// its token has.
+	notesKept     = 1 << 16
+	notesTogether = 4
 
 	// endedKept is how long a store remembers that all sessions of a user were ended, and
 	// so how long a request that signs in may take.
@@ -79,7 +81,7 @@ func newUsers(c *config) (*users, error) {
 		return nil, fmt.Errorf("adapter: Options.UserPath: %w", err)
 	}
 	if u.looks = looks; !looks {
-		u.seed, u.noted = maphash.MakeSeed(), make([]atomic.Pointer[note], notesKept)
+		u.seed, u.noted = maphash.MakeSeed(), make([][notesTogether]atomic.Pointer[note], notesKept/notesTogether)
 	}
 	return u, nil
 }
@@ -124,19 +126,42 @@ func validUser(user string) bool {
 	})
 }
 
-// slot is where the note on a token is kept.
-func (u *users) slot(token string) *atomic.Pointer[note] {
-	return &u.noted[maphash.String(u.seed, token)%notesKept]
+// places are where the note on a token can be.
+func (u *users) places(token string) *[notesTogether]atomic.Pointer[note] {
+	return &u.noted[maphash.String(u.seed, token)%uint64(len(u.noted))]
 }
 
 // fresh returns the note on a token if it lasts for longer than a session that ends at
 // end, even if that is used until then.
 func (u *users) fresh(token string, end, now time.Time) *note {
-	n := u.slot(token).Load()
-	if n == nil || n.token != token || n.until.Sub(now) < end.Sub(now)*3/2 {
-		return nil
+	places := u.places(token)
+	for i := range places {
+		if n := places[i].Load(); n != nil && n.token == token {
+			if n.until.Sub(now) < end.Sub(now)*3/2 {
+				return nil
+			}
+			return n
+		}
 	}
-	return n
+	return nil
+}
+
+// keep keeps a note, in the place of an older one on the token, or of that which ends first.
+func (u *users) keep(n *note) {
+	places := u.places(n.token)
+	at := &places[0]
+	var first *note
+	for i := range places {
+		was := places[i].Load()
+		if was == nil || was.token == n.token {
+			at = &places[i]
+			break
+		}
+		if first == nil || was.until.Before(first.until) {
+			at, first = &places[i], was
+		}
+	}
+	at.Store(n)
 }
 
 // note tells the store of a session that ends at end unless it is used.
@@ -150,7 +175,7 @@ func (u *users) note(ctx context.Context, user, token string, end, now time.Time
 			return storeError("note user", err)
 		}
 	}
-	u.slot(token).Store(&note{strings.Clone(token), strings.Clone(user), now.Add(ttl)})
+	u.keep(&note{strings.Clone(token), strings.Clone(user), now.Add(ttl)})
 	return nil
 }
 
@@ -173,23 +198,63 @@ func (s *session) noteLoaded(ctx context.Context, values map[string]any, now tim
 }
 
 // noteStored has the session found as one of its user before it is written.
-func (s *session) noteStored(ctx context.Context, token string, end, now time.Time) error {
-	if u := s.m.cfg.users; u != nil && !u.looks && s.user != "" {
-		return u.note(ctx, s.user, token, end, now)
+func (s *session) noteStored(ctx context.Context, token string, end, now time.Time) (err error) {
+	u := s.m.cfg.users
+	if u == nil || u.looks || s.sameUser && token == s.at && u.fresh(token, end, now) != nil {
+		return nil
 	}
-	return nil
+	if s.sameUser && s.user == "" {
+		if s.user, err = u.of(s.holder); err != nil {
+			return err
+		}
+	}
+	if s.user == "" {
+		return nil
+	}
+	return u.note(ctx, s.user, token, end, now)
+}
+
+// noteUser notes the user in the values that are to be stored. Whether it is the same one as
+// the request has found shows without looking for the id, which most requests have no need
+// of.
+func (s *session) noteUser(values map[string]any) (err error) {
+	u := s.m.cfg.users
+	if u == nil {
+		return nil
+	}
+	key := u.path[0]
+	v, ok := values[key]
+	s.user, s.sameUser, s.holder = "", false, nil
+	if s.original != nil && !s.renewed {
+		was, err := s.original.record()
+		if err != nil {
+			return err
+		}
+		before, had := was.values[key]
+		s.sameUser = ok == had && equal(plain(v), plain(before))
+	}
+	if s.sameUser {
+		if ok {
+			s.holder = map[string]any{key: v}
+		}
+		return nil
+	}
+	s.user, err = u.of(values)
+	return err
 }
 
 // signIn is what is known of a user who signs in with Options.UserPath.
 type signIn struct {
-	user     string    // in what was last made for the store
-	admitted string    // the user who has signed in, and is stored
-	arrived  time.Time // the request has verified nobody's credentials before
+	user     string         // in what was last made for the store; "" if it is sameUser, and not needed
+	sameUser bool           // it is the one that the request has found
+	holder   map[string]any // has that user
+	admitted string         // the user who has signed in, and is stored
+	arrived  time.Time      // the request has verified nobody's credentials before
 }
 
 // signsIn reports whether this request has given the session its user.
 func (s *session) signsIn() (bool, error) {
-	if s.m.cfg.users == nil || s.user == "" || s.user == s.admitted {
+	if s.m.cfg.users == nil || s.sameUser || s.user == "" || s.user == s.admitted {
 		return false, nil
 	}
 	if s.renewed || s.original == nil {
@@ -199,7 +264,7 @@ func (s *session) signsIn() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	before, _ := s.m.cfg.users.of(was.values)
+	before, _ := s.m.cfg.users.of(was.values) // the object around the id may have changed
 	return before != s.user, nil
 }
 

@@ -724,7 +724,7 @@ func (c endOfAUser) run(t *testing.T, runs int, requests ...interleave.Script) {
 			}
 		}
 		if flaky != nil {
-			flaky.random = random
+			flaky.random, failed = random, errFlaky // as if the request does not get that far
 		}
 		// A request that goes on alone for a while meets more of what can happen.
 		turn := 0

@@ -154,14 +154,6 @@ func (s *session) merge(cur *version, now time.Time) ([]byte, error) {
 	return data, nil
 }
 
-// noteUser notes the user in the values that are to be stored.
-func (s *session) noteUser(values map[string]any) (err error) {
-	if u := s.m.cfg.users; u != nil {
-		s.user, err = u.of(values)
-	}
-	return err
-}
-
 // resolve takes over what the store has in place of what this request knows: current,
 // for each of the session's records. It returns the data to write in place of cur. The
 // session has ended if there is nothing to write.
