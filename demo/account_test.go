@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -267,7 +268,9 @@ func TestSessionsWithoutUserPath(t *testing.T) {
 
 	// Under another path the users of the demo have no id, so that none could sign in.
 	write("userPath: user.id\n")
-	if err := run(t.Context(), []string{"-config", file}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), `userPath is "user.id"`) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel() // a demo that starts ends at once
+	if err := run(ended, []string{"-config", file}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), `userPath is "user.id"`) {
 		t.Errorf("another userPath: %v", err)
 	}
 }
