@@ -41,7 +41,7 @@ fmt: .build/tools ## format all Go files
 fuzz: ## run each fuzz target in turn, FUZZTIME=30s each
 	scripts/fuzz.sh $(FUZZTIME)
 
-bench: ## samesid and its peers side by side, on a quiet machine: about 11 minutes (tests/bench/README.md)
+bench: ## samesid and its peers side by side, on a quiet machine: about 15 minutes (tests/bench/README.md)
 	cd tests/bench && go build -buildvcs=false -o ../../.build/bench .
 	scripts/with-servers.sh sh -c 'cd tests/bench && exec ../../.build/bench'
 

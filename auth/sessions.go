@@ -95,7 +95,7 @@ func (a *Auth[U]) AccountOf(id string) Account { return Account{a.m, id} }
 // Sessions returns the user's sessions: the current one first, then those that signed in
 // last.
 func (a Account) Sessions(ctx context.Context) ([]Session, error) {
-	var all []Session
+	all := []Session{} // in JSON, none is no null
 	err := a.m.IterateUser(ctx, a.user, func(ctx context.Context) error {
 		all = append(all, describe(ctx, a.m))
 		return nil
