@@ -13,6 +13,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -198,11 +199,47 @@ func TestRoomsAreListed(t *testing.T) {
 	}
 }
 
-// Programs must not import the servers for tests, nor what tests do with them. This checks the
-// files of all modules, whatever their build tags.
+// Programs must not import the servers for tests, nor what tests do with them.
 func TestServersStayInTests(t *testing.T) {
 	users := 0
-	err := filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
+	eachImport(t, func(file, imported string) {
+		if !slices.Contains([]string{testserver, eachstore, rig}, imported) {
+			return
+		}
+		users++
+		folder := path.Base(path.Dir(file)) // the benchmarks start servers too
+		if !strings.HasSuffix(file, "_test.go") && folder != "bench" && folder != "eachstore" {
+			t.Errorf("%s imports %s", file, imported)
+		}
+	})
+	if _, ok := load(t)[redis]; ok && users == 0 {
+		t.Errorf("nobody imports %s: is this its name?", testserver)
+	}
+}
+
+// What people copy must do for them: it uses the public API alone.
+func TestExamplesUseThePublicAPI(t *testing.T) {
+	users := 0
+	eachImport(t, func(file, imported string) {
+		if !strings.HasPrefix(file, "examples/") || strings.HasSuffix(file, "_test.go") || !within(imported, module) {
+			return
+		}
+		users++
+		if within(imported, module+"/internal") {
+			t.Errorf("%s imports %s", file, imported)
+		}
+	})
+	if users == 0 {
+		t.Error("no example imports the project: are they still in this folder?")
+	}
+}
+
+// eachImport calls fn for the imports of the Go files of all modules, whatever their build
+// tags. A file's name is relative to the root, with slashes.
+func eachImport(t *testing.T, fn func(file, imported string)) {
+	t.Helper()
+	dir := root(t)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -216,24 +253,19 @@ func TestServersStayInTests(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
 		for _, spec := range file.Imports {
-			imported, err := strconv.Unquote(spec.Path.Value)
-			if err != nil || !slices.Contains([]string{testserver, eachstore, rig}, imported) {
-				continue
-			}
-			users++
-			folder := filepath.Base(filepath.Dir(path)) // the benchmarks start servers too
-			if !strings.HasSuffix(path, "_test.go") && folder != "bench" && folder != "eachstore" {
-				t.Errorf("%s imports %s", path, imported)
+			if imported, err := strconv.Unquote(spec.Path.Value); err == nil {
+				fn(filepath.ToSlash(name), imported)
 			}
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if _, ok := load(t)[redis]; ok && users == 0 {
-		t.Errorf("nobody imports %s: is this its name?", testserver)
 	}
 }
 
