@@ -6,43 +6,61 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"html"
 	"log"
-	"mime"
 	"net/http"
 	"net/url"
 	"os"
-	"sync"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/backends/memory"
 )
 
 func main() {
-	c := config{
+	a, err := newApp(context.Background(), config{
 		issuer:   os.Getenv("OIDC_ISSUER"),
 		clientID: os.Getenv("OIDC_CLIENT_ID"),
 		secret:   os.Getenv("OIDC_CLIENT_SECRET"),
 		url:      os.Getenv("APP_URL"), // http://localhost:8080
 		cookies:  os.Getenv("SESSION_SECRET"),
-	}
-	a, err := newApp(context.Background(), c)
+		store:    memory.New(memory.Options{}),
+		notes:    memory.New(memory.Options{}),
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	log.Fatal(http.ListenAndServe("127.0.0.1:8080", a))
+	s := &http.Server{Addr: "127.0.0.1:8080", Handler: a, ReadTimeout: 15 * time.Second, IdleTimeout: time.Minute}
+	log.Fatal(s.ListenAndServe())
 }
 
-type config struct{ issuer, clientID, secret, url, cookies string }
+type config struct {
+	issuer, clientID, secret, url, cookies string
 
-// User is what a session holds of a user. sub names the user at the provider.
+	store scs.Store    // of the sessions
+	notes scs.CtxStore // another one, so that no note is taken for a session
+}
+
+const (
+	// sessionLife bounds a session's life, and so that of the note on its sid.
+	sessionLife = 12 * time.Hour
+
+	// loginLife is how long a user may take to sign in at the provider.
+	loginLife = 10 * time.Minute
+
+	// endedLife is how long a logout is remembered: longer than any login that was begun
+	// before it takes.
+	endedLife = time.Hour
+)
+
+// User is what a session holds of a user. Sub names the user at the provider.
 type User struct {
 	Sub  string `json:"sub"`
 	Name string `json:"name"`
@@ -53,15 +71,18 @@ type app struct {
 	http.Handler
 	sessions   *adapter.Manager
 	users      *auth.Auth[User]
+	notes      notes
+	client     *http.Client // to the provider
 	oauth      oauth2.Config
 	verifier   *oidc.IDTokenVerifier
-	endSession string // where the provider signs a user out; "" if it has no such page
+	endSession *url.URL // where the provider signs a user out; nil if it has no such page
 	url        string
-	used       expiring // logout tokens
-	ended      expiring // the provider's sessions that it has ended
+	now        func() time.Time
 }
 
 func newApp(ctx context.Context, c config) (*app, error) {
+	client := &http.Client{Timeout: 10 * time.Second}
+	ctx = oidc.ClientContext(ctx, client)
 	provider, err := oidc.NewProvider(ctx, c.issuer)
 	if err != nil {
 		return nil, err
@@ -72,22 +93,30 @@ func newApp(ctx context.Context, c config) (*app, error) {
 	if err := provider.Claims(&more); err != nil {
 		return nil, err
 	}
+	var endSession *url.URL
+	if more.EndSession != "" {
+		if endSession, err = url.Parse(more.EndSession); err != nil {
+			return nil, err
+		}
+	}
 	sessions, err := adapter.New(adapter.Options{
-		Secrets:  []string{c.cookies},
-		UserPath: "user.sub",
-		Cookie:   adapter.Cookie{SameSite: adapter.SameSiteLax},
+		Secrets:          []string{c.cookies},
+		Store:            c.store,
+		UserPath:         "user.sub",
+		AbsoluteLifetime: sessionLife,
+		Cookie:           adapter.Cookie{SameSite: adapter.SameSiteLax}, // sent when the provider redirects to /callback
 	})
 	if err != nil {
 		return nil, err
 	}
 	// Nobody signs in here with a password.
 	none := func(context.Context, string, string) (User, error) { return User{}, auth.ErrInvalid }
-	users, err := auth.New(sessions, none, auth.Options{LoginPage: "/login", NoteDevice: true})
+	users, err := auth.New(sessions, none, auth.Options{Key: userKey, LoginPage: "/login", NoteDevice: true})
 	if err != nil {
 		return nil, err
 	}
 	a := &app{
-		sessions: sessions, users: users, url: c.url, endSession: more.EndSession,
+		sessions: sessions, users: users, notes: notes{c.notes}, client: client, url: c.url, endSession: endSession, now: time.Now,
 		oauth: oauth2.Config{
 			ClientID: c.clientID, ClientSecret: c.secret, Endpoint: provider.Endpoint(),
 			RedirectURL: c.url + "/callback", Scopes: []string{oidc.ScopeOpenID, "profile"},
@@ -111,18 +140,20 @@ func newApp(ctx context.Context, c config) (*app, error) {
 
 // attempt is a login that has been begun. It is in the session, under attemptKey.
 type attempt struct {
-	State    string `json:"state"`
-	Nonce    string `json:"nonce"`
-	Verifier string `json:"verifier"` // of PKCE
+	State    string    `json:"state"`
+	Nonce    string    `json:"nonce"`
+	Verifier string    `json:"verifier"` // of PKCE
+	Begun    time.Time `json:"begun"`
 }
 
 const (
+	userKey    = "user"
 	attemptKey = "oidc_attempt"
 	tokenKey   = "oidc_id_token" // for its logout
 )
 
 func (a *app) login(w http.ResponseWriter, r *http.Request) {
-	t := attempt{rand.Text(), rand.Text(), oauth2.GenerateVerifier()}
+	t := attempt{rand.Text(), rand.Text(), oauth2.GenerateVerifier(), a.now()}
 	if err := adapter.Put(r.Context(), a.sessions, attemptKey, t); err != nil {
 		a.sessions.ErrorFunc(w, r, err)
 		return
@@ -131,10 +162,10 @@ func (a *app) login(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *app) callback(w http.ResponseWriter, r *http.Request) {
-	ctx := r.Context()
+	ctx := oidc.ClientContext(r.Context(), a.client)
 	t, err := adapter.Get[attempt](ctx, a.sessions, attemptKey)
 	a.sessions.Remove(ctx, attemptKey) // it serves once
-	if err != nil || subtle.ConstantTimeCompare([]byte(r.FormValue("state")), []byte(t.State)) != 1 {
+	if err != nil || subtle.ConstantTimeCompare([]byte(r.FormValue("state")), []byte(t.State)) != 1 || a.now().Sub(t.Begun) > loginLife {
 		http.Error(w, "This login was not begun here, or some time ago: begin again.", http.StatusBadRequest)
 		return
 	}
@@ -162,10 +193,7 @@ func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	if claims.AuthTime > 0 {
 		o.At = time.Unix(claims.AuthTime, 0)
 	}
-	err = a.users.SignInWith(ctx, User{Sub: id.Subject, Name: claims.Name, SID: claims.SID}, o)
-	if err == nil && a.ended.has(claims.SID) {
-		err = errors.Join(adapter.ErrUserEnded, a.sessions.Destroy(ctx))
-	}
+	err = a.signIn(ctx, User{Sub: id.Subject, Name: claims.Name, SID: claims.SID}, o, t.Begun)
 	if errors.Is(err, adapter.ErrUserEnded) {
 		http.Error(w, "You were signed out meanwhile.", http.StatusUnauthorized)
 		return
@@ -176,6 +204,26 @@ func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	a.sessions.Put(ctx, tokenKey, raw)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+// signIn begins a session of a user, unless the provider has ended its own since the login
+// was begun: then the error is adapter.ErrUserEnded.
+func (a *app) signIn(ctx context.Context, user User, o auth.SignInOptions, begun time.Time) error {
+	// A logout finds this note, or this finds the logout's: each writes its own first.
+	if err := a.noteSession(ctx, user); err != nil {
+		return err
+	}
+	if err := a.users.SignInWith(ctx, user, o); err != nil {
+		return err
+	}
+	err := a.checkEnded(ctx, user, begun)
+	if err != nil {
+		// A session that can't be destroyed is saved as nobody's. If that fails too, its
+		// cookie is not sent.
+		a.sessions.Remove(ctx, userKey)
+		err = errors.Join(err, a.sessions.Destroy(ctx))
+	}
+	return err
 }
 
 func (a *app) home(w http.ResponseWriter, r *http.Request) {
@@ -196,110 +244,13 @@ func (a *app) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	to := "/login"
-	if a.endSession != "" && hint != "" {
-		to = a.endSession + "?" + url.Values{"id_token_hint": {hint}, "post_logout_redirect_uri": {a.url}}.Encode()
+	if a.endSession != nil && hint != "" {
+		u := *a.endSession
+		q := u.Query()
+		q.Set("id_token_hint", hint)
+		q.Set("post_logout_redirect_uri", a.url)
+		u.RawQuery = q.Encode()
+		to = u.String()
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
-}
-
-// maxLogout bounds the body of the provider's request.
-const maxLogout = 64 << 10
-
-// backChannelLogout ends sessions as the provider asks for in a logout token: those of a
-// user (sub), or one (sid).
-func (a *app) backChannelLogout(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Cache-Control", "no-store")
-	ctx := r.Context()
-	r.Body = http.MaxBytesReader(w, r.Body, maxLogout)
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/x-www-form-urlencoded" || r.ParseForm() != nil {
-		refuse(w, "invalid_request", "the body is not a form")
-		return
-	}
-	// The library checks all that section 2.6 of the specification lists, but for repetitions.
-	token, err := a.verifier.VerifyLogout(ctx, r.PostForm.Get("logout_token"))
-	if err != nil {
-		refuse(w, "invalid_request", "the logout token is not valid")
-		return
-	}
-	if !a.used.add(token.TokenID, token.Expiry) {
-		refuse(w, "invalid_request", "the logout token was used before")
-		return
-	}
-	if err := a.end(ctx, token.Subject, token.SessionID); err != nil {
-		a.used.forget(token.TokenID) // the provider may try again
-		log.Printf("back-channel logout: %v", err)
-		refuse(w, "logout_failed", "the sessions could not be ended")
-		return
-	}
-	w.WriteHeader(http.StatusOK)
-}
-
-// end ends the sessions of a user, or the one that the provider calls sid. A login under way
-// fails: EndAll sees to it for a user, and ended for a sid.
-func (a *app) end(ctx context.Context, sub, sid string) error {
-	if sid == "" {
-		_, err := a.users.AccountOf(sub).EndAll(ctx)
-		return err
-	}
-	a.ended.add(sid, time.Now().Add(time.Hour))
-	is := func(ctx context.Context) bool {
-		user, err := a.users.User(ctx)
-		return err == nil && user.SID == sid
-	}
-	if sub == "" {
-		// This reads all sessions. Most providers send both.
-		_, err := a.sessions.DestroyWhere(ctx, is)
-		return err
-	}
-	return a.sessions.IterateUser(ctx, sub, func(ctx context.Context) error {
-		if !is(ctx) {
-			return nil
-		}
-		return a.sessions.Destroy(ctx)
-	})
-}
-
-func refuse(w http.ResponseWriter, code, description string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusBadRequest)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": code, "error_description": description})
-}
-
-// expiring is a set whose elements expire. An app of several processes keeps it in a place that
-// these share.
-type expiring struct {
-	mu    sync.Mutex
-	until map[string]time.Time
-}
-
-// add reports whether the element is new.
-func (e *expiring) add(id string, until time.Time) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for other, until := range e.until {
-		if time.Now().After(until) {
-			delete(e.until, other)
-		}
-	}
-	if _, there := e.until[id]; there {
-		return false
-	}
-	if e.until == nil {
-		e.until = make(map[string]time.Time)
-	}
-	e.until[id] = until
-	return true
-}
-
-func (e *expiring) has(id string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	until, there := e.until[id]
-	return there && time.Now().Before(until)
-}
-
-func (e *expiring) forget(id string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.until, id)
 }
