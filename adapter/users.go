@@ -198,15 +198,13 @@ func (s *session) noteLoaded(ctx context.Context, values map[string]any, now tim
 }
 
 // noteStored has the session found as one of its user before it is written.
-func (s *session) noteStored(ctx context.Context, token string, end, now time.Time) (err error) {
+func (s *session) noteStored(ctx context.Context, token string, end, now time.Time) error {
 	u := s.m.cfg.users
 	if u == nil || u.looks || s.sameUser && token == s.at && u.fresh(token, end, now) != nil {
 		return nil
 	}
-	if s.sameUser && s.user == "" {
-		if s.user, err = u.of(s.holder); err != nil {
-			return err
-		}
+	if s.sameUser {
+		s.user, _ = u.of(s.holder) // noteLoaded has told what is wrong with it
 	}
 	if s.user == "" {
 		return nil
@@ -225,7 +223,7 @@ func (s *session) noteUser(values map[string]any) (err error) {
 	key := u.path[0]
 	v, ok := values[key]
 	s.user, s.sameUser, s.holder = "", false, nil
-	if s.original != nil && !s.renewed {
+	if s.original != nil && !s.renewed && !s.written {
 		was, err := s.original.record()
 		if err != nil {
 			return err
@@ -264,8 +262,8 @@ func (s *session) signsIn() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	before, _ := s.m.cfg.users.of(was.values) // the object around the id may have changed
-	return before != s.user, nil
+	before, _ := s.m.cfg.users.of(was.values)        // the object around the id may have changed
+	return before != s.user || s.admitted != "", nil // it may have been another one's meanwhile
 }
 
 // endIfLate ends a session that was signed in while all those of its user were ended: the

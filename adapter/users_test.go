@@ -206,7 +206,6 @@ func TestSignInAfterEndByTheSameRequest(t *testing.T) {
 	eachUserStore(t, adapter.Options{UserPath: "user.id"}, func(t *testing.T, m *adapter.Manager) {
 		phone := signUserIn(t, m, "ann")
 		w := serve(m, signUserIn(t, m, "ann"), func(w http.ResponseWriter, r *http.Request) {
-			time.Sleep(time.Millisecond)
 			_, err := m.DestroyUser(r.Context(), "ann")
 			if err == nil {
 				err = m.Regenerate(r.Context())
@@ -500,6 +499,51 @@ func TestListsAreTidied(t *testing.T) {
 		}
 		if all := handles(t, m, t.Context(), "bob"); len(all) != 1 {
 			t.Errorf("bob has %d sessions, want 1", len(all))
+		}
+	})
+}
+
+// An id that can't be one, and that another program has written, does not keep a request from
+// changing something else.
+func TestOddIDOfAnotherProgram(t *testing.T) {
+	for _, key := range []adapter.StoreKey{adapter.StoreKeyID, adapter.StoreKeyMigrating} {
+		store := memory.New(memory.Options{})
+		o := adapter.Options{Store: store, Codec: adapter.JSONCodec{}, Logger: (&leaktest.Log{}).Logger()}
+		cookie := signUserIn(t, newManager(t, o), map[string]any{"not": "an id"})
+		o.UserPath, o.StoreKey = "user.id", key
+		m := newManager(t, o)
+		for range 2 {
+			if w := serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
+				m.Put(r.Context(), "n", m.GetInt(r.Context(), "n")+1)
+			}); w.Code != http.StatusOK {
+				t.Errorf("%s: a change of something else: %d", key, w.Code)
+			}
+		}
+	}
+}
+
+// A request that makes the session another user's for a while, and then the first one's again,
+// signs that one in again.
+func TestUserAndBack(t *testing.T) {
+	eachUserStore(t, adapter.Options{UserPath: "user.id"}, func(t *testing.T, m *adapter.Manager) {
+		cookie := signUserIn(t, m, "ann")
+		w := serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
+			for i, user := range []string{"bob", "ann"} {
+				if err := adapter.Put(r.Context(), m, "user", map[string]string{"id": user, "name": "x"}); err != nil {
+					t.Error(err)
+				}
+				if err := m.Save(r.Context()); (err != nil) != (i == 1) {
+					t.Errorf("Save as %s: %v", user, err)
+				}
+				if i == 0 {
+					if n, err := m.DestroyUser(context.Background(), "ann"); n != 0 || err != nil {
+						t.Errorf("DestroyUser: %d, %v", n, err)
+					}
+				}
+			}
+		})
+		if userIn(m, cookie) != nil || len(handles(t, m, t.Context(), "ann")) != 0 {
+			t.Errorf("%d, and ann is signed in", w.Code)
 		}
 	})
 }

@@ -156,7 +156,7 @@ The environment alone, with "" for a path:
 export SAMESID_COOKIE_MAXAGE=7d
 export SAMESID_STORE_URL=redis://localhost:6379/0
 ` + "```\n" + `
-To try such a file with the demo: ` + "`go run ./demo -config session.yaml`" + `.
+To try such a file with the demo: ` + "`go run ./demo -config session.yaml`" + `. Its page of the user's sessions needs ` + "`userPath: user.username`" + `.
 `)
 	for _, section := range []string{"", "cookie", "store"} {
 		if section != "" {

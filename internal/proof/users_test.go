@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -185,6 +186,9 @@ func TestUserAmongMany(t *testing.T) {
 		after, err := store.Len(t.Context())
 		if found != 3 || ended != 3 || before-after != 3 || err != nil {
 			t.Errorf("found %d, ended %d of 3 sessions; there were %d, and are %d; %v", found, ended, before, after, err)
+		}
+		if strings.Contains(log.String(), "no index of users") {
+			t.Error("all sessions are read")
 		}
 		t.Logf("among %d sessions of others, 3 were listed in %v and ended in %v", n, listed, took)
 	})
