@@ -733,10 +733,10 @@ func TestHeaderInjection(t *testing.T) {
 				if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				s, err := config.Open(t.Context(), file)
+				_, store, err := config.Open(t.Context(), file)
 				if err == nil {
 					t.Errorf("%s: %q is taken", key, text)
-					if err := s.Close(); err != nil {
+					if err := store.Close(); err != nil {
 						t.Error(err)
 					}
 				} else if strings.ContainsAny(err.Error(), "\r\x00\x7f") || strings.Contains(err.Error(), "\nSet-Cookie") {

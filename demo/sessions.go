@@ -66,15 +66,15 @@ func openConfigured(ctx context.Context, file string, logger *slog.Logger) (*ses
 		return nil, fmt.Errorf("%s: userPath is %q, and the demo's users have their id under %q", file, path, userPath)
 	}
 	c.Options.Logger = logger
-	s, err := c.Open(ctx, backends...)
+	m, store, err := c.Open(ctx, backends...)
 	if err != nil {
 		return nil, err
 	}
 	return &sessions{
-		Manager: s.Manager,
+		Manager: m,
 		secrets: c.Options.Secrets,
-		backend: s.Backend,
+		backend: store,
 		note:    "Sessions are as " + file + " says.",
-		close:   s.Close,
+		close:   store.Close,
 	}, nil
 }

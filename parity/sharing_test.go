@@ -80,18 +80,18 @@ func (sh *shared) start(s side, config string, env ...string) {
 }
 
 // open returns samesid's sessions on the same store, in this process.
-func (sh *shared) open(options string) *config.Sessions {
+func (sh *shared) open(options string) *adapter.Manager {
 	sh.tb.Helper()
 	file := filepath.Join(sh.tb.TempDir(), "session.json")
 	if err := os.WriteFile(file, []byte(sh.config(gos, parseOptions(complete(options)))), 0o600); err != nil {
 		sh.tb.Fatal(err)
 	}
-	sessions, err := config.Open(sh.tb.Context(), file, sqlite.Backend)
+	sessions, store, err := config.Open(sh.tb.Context(), file, sqlite.Backend)
 	if err != nil {
 		sh.tb.Fatal(err)
 	}
 	sh.tb.Cleanup(func() {
-		if err := sessions.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			sh.tb.Error(err)
 		}
 	})
@@ -602,7 +602,7 @@ func testTypes(t *testing.T, sh *shared) {
 	if got := sessions.GetBytes(ctx, "bytes"); !slices.Equal(got, []byte{0, 255}) {
 		t.Errorf("bytes: %v", got)
 	}
-	if got, err := adapter.Get[user](ctx, sessions.Manager, "user"); err != nil || got.Name != "bob" || !slices.Equal(got.Roles, []string{"a"}) {
+	if got, err := adapter.Get[user](ctx, sessions, "user"); err != nil || got.Name != "bob" || !slices.Equal(got.Roles, []string{"a"}) {
 		t.Errorf("user: %v, %v", got, err)
 	}
 
@@ -610,7 +610,7 @@ func testTypes(t *testing.T, sh *shared) {
 	sessions.Put(ctx, "date", when)
 	sessions.Put(ctx, "unsafe", int64(1<<53+1))
 	sessions.Put(ctx, "bytes", []byte{0, 255})
-	if err := adapter.Put(ctx, sessions.Manager, "user", user{"eve", nil}); err != nil {
+	if err := adapter.Put(ctx, sessions, "user", user{"eve", nil}); err != nil {
 		t.Fatal(err)
 	}
 	if err := sessions.Save(ctx); err != nil {
@@ -1267,9 +1267,9 @@ func TestSharingPassport(t *testing.T) {
 	})
 }
 
-func testPassport[U comparable](t *testing.T, sh *shared, sessions *config.Sessions, bob, eve U) {
+func testPassport[U comparable](t *testing.T, sh *shared, sessions *adapter.Manager, bob, eve U) {
 	verify := func(context.Context, string, string) (U, error) { return eve, nil }
-	a, err := auth.New(sessions.Manager, verify, auth.Options{Key: "passport.user"})
+	a, err := auth.New(sessions, verify, auth.Options{Key: "passport.user"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,53 +98,44 @@ func load(path string, data []byte, environ []string, more ...driver.Backend) (*
 	return c, nil
 }
 
-// Sessions is a Manager with the store that was opened for it.
-type Sessions struct {
-	*adapter.Manager
-
-	// Backend is the store. It can list, count and clear the sessions.
-	Backend backends.Store
-}
-
 // Open calls Load, and then Open of the Config.
-func Open(ctx context.Context, path string, more ...driver.Backend) (*Sessions, error) {
+func Open(ctx context.Context, path string, more ...driver.Backend) (*adapter.Manager, backends.Store, error) {
 	c, err := Load(path, more...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return c.Open(ctx)
 }
 
-// Open opens the store and creates the Manager. ctx limits only the start.
+// Open opens the store and creates the Manager on it. ctx limits only the start. Close
+// the store when the program ends; it can also list, count and clear the sessions, and
+// Ping tells a health check whether it answers.
 //
 // The store is one that package backends links, or one of those that Load was given, or of
 // more.
 //
 // If NODE_ENV or APP_ENV is "production", Open logs warnings about settings that are only
 // for development.
-func (c *Config) Open(ctx context.Context, more ...driver.Backend) (*Sessions, error) {
+func (c *Config) Open(ctx context.Context, more ...driver.Backend) (*adapter.Manager, backends.Store, error) {
 	more = slices.Concat(c.backends, more)
 	opts, store := c.Options, c.Store
 	if opts.Store != nil {
-		return nil, errors.New("config: Options.Store: Open opens the store that Config.Store describes; give one of your own to adapter.New")
+		return nil, nil, errors.New("config: Options.Store: Open opens the store that Config.Store describes; give one of your own to adapter.New")
 	}
 	if store.Logger == nil {
 		store.Logger = opts.Logger
 	}
-	backend, err := backends.Open(ctx, store, more...)
+	opened, err := backends.Open(ctx, store, more...)
 	if err != nil {
-		return nil, c.explain(err)
+		return nil, nil, c.explain(err)
 	}
-	opts.Store = backend
+	opts.Store = opened
 	m, err := adapter.New(opts)
 	if err != nil {
-		return nil, errors.Join(c.explain(err), backend.Close())
+		return nil, nil, errors.Join(c.explain(err), opened.Close())
 	}
 	if c.production {
 		c.warn(more)
 	}
-	return &Sessions{m, backend}, nil
+	return m, opened, nil
 }
-
-// Close closes the store. Later requests fail.
-func (s *Sessions) Close() error { return s.Backend.Close() }

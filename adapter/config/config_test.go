@@ -20,6 +20,7 @@ import (
 
 	"github.com/alexedwards/scs/v2/memstore"
 
+	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends"
 	"github.com/samesid/samesid/backends/redis"
 	"github.com/samesid/samesid/internal/leaktest"
@@ -260,12 +261,12 @@ func TestOpen(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "session.yaml")
 			write(t, file, "secret: "+secret32+"\nname: banana\ncookie: {maxAge: 1h}\nstore: "+test.store(t)+"\n")
 
-			sessions := open(t, file)
+			sessions, store := open(t, file)
 			w := serve(sessions, nil, func(r *http.Request) { sessions.Put(r.Context(), "user", "ann") })
-			if err := sessions.Close(); err != nil {
+			if err := store.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := sessions.Backend.Len(t.Context()); test.keeps && err == nil {
+			if _, err := store.Len(t.Context()); test.keeps && err == nil {
 				t.Error("the store is still open")
 			}
 			cookies := w.Result().Cookies()
@@ -273,30 +274,30 @@ func TestOpen(t *testing.T) {
 				t.Fatalf("cookies: %v", cookies)
 			}
 
-			sessions = open(t, file)
-			defer sessions.Close()
+			sessions, store = open(t, file)
+			defer store.Close()
 			var user string
 			serve(sessions, cookies, func(r *http.Request) { user = sessions.GetString(r.Context(), "user") })
 			if kept := user == "ann"; kept != test.keeps {
 				t.Errorf("after a restart the user is %q", user)
 			}
-			if n, err := sessions.Backend.Len(t.Context()); err != nil || (n == 1) != test.keeps {
+			if n, err := store.Len(t.Context()); err != nil || (n == 1) != test.keeps {
 				t.Errorf("%d sessions, %v", n, err)
 			}
 		})
 	}
 }
 
-func open(t *testing.T, file string) *Sessions {
+func open(t *testing.T, file string) (*adapter.Manager, backends.Store) {
 	t.Helper()
-	sessions, err := Open(t.Context(), file)
+	sessions, store, err := Open(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sessions
+	return sessions, store
 }
 
-func serve(s *Sessions, cookies []*http.Cookie, do func(*http.Request)) *httptest.ResponseRecorder {
+func serve(s *adapter.Manager, cookies []*http.Cookie, do func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest("GET", "/", nil)
 	for _, c := range cookies {
 		r.AddCookie(c)
@@ -366,7 +367,7 @@ func TestOpenFails(t *testing.T) {
 			// A store may wait for its server until its context ends.
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			_, err := Open(ctx, "session.yaml")
+			_, _, err := Open(ctx, "session.yaml")
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -389,7 +390,7 @@ func TestOpenWithoutTable(t *testing.T) {
 	dsn, _ := testserver.Schema(t)
 	t.Chdir(t.TempDir())
 	write(t, "session.json", fmt.Sprintf(`{"secret": "s", "store": %q}`, dsn))
-	_, err := Open(t.Context(), "session.json")
+	_, _, err := Open(t.Context(), "session.json")
 	if err == nil || !strings.HasPrefix(err.Error(), "session.json:1:26: store: postgres: ") || !strings.Contains(err.Error(), "CREATE TABLE") {
 		t.Errorf("got %v", err)
 	}
@@ -398,24 +399,24 @@ func TestOpenWithoutTable(t *testing.T) {
 // The errors of a Config that was not loaded from a file have no place.
 func TestOpenConfig(t *testing.T) {
 	c := Config{Store: backends.Config{Options: redis.Options{}}}
-	if _, err := c.Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "backends: Config.Options") {
+	if _, _, err := c.Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "backends: Config.Options") {
 		t.Errorf("bad store: %v", err)
 	}
 	c = Config{}
-	if _, err := c.Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "adapter: Options.Secrets") {
+	if _, _, err := c.Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "adapter: Options.Secrets") {
 		t.Errorf("bad options: %v", err)
 	}
 	c.Options.Secrets = []string{secret32}
 	c.Options.Store = memstore.NewWithCleanupInterval(0)
-	if _, err := c.Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "config: Options.Store") {
+	if _, _, err := c.Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "config: Options.Store") {
 		t.Errorf("a store of one's own: %v", err)
 	}
 	c.Options.Store = nil
-	sessions, err := c.Open(t.Context())
+	_, store, err := c.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	sessions.Close()
+	store.Close()
 }
 
 func TestWarnings(t *testing.T) {
@@ -442,11 +443,11 @@ func TestWarnings(t *testing.T) {
 			}
 			var log bytes.Buffer
 			c.Options.Logger = slog.New(slog.NewTextHandler(&log, nil))
-			sessions, err := c.Open(t.Context())
+			_, store, err := c.Open(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer sessions.Close()
+			defer store.Close()
 			for _, warning := range []string{inMemory, insecure, short} {
 				want := false
 				for _, w := range test.want {
@@ -471,13 +472,13 @@ func TestLogger(t *testing.T) {
 	}
 	var log bytes.Buffer
 	c.Options.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	sessions, err := c.Open(t.Context())
+	_, store, err := c.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sessions.Close()
+	defer store.Close()
 	for _, token := range []string{"a", "b"} {
-		_ = sessions.Backend.CommitCtx(t.Context(), token, nil, time.Now().Add(time.Hour))
+		_ = store.CommitCtx(t.Context(), token, nil, time.Now().Add(time.Hour))
 	}
 	if !strings.Contains(log.String(), "full") {
 		t.Errorf("no warning of a full store in the log:\n%s", &log)
@@ -566,7 +567,7 @@ func TestSecretInPlaceOfAFile(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "session.yaml")
 		write(t, file, text)
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		_, err := Open(ctx, file)
+		_, _, err := Open(ctx, file)
 		cancel()
 		if err == nil || strings.Contains(err.Error(), given) || !strings.Contains(err.Error(), "File") {
 			t.Errorf("%s%v", text, err)

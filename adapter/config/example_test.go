@@ -22,11 +22,11 @@ func ExampleOpen() {
 	//	  sameSite: lax
 	//	store: memory://
 	os.Setenv("SESSION_SECRET", "0123456789abcdef0123456789abcdef")
-	sessions, err := config.Open(context.Background(), "testdata/example.yaml")
+	sessions, store, err := config.Open(context.Background(), "testdata/example.yaml")
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer sessions.Close()
+	defer store.Close()
 
 	visit := func(w http.ResponseWriter, r *http.Request) {
 		sessions.Put(r.Context(), "visits", sessions.GetInt(r.Context(), "visits")+1)
@@ -35,7 +35,7 @@ func ExampleOpen() {
 	sessions.LoadAndSave(http.HandlerFunc(visit)).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 
 	cookie := w.Result().Cookies()[0]
-	stored, err := sessions.Backend.Len(context.Background())
+	stored, err := store.Len(context.Background())
 	fmt.Println(cookie.Name, cookie.MaxAge/86400, "days;", stored, "stored", err)
 	// Output: sid 7 days; 1 stored <nil>
 }

@@ -122,8 +122,8 @@ func docs(t *testing.T) string {
 
 <!-- Made from the table of keys in adapter/config, and from the comments on the stores' options, by "go generate ./adapter/config"; a change here is lost. -->
 
-` + "`config.Open(ctx, \"session.yaml\")`" + ` reads this file, in YAML or, if its name ends in .json, in JSON. With "" for a path
-the environment alone is read. Keys are those of express-session and of
+` + "`sessions, store, err := config.Open(ctx, \"session.yaml\")`" + ` reads this file, in YAML or, if its name ends in .json, in JSON, and returns
+a Manager and the store that was opened for it, to be closed at the end. With "" for a path the environment alone is read. Keys are those of express-session and of
 ` + list(express) + `; an unknown one is an error.
 
 - **Durations** are text: a number and ms, s, m, h, d or w, also several (` + "`1h30m`" + `). Where Express has a number it is

@@ -134,27 +134,27 @@ store:
   encryptionKeyFile: key
   ttl: 60
 `)
-	s, err := Open(t.Context(), "good.yaml", disk)
+	s, store, err := Open(t.Context(), "good.yaml", disk)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer store.Close()
 	want := diskOptions{Layout: "session-file-store", BusyTimeout: 5 * time.Second, Journal: "wal", CleanupInterval: -1}
 	want.Keys.File = "key"
 	if given != want || at != "sessions.db" {
 		t.Errorf("opened %q with %+v, want %+v", at, given, want)
 	}
-	if _, ok := s.Manager.Codec.(adapter.JSONCodec); ok {
+	if _, ok := s.Codec.(adapter.JSONCodec); ok {
 		t.Error("the store does not report its records, and the codec is JSON")
 	}
 	c, err := Load("good.yaml", disk)
 	if err != nil || c.Options.TTL != time.Minute {
 		t.Errorf("a ttl of %v, %v", c.Options.TTL, err)
 	}
-	if s, err := c.Open(t.Context()); err != nil { // Load has been given disk
+	if _, store, err := c.Open(t.Context()); err != nil { // Load has been given disk
 		t.Error(err)
 	} else {
-		s.Close()
+		store.Close()
 	}
 
 	write(t, "bad.yaml", `secret: s

@@ -65,7 +65,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
 			write(t, "session.yaml", test.file)
-			_, err := Open(t.Context(), "session.yaml")
+			_, _, err := Open(t.Context(), "session.yaml")
 			if err == nil || !strings.HasPrefix(err.Error(), test.want) {
 				t.Fatalf("got\n%v\nwant\n%s", err, test.want)
 			}

@@ -35,11 +35,11 @@ func TestMain(m *testing.M) {
 // serve runs the app until the process is killed. The first line that it prints
 // is its address.
 func serve(file string) error {
-	sessions, err := config.Open(context.Background(), file, sqlite.Backend)
+	sessions, _, err := config.Open(context.Background(), file, sqlite.Backend)
 	if err != nil {
 		return err
 	}
-	handler, err := rig.Handler(sessions.Manager)
+	handler, err := rig.Handler(sessions)
 	if err != nil {
 		return err
 	}

@@ -8,11 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/samesid/samesid/adapter/config"
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends"
 )
 
 // handler serves the protocol.
-func handler(sessions *config.Sessions) http.Handler {
+func handler(sessions *adapter.Manager, store backends.Store) http.Handler {
 	h := hold{make(chan struct{}), make(chan struct{})}
 	scripts := sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		serveScript(sessions, h, w, r)
@@ -23,7 +24,7 @@ func handler(sessions *config.Sessions) http.Handler {
 		reply(w, map[string]any{"count": len(stored), "sessions": stored}, err)
 	})
 	mux.HandleFunc("POST /store/clear", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, true, sessions.Backend.Clear(r.Context()))
+		reply(w, true, store.Clear(r.Context()))
 	})
 	mux.HandleFunc("GET /held", func(w http.ResponseWriter, r *http.Request) {
 		h.reached <- struct{}{}
@@ -56,7 +57,7 @@ func reply(w http.ResponseWriter, body any, err error) {
 }
 
 // list returns the data of each session in the store.
-func list(ctx context.Context, sessions *config.Sessions) (map[string]map[string]any, error) {
+func list(ctx context.Context, sessions *adapter.Manager) (map[string]map[string]any, error) {
 	all := make(map[string]map[string]any)
 	err := sessions.Iterate(ctx, func(ctx context.Context) error {
 		data := make(map[string]any)
@@ -71,7 +72,7 @@ func list(ctx context.Context, sessions *config.Sessions) (map[string]map[string
 
 // script runs the operations of one request.
 type script struct {
-	*config.Sessions
+	*adapter.Manager
 	hold hold
 	ctx  context.Context
 	w    http.ResponseWriter
@@ -81,14 +82,14 @@ type script struct {
 	ended bool
 }
 
-func serveScript(sessions *config.Sessions, h hold, w http.ResponseWriter, r *http.Request) {
+func serveScript(sessions *adapter.Manager, h hold, w http.ResponseWriter, r *http.Request) {
 	var body struct{ Ops [][]any }
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	s := &script{Sessions: sessions, hold: h, ctx: r.Context(), w: w}
+	s := &script{Manager: sessions, hold: h, ctx: r.Context(), w: w}
 	results := []any{}
 	for _, op := range body.Ops {
 		result, err := s.do(op)

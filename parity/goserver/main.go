@@ -33,16 +33,16 @@ func run(ctx context.Context) error {
 	file := flag.String("config", "", "configuration `file`")
 	flag.Parse()
 
-	sessions, err := config.Open(ctx, *file, sqlite.Backend)
+	sessions, store, err := config.Open(ctx, *file, sqlite.Backend)
 	if err != nil {
 		return err
 	}
-	defer sessions.Close()
+	defer store.Close()
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: handler(sessions)}
+	server := &http.Server{Handler: handler(sessions, store)}
 	context.AfterFunc(ctx, func() { server.Close() })
 	fmt.Println("listening on", listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -101,7 +101,7 @@ var roles = []role{
 
 	{name: "floor-sqlite-select", label: "one SELECT; one upsert", store: inSQLite, kind: ground, noID: true, open: sqliteFloor(sqliteSelect, false), only: []string{read, change}, table: "sessions", expiry: "expired"},
 	{name: "floor-sqlite-update", label: "one UPDATE … RETURNING", store: inSQLite, kind: ground, noID: true, open: sqliteFloor(sqliteUpdate, true), only: []string{read}, slides: true, table: "sessions", expiry: "expired"},
-	{name: "samesid-sqlite-touchafter", label: "samesid, touchAfter", store: inSQLite, kind: product, open: samesidSQLite(touchAfter), signed: true, slides: true, table: "sessions", expiry: "expired"},
+	{name: "samesid-sqlite-touchafter", label: "samesid, touchAfter", store: inSQLite, kind: product, open: samesidSQLite(touchAfter), signed: true, slides: true, conns: true, table: "sessions", expiry: "expired"},
 	{name: "samesid-sqlite", label: "samesid, touched each time", store: inSQLite, kind: product, open: samesidSQLite(0), signed: true, slides: true, table: "sessions", expiry: "expired"},
 	{name: "scs-sqlite", label: "scs + sqlite3store", store: inSQLite, kind: peer, open: scsSQLite(lifetime), slides: true, table: "sessions", expiry: "expiry"},
 	{name: "scs-sqlite-fixed", label: "scs + sqlite3store, expiry fixed", store: inSQLite, kind: peer, open: scsSQLite(0), table: "sessions", expiry: "expiry"},
