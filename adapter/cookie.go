@@ -18,6 +18,7 @@ type cookie struct {
 	present  bool   // the request has a cookie of the name, good or bad
 	signed   bool   // one of the secrets has signed it
 	bad      bool   // it has no id that may be used
+	several  bool   // the request has more of the name, and the first counts
 	outdated bool   // it is good, and is to be replaced: unsigned, or signed by a later secret
 
 	// What goes. OriginalMaxAge and Expires are the lifetime's.
@@ -36,6 +37,10 @@ const maxCookieValue = 4096
 func (c *cookie) read(m *Manager, header http.Header) {
 	value, ok := wire.CookieValue(header["Cookie"], m.cfg.Name)
 	c.present = ok
+	if ok && wire.CookieCount(header["Cookie"], m.cfg.Name) > 1 {
+		c.several = true
+		m.severalCookies()
+	}
 	if ok && value != "" && len(value) <= maxCookieValue {
 		c.id, c.signed, c.outdated = m.idIn(value)
 		c.bad = c.id == ""

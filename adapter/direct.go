@@ -49,9 +49,7 @@ func (m *Manager) End(ctx context.Context) (http.Header, error) {
 	if err != nil {
 		return nil, err
 	}
-	if setCookie != "" {
-		addCookie(h, setCookie)
-	}
+	s.addCookies(h, setCookie)
 	return h, nil
 }
 

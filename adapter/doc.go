@@ -41,13 +41,9 @@
 //
 // # What comes from scs
 //
-// These methods are scs's own. They work on the session in the context, and what they
-// change is saved with it:
-//
-//	Put  Exists  Keys  Remove  Clear  GetString  GetBool  PopString  PopBool
-//	RememberMe  Deadline  SetDeadline
-//
-// They panic in a context without a session, as in scs.
+// Put, Exists, Keys, Remove, Clear, GetString, GetBool, PopString, PopBool, RememberMe, Deadline
+// and SetDeadline are scs's own. They work on the session in the context, and what they
+// change is saved with it. They panic in a context without a session, as in scs.
 //
 // These have the name and meaning that they have in scs, and are this package's:
 //

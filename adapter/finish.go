@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -140,6 +141,21 @@ func (s *session) newCookie(modified bool, status scs.Status) string {
 		end = s.life.end(cfg.idle, now)
 	}
 	return setCookie(cfg.Name, s.m.cookieValue(s.id), &s.cookie.attrs, end, now)
+}
+
+// addCookies adds what finish returned to a response's headers. A browser that has a cookie
+// with a Domain, and one from before it was set, would send both for ever, the older one
+// first: that one goes.
+func (s *session) addCookies(h http.Header, setCookie string) {
+	if setCookie == "" {
+		return
+	}
+	addCookie(h, setCookie)
+	if s.cookie.several && s.cookie.given.Domain != "" {
+		hostOnly := s.cookie.fresh(s.m.cfg, s.isSecure())
+		hostOnly.Domain = ""
+		h.Add("Set-Cookie", clearCookie(s.m.cfg.Name, &hostOnly))
+	}
 }
 
 // clearedCookie is the Set-Cookie header that makes the browser forget the

@@ -3,10 +3,12 @@ package adapter
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +42,8 @@ type Manager struct {
 	stats  counters
 
 	// What is said once.
-	plainHTTP, noSignature, unknown, changed sync.Once
+	plainHTTP, noSignature, unknown, several, changed sync.Once
+	typesNoted                                        sync.Map // reflect.Type → true
 }
 
 // config is what a request reads. It never changes.
@@ -313,6 +316,32 @@ func (m *Manager) badSignature() {
 	m.noSignature.Do(func() {
 		m.cfg.Logger.Warn("session: a cookie was not signed by any of the secrets, and counts as none (said once; Stats has the number): "+
 			"if users of another app are to be signed in, its secret must be one of Options.Secrets; Load takes a cookie's value, LoadID an id", "cookie", m.cfg.Name)
+	})
+}
+
+// noteTypes says once for each type of a value that JSON gives it back as another one.
+func (m *Manager) noteTypes(values map[string]any) {
+	for key, v := range values {
+		switch v.(type) {
+		case nil, *lazyValue, map[string]any, []any, json.Number:
+			continue
+		}
+		if isBasic(v) {
+			continue
+		}
+		if _, said := m.typesNoted.LoadOrStore(reflect.TypeOf(v), true); !said {
+			m.cfg.Logger.Warn("session: a value is stored as JSON, so that the next request's Get returns no such type, and asserting it panics (said once for each type): "+
+				"store it with adapter.Put, and read it with adapter.Get", "key", key, "type", fmt.Sprintf("%T", v))
+		}
+	}
+}
+
+// severalCookies says once that a request has more than one cookie of the session's name.
+func (m *Manager) severalCookies() {
+	m.several.Do(func() {
+		m.cfg.Logger.Warn("session: a request has several cookies of the session's name, and the first one counts (said once): the browser keeps one from before "+
+			"Cookie.Domain or Cookie.Path was changed, or another app on the domain has the same name; with Cookie.Domain set, the one without is cleared "+
+			"whenever a cookie is sent, and otherwise another Options.Name helps", "cookie", m.cfg.Name)
 	})
 }
 

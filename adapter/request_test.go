@@ -193,16 +193,6 @@ func TestPathBeforeStripPrefix(t *testing.T) {
 	}
 }
 
-func TestNoSessionInTheContext(t *testing.T) {
-	m := newManager(t, adapter.Options{})
-	defer func() {
-		if got, _ := recover().(string); !strings.Contains(got, "Manager.LoadAndSave") {
-			t.Errorf("panic %q", got)
-		}
-	}()
-	_ = m.Destroy(t.Context())
-}
-
 // What reaches the log names sessions by a hash.
 func TestNoSecretsInTheLog(t *testing.T) {
 	out := &leaktest.Log{}

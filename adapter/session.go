@@ -86,11 +86,13 @@ func (m *Manager) sessionOf(ctx context.Context) *session {
 }
 
 // mustSession returns the Manager's session in ctx. Like scs's own methods, it
-// panics when there is none: that is a route without the middleware.
+// panics when there is none: that is a route without the middleware, or another context
+// than the request's.
 func (m *Manager) mustSession(ctx context.Context) *session {
 	s := m.sessionOf(ctx)
 	if s == nil {
-		panic("adapter: no session in the context: is the route behind Manager.LoadAndSave?")
+		panic("adapter: no session in the context: either the route is not behind Manager.LoadAndSave, or this is not the context of the request " +
+			"that it handed on, such as a *gin.Context in place of c.Request.Context(); see docs/frameworks.md")
 	}
 	return s
 }
@@ -163,6 +165,7 @@ func (s *session) current() (*version, error) {
 	if s.m.cfg.isJSON {
 		v.rec = new(record)
 		v.rec.values, err = encodeValues(values)
+		s.m.noteTypes(values)
 	} else {
 		v.data, err = v.codec.encode(s.record(values, time.Now()))
 	}

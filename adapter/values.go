@@ -10,6 +10,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
+
 	"github.com/samesid/samesid/internal/wire"
 )
 
@@ -97,6 +99,91 @@ func isBasic(v any) bool {
 		return true
 	}
 	return false
+}
+
+// The methods below are scs's own. Each is here so that a context without a session is a
+// panic that says what to do.
+
+// values returns what scs holds the session's values with.
+func (m *Manager) values(ctx context.Context) (*scs.SessionManager, context.Context) {
+	d := &m.mustSession(ctx).data
+	return &d.scs, d.ctx
+}
+
+// Put sets the value under a key. With scs.GobCodec, a type of the app's must be registered
+// with gob.Register; with JSONCodec it comes back as a map[string]any or a []any in the next
+// request. The function Put stores any type.
+func (m *Manager) Put(ctx context.Context, key string, value any) {
+	sm, ctx := m.values(ctx)
+	sm.Put(ctx, key, value)
+}
+
+// Exists reports whether the session has a key.
+func (m *Manager) Exists(ctx context.Context, key string) bool {
+	sm, ctx := m.values(ctx)
+	return sm.Exists(ctx, key)
+}
+
+// Keys returns the session's keys, sorted.
+func (m *Manager) Keys(ctx context.Context) []string {
+	sm, ctx := m.values(ctx)
+	return sm.Keys(ctx)
+}
+
+// Remove removes a key. One that is not there is no change.
+func (m *Manager) Remove(ctx context.Context, key string) {
+	sm, ctx := m.values(ctx)
+	sm.Remove(ctx, key)
+}
+
+// Clear removes all keys. The session stays, under its id. The error is always nil.
+func (m *Manager) Clear(ctx context.Context) error {
+	sm, ctx := m.values(ctx)
+	return sm.Clear(ctx)
+}
+
+// GetString returns a text, "" for any other value.
+func (m *Manager) GetString(ctx context.Context, key string) string {
+	sm, ctx := m.values(ctx)
+	return sm.GetString(ctx, key)
+}
+
+// GetBool returns a bool, false for any other value.
+func (m *Manager) GetBool(ctx context.Context, key string) bool {
+	sm, ctx := m.values(ctx)
+	return sm.GetBool(ctx, key)
+}
+
+// PopString is GetString, and removes the key.
+func (m *Manager) PopString(ctx context.Context, key string) string {
+	sm, ctx := m.values(ctx)
+	return sm.PopString(ctx, key)
+}
+
+// PopBool is GetBool, and removes the key.
+func (m *Manager) PopBool(ctx context.Context, key string) bool {
+	sm, ctx := m.values(ctx)
+	return sm.PopBool(ctx, key)
+}
+
+// RememberMe decides whether the browser keeps the session's cookie when it is closed, for a
+// Manager that Wrap has made of one without Cookie.Persist. With New, use SetMaxAge.
+func (m *Manager) RememberMe(ctx context.Context, val bool) {
+	sm, ctx := m.values(ctx)
+	sm.RememberMe(ctx, val)
+}
+
+// Deadline returns when the session ends whatever its use.
+func (m *Manager) Deadline(ctx context.Context) time.Time {
+	sm, ctx := m.values(ctx)
+	return sm.Deadline(ctx)
+}
+
+// SetDeadline sets when the session ends whatever its use. See Options.AbsoluteLifetime for all
+// sessions.
+func (m *Manager) SetDeadline(ctx context.Context, end time.Time) {
+	sm, ctx := m.values(ctx)
+	sm.SetDeadline(ctx, end)
 }
 
 // The getters below are scs's, for values that may have come back from JSON

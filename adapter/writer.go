@@ -45,9 +45,7 @@ func (w *responseWriter) begin() error {
 			return errDropped
 		}
 		w.dropped = false
-		if setCookie != "" {
-			addCookie(w.Header(), setCookie)
-		}
+		w.session.addCookies(w.Header(), setCookie)
 	}
 	if w.dropped {
 		return errDropped

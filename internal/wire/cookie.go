@@ -32,6 +32,20 @@ func CookieValue(headers []string, name string) (value string, ok bool) {
 	return "", false
 }
 
+// CookieCount returns how many cookies of a name a request has.
+func CookieCount(headers []string, name string) (n int) {
+	for _, header := range headers {
+		for header != "" {
+			var pair string
+			pair, header, _ = strings.Cut(header, ";")
+			if key, _, found := strings.Cut(pair, "="); found && trim(key) == name {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 func trim(s string) string { return strings.Trim(s, " \t") }
 
 // unquote drops the quotes around s. As in npm cookie, a lone quote counts as both.
