@@ -21,8 +21,8 @@ func Example() {
 	})
 
 	browser := sessiontest.New(t, sessions, sessiontest.With("visits", 41))
-	res := browser.Serve(handler, httptest.NewRequest("GET", "/", nil))
+	w := browser.Serve(handler, httptest.NewRequest("GET", "/", nil))
 
-	fmt.Println(res.StatusCode, sessions.GetInt(browser.Session(), "visits"))
+	fmt.Println(w.Code, sessions.GetInt(browser.Session(), "visits"))
 	// Output: 200 42
 }

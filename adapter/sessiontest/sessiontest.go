@@ -2,7 +2,7 @@
 // the handlers have made of it:
 //
 //	browser := sessiontest.New(t, sessions, sessiontest.With("visits", 1))
-//	res := browser.Serve(handler, httptest.NewRequest("GET", "/", nil))
+//	w := browser.Serve(handler, httptest.NewRequest("GET", "/", nil))
 //	visits := sessions.GetInt(browser.Session(), "visits")
 //
 // The Manager is the app's own, or one with the same Options on a store in memory, which is
@@ -34,10 +34,13 @@ func With(key string, value any) Setup {
 	return func(ctx context.Context, m *adapter.Manager) error { return adapter.Put(ctx, m, key, value) }
 }
 
+// signer is what SignedIn needs of an *auth.Auth.
+type signer[U any] interface {
+	SignIn(ctx context.Context, user U) error
+}
+
 // SignedIn signs a user in. users is an *auth.Auth.
-func SignedIn[U any](users interface {
-	SignIn(context.Context, U) error
-}, user U) Setup {
+func SignedIn[U any](users signer[U], user U) Setup {
 	return func(ctx context.Context, _ *adapter.Manager) error { return users.SignIn(ctx, user) }
 }
 
@@ -49,7 +52,7 @@ func New(tb testing.TB, m *adapter.Manager, setup ...Setup) *Browser {
 		return b
 	}
 	var failed error
-	res := b.Serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	w := b.Serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		for _, s := range setup {
 			if failed = s(r.Context(), m); failed != nil {
 				return
@@ -59,8 +62,8 @@ func New(tb testing.TB, m *adapter.Manager, setup ...Setup) *Browser {
 	switch {
 	case failed != nil:
 		tb.Fatalf("sessiontest: %v", failed)
-	case res.StatusCode != http.StatusOK:
-		tb.Fatalf("sessiontest: the session could not be saved: %s", res.Status)
+	case w.Code != http.StatusOK:
+		tb.Fatalf("sessiontest: the session could not be saved: status %d", w.Code)
 	}
 	return b
 }
@@ -73,24 +76,24 @@ func (b *Browser) request() *http.Request {
 // Serve sends a request with the session's cookie to a handler, and returns the response.
 // The handler need not have the middleware: LoadAndSave is around it. A Secure cookie is set
 // over HTTPS alone: give httptest.NewRequest a target such as "https://example.com/".
-func (b *Browser) Serve(h http.Handler, r *http.Request) *http.Response {
+func (b *Browser) Serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	b.tb.Helper()
 	if b.cookie != nil {
 		r.AddCookie(b.cookie)
 	}
 	w := httptest.NewRecorder()
 	b.m.LoadAndSave(h).ServeHTTP(w, r)
-	res := w.Result()
-	for _, c := range res.Cookies() {
+	for _, line := range w.Header()["Set-Cookie"] {
+		c, err := http.ParseSetCookie(line)
 		switch {
-		case c.Name != b.m.Cookie.Name:
+		case err != nil || c.Name != b.m.Cookie.Name:
 		case c.MaxAge < 0:
 			b.cookie = nil
 		default:
 			b.cookie = &http.Cookie{Name: c.Name, Value: c.Value}
 		}
 	}
-	return res
+	return w
 }
 
 // Session returns a context with the session as it is stored now, for the methods that read

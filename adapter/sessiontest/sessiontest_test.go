@@ -47,8 +47,8 @@ func TestValues(t *testing.T) {
 				m.Put(r.Context(), "visits", m.GetInt(r.Context(), "visits")+1)
 			})
 			for range 2 {
-				if res := b.Serve(count, get("/app")); res.StatusCode != http.StatusOK {
-					t.Fatal(res.Status)
+				if w := b.Serve(count, get("/app")); w.Code != http.StatusOK {
+					t.Fatal(w.Code)
 				}
 			}
 			if n := m.GetInt(b.Session(), "visits"); n != 3 {
@@ -81,18 +81,18 @@ func TestSignedIn(t *testing.T) {
 		_, _ = w.Write([]byte(u.Name))
 	}))
 	b := sessiontest.New(t, m, sessiontest.SignedIn(users, account{7, "ann"}))
-	if res := b.Serve(hello, get("/")); res.StatusCode != http.StatusOK {
-		t.Errorf("signed in: %s", res.Status)
+	if w := b.Serve(hello, get("/")); w.Code != http.StatusOK {
+		t.Errorf("signed in: %d", w.Code)
 	}
 	b.Serve(users.Logout(), httptest.NewRequest("POST", "https://example.com/logout", nil))
 	if _, err := users.User(b.Session()); !errors.Is(err, auth.ErrNotSignedIn) {
 		t.Errorf("after the logout: %v", err)
 	}
-	if res := b.Serve(hello, get("/")); res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("after the logout: %s", res.Status)
+	if w := b.Serve(hello, get("/")); w.Code != http.StatusUnauthorized {
+		t.Errorf("after the logout: %d", w.Code)
 	}
-	if res := sessiontest.New(t, m).Serve(hello, get("/")); res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("without a session: %s", res.Status)
+	if w := sessiontest.New(t, m).Serve(hello, get("/")); w.Code != http.StatusUnauthorized {
+		t.Errorf("without a session: %d", w.Code)
 	}
 }
 
