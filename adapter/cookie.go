@@ -52,8 +52,11 @@ func (c *cookie) read(m *Manager, header http.Header) {
 func (m *Manager) idIn(value string) (id string, signed, outdated bool) {
 	form := m.cfg.Signature
 	if form != SignatureNone && strings.HasPrefix(value, "s:") {
-		id, secret, ok := m.cfg.signer.Verify(value)
-		if !ok {
+		signer := m.signer.Load()
+		id, secret, ok := signer.Verify(value)
+		if ok {
+			signer.secrets[secret].verified.Add(1)
+		} else {
 			m.badSignature()
 		}
 		return id, ok, secret > 0
@@ -70,10 +73,10 @@ func (m *Manager) idIn(value string) (id string, signed, outdated bool) {
 
 // value is the cookie's value for an id.
 func (m *Manager) cookieValue(id string) string {
-	if m.cfg.signer == nil {
-		return id
+	if signer := m.signer.Load(); signer != nil {
+		return signer.Sign(id)
 	}
-	return m.cfg.signer.Sign(id)
+	return id
 }
 
 // adopt takes the attributes over from a record, as far as it has them.

@@ -37,9 +37,12 @@ type Manager struct {
 	*scs.SessionManager
 
 	cfg    *config
+	signer atomic.Pointer[signer] // nil: cookies are not signed
 	sweeps atomic.Pointer[[]*sweep]
 	moves  moves
 	stats  counters
+
+	secretsMu sync.Mutex // held by whoever replaces signer
 
 	// What is said once.
 	plainHTTP, noSignature, unknown, several, changed sync.Once
@@ -56,8 +59,7 @@ type config struct {
 	store          *guardedStore
 	codec          recordCodec
 	isJSON         bool
-	users          *users       // nil without Options.UserPath
-	signer         *wire.Signer // nil: cookies are not signed
+	users          *users // nil without Options.UserPath
 
 	hash    bool          // the store key is the hash of the id
 	migrate bool          // and a session may be stored under its id still
@@ -261,12 +263,9 @@ func newManager(sm *scs.SessionManager, c *config) (*Manager, error) {
 
 	c.store.warn(c.Logger)
 	if c.Signature != SignatureNone {
-		c.signer = wire.NewSigner(c.Secrets)
+		m.setSecrets(c.Secrets)
 	}
-	for i, s := range c.Secrets {
-		if len(s) < 32 {
-			c.Logger.Warn(fmt.Sprintf("session: Secrets[%d] is %d bytes long: use 32 random bytes or more", i, len(s)))
-		}
+	for i := range c.Secrets {
 		c.Secrets[i] = "hidden" // printing a Manager must not show it; the signer has it
 	}
 	return m, nil

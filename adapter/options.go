@@ -26,7 +26,8 @@ type Options struct {
 	// To rotate a secret while several instances run: put the new one last and
 	// restart all of them, then put it first, and drop the old one when the oldest
 	// cookie has expired. A cookie that another than the first secret has signed is
-	// sent again, signed by the first.
+	// sent again, signed by the first. SetSecrets does it without a restart, and SecretUses
+	// tells whether an old one is in use.
 	Secrets []string
 
 	// Resave saves a session that a request has loaded and not changed. Zero

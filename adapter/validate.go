@@ -1,7 +1,6 @@
 package adapter
 
 import (
-	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -34,9 +33,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.Secrets = append([]string(nil), o.Secrets...)
 	switch o.Signature {
 	case SignatureRequired, SignatureMigrating:
-		if len(o.Secrets) == 0 {
-			r.Add("Secrets", "none given, so cookies can't be signed; give at least one, of 32 random bytes")
-		}
+		validateSecrets(&r, o.Secrets)
 	case SignatureNone:
 		if len(o.Secrets) > 0 {
 			r.Add("Secrets Signature", "a secret signs the cookie and SignatureNone does not; drop one of the two")
@@ -44,12 +41,6 @@ func (o Options) withDefaults() (Options, error) {
 	default:
 		r.Add("Signature", "%q is unknown; use SignatureRequired, SignatureMigrating or SignatureNone", o.Signature)
 	}
-	for i, s := range o.Secrets {
-		if s == "" {
-			r.Add(fmt.Sprintf("Secrets[%d]", i), "is empty; drop it or give it 32 random bytes")
-		}
-	}
-
 	switch o.Unset {
 	case UnsetKeep, UnsetDestroy:
 	default:
