@@ -33,12 +33,15 @@ package config
 //go:generate go test -run "Generated|TestErrors|TestLoad$" -update
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends"
@@ -55,10 +58,11 @@ type Config struct {
 	// Logger is nil, Open uses that of Options.
 	Store backends.Config
 
-	production bool
-	source     *source
-	backends   []driver.Backend         // handed to Load
-	options    map[string]reflect.Value // of every type of store, as the file has them
+	production  bool
+	secretFiles []string
+	source      *source
+	backends    []driver.Backend         // handed to Load
+	options     map[string]reflect.Value // of every type of store, as the file has them
 }
 
 // Load reads the file at path, and the environment. If path is empty, it reads only the
@@ -111,6 +115,10 @@ func Open(ctx context.Context, path string, more ...driver.Backend) (*adapter.Ma
 // the store when the program ends; it can also list, count and clear the sessions, and
 // Ping tells a health check whether it answers.
 //
+// The files of secretFile are read every few seconds until the store is closed. When they
+// change, the Manager uses their secrets; what can't be used is an error in the log, and
+// the secrets stay.
+//
 // The store is one that package backends links, or one of those that Load was given, or of
 // more.
 //
@@ -136,6 +144,10 @@ func (c *Config) Open(ctx context.Context, more ...driver.Backend) (*adapter.Man
 	}
 	if c.production {
 		c.warn(more)
+	}
+	if len(c.secretFiles) > 0 {
+		r := &reloader{files: c.secretFiles, manager: m, log: cmp.Or(opts.Logger, slog.Default()), current: slices.Clone(opts.Secrets)}
+		return m, &watchedStore{opened, sync.OnceFunc(r.watch())}, nil
 	}
 	return m, opened, nil
 }

@@ -61,7 +61,7 @@ func (t *table) fixed() []*key {
 		{
 			path: "secretFile", or: "secret",
 			kind: secretFiles(),
-			doc:  "A file that holds the secret, or a list of files with one each; a line break at the end is ignored. Relative to the configuration file.",
+			doc:  "A file that holds the secret, or a list of files with one each; a line break at the end is ignored. Relative to the configuration file. A file that changes while the program runs is used within seconds, without a restart; one that can't be read or is empty is an error in the log, and the secrets stay.",
 		},
 		{
 			path: "resave", field: "Options.Resave",

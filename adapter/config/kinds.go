@@ -97,19 +97,28 @@ func secrets() kind {
 // secretFiles are the paths of one or more files that hold a secret each.
 func secretFiles() kind {
 	k := textKind("the path of a file", func(c *Config, v scalar) error {
-		data, err := os.ReadFile(v.path())
+		secret, err := readSecret(v.path())
 		if err != nil {
-			return refusal.Unnamed(err)
-		}
-		secret := strings.TrimRight(string(data), "\r\n")
-		if secret == "" {
-			return errors.New("the file is empty")
+			return err
 		}
 		c.Options.Secrets = append(c.Options.Secrets, secret)
+		c.secretFiles = append(c.secretFiles, v.path())
 		return nil
 	})
 	k.want, k.list = "the path of a file or a list of them", true
 	return k
+}
+
+func readSecret(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", refusal.Unnamed(err)
+	}
+	secret := strings.TrimRight(string(data), "\r\n")
+	if secret == "" {
+		return "", errors.New("the file is empty")
+	}
+	return secret, nil
 }
 
 // choice is one of several texts and booleans. set is called with the chosen one.
