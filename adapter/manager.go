@@ -245,6 +245,10 @@ func (o Options) fromSCS(sm *scs.SessionManager) (Options, error) {
 func newManager(sm *scs.SessionManager, c *config) (*Manager, error) {
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	c.store = newGuardedStore(c.Store)
+	var o *observed
+	if c.Observe != nil {
+		o = c.store.observe(c.Observe)
+	}
 	c.codec = recordCodecOf(c.Codec)
 	_, c.isJSON = c.codec.(jsonRecords)
 	c.hash, c.migrate = c.StoreKey != StoreKeyID, c.StoreKey == StoreKeyMigrating
@@ -255,6 +259,9 @@ func newManager(sm *scs.SessionManager, c *config) (*Manager, error) {
 		var err error
 		if c.users, err = newUsers(c); err != nil {
 			return nil, err
+		}
+		if o != nil {
+			c.users.UserIndex = &observedUsers{c.users.UserIndex, o}
 		}
 	}
 	sm.Store = &detached{}

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -124,6 +125,10 @@ type Options struct {
 	// user's id. No event has a session id, a cookie's value, a secret or a password in it.
 	// A handler that blocks, blocks the request. Zero value: none.
 	Audit *slog.Logger
+
+	// Observe is called after each call of the store, for metrics and traces. It runs in the
+	// goroutine of the call and must be quick. Zero value: none, which costs nothing.
+	Observe func(ctx context.Context, call StoreCall)
 
 	// Logger gets the warnings and errors. No record has a session id, a
 	// cookie's value or a secret in it. Zero value: slog.Default().

@@ -49,7 +49,8 @@ import (
 )
 
 // Config holds the settings of a file and the environment. Those that only code can set
-// can be added before Open: Options.Logger, GenID, CookieFunc.
+// can be added before Open: Options.Logger, GenID, CookieFunc,
+// Observe.
 type Config struct {
 	// Options are those for adapter.New. Store must be nil: Open sets it.
 	Options adapter.Options

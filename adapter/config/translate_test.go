@@ -112,7 +112,7 @@ session.yaml:4:8: store.url: io: read/write on closed pipe
 // Every field that can be rejected has a key, except those that only code can set.
 func TestFieldsHaveKeys(t *testing.T) {
 	onlyCode := []string{
-		"adapter.Options.Store", "adapter.Options.GenID", "adapter.Options.CookieFunc",
+		"adapter.Options.Store", "adapter.Options.GenID", "adapter.Options.CookieFunc", "adapter.Options.Observe",
 		"backends.Config.Options", "postgres.Options.Credentials", "redis.Options.Credentials",
 	}
 	table := builtin(t)

@@ -157,3 +157,20 @@ func As[T any](s scs.Store) (t T, ok bool) {
 	}
 	return t, false
 }
+
+// togetherKey is the key of a *int in a context.
+type togetherKey struct{}
+
+// NoteTogether returns a context for a call of a store that stores how many calls the command
+// that answered it was for in n; n is left alone by a store whose calls do not share commands.
+func NoteTogether(ctx context.Context, n *int) context.Context {
+	return context.WithValue(ctx, togetherKey{}, n)
+}
+
+// Together is called by a store that has answered a call, with its context, by a command for n
+// calls.
+func Together(ctx context.Context, n int) {
+	if to, ok := ctx.Value(togetherKey{}).(*int); ok {
+		*to = n
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lib/pq"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/internal/batch"
 )
 
@@ -103,6 +104,7 @@ func (s *Store) together(ctx context.Context, op string, q *batch.Queue[*ask], x
 	case x.err != nil:
 		return x.err
 	case !x.answered:
+		contract.Together(ctx, 1)
 		return alone()
 	}
 	return nil

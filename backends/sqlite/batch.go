@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/internal/batch"
 )
 
@@ -62,6 +63,7 @@ func (s *Store) grouped(ctx context.Context, op string, stmt *sql.Stmt, args []a
 	case err != nil:
 		return false, nil, fmt.Errorf("sqlite: %s: other writes, or another connection's lock, took too long: %w", op, err)
 	case !x.answered:
+		contract.Together(ctx, 1)
 		changed, err = alone()
 		return changed, nil, err
 	}

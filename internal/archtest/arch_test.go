@@ -66,7 +66,7 @@ const yaml = "yaml"
 var rooms = map[string]room{
 	wire:                          {only: []string{}},
 	refusal:                       {only: []string{}},
-	module + "/internal/batch":    {only: []string{}},
+	module + "/internal/batch":    {only: []string{scs, contract}},
 	module + "/internal/sqlstore": {only: []string{}},
 	contract:                      {only: []string{scs}},
 	driver:                        {only: []string{scs}},

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/samesid/samesid/backends/contract"
 )
 
 // Queue has a few slots for calls to one server. A call that finds one free runs at once, by
@@ -46,6 +48,8 @@ type call[T any] struct {
 	value T
 	since time.Time
 	done  chan error // capacity 1
+
+	together int // the calls of its batch, once it is done
 }
 
 // panicked is a panic of run.
@@ -155,7 +159,7 @@ func (q *Queue[T]) look(now time.Time) {
 // whose context is cancelled after it was sent is awaited for a moment. A panic of run goes
 // on here, in each of its calls.
 func (q *Queue[T]) Wait(ctx context.Context, value T) error {
-	c := &call[T]{value, time.Now(), make(chan error, 1)}
+	c := &call[T]{value: value, since: time.Now(), done: make(chan error, 1)}
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
@@ -171,7 +175,7 @@ func (q *Queue[T]) Wait(ctx context.Context, value T) error {
 
 	select {
 	case err := <-c.done:
-		return end(err)
+		return c.end(ctx, err)
 	case <-ctx.Done():
 	}
 	if q.remove(c) || !errors.Is(ctx.Err(), context.Canceled) {
@@ -185,14 +189,15 @@ func (q *Queue[T]) Wait(ctx context.Context, value T) error {
 	defer timer.Stop()
 	select {
 	case err := <-c.done:
-		return end(err)
+		return c.end(ctx, err)
 	case <-timer.C:
 		return ctx.Err()
 	}
 }
 
 // end returns the error of a call, or panics with it.
-func end(err error) error {
+func (c *call[T]) end(ctx context.Context, err error) error {
+	contract.Together(ctx, c.together)
 	if p := (*panicked)(nil); errors.As(err, &p) {
 		panic(p)
 	}
@@ -254,6 +259,7 @@ func (q *Queue[T]) work(calls []*call[T], began time.Time) {
 		}
 		answered, fault := q.answer(values)
 		for _, c := range calls {
+			c.together = len(calls)
 			c.done <- fault
 		}
 

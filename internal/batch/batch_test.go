@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/samesid/samesid/backends/contract"
 )
 
 // server answers batches when it is told to.
@@ -142,6 +144,25 @@ func TestOneGoesAloneAndThoseThatWaitTogether(t *testing.T) {
 			wantErr(t, done, nil)
 		}
 		s.occupy(t)()
+	})
+}
+
+// Whoever observes a call learns how many shared its command.
+func TestTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, 1, false)
+		leave := s.occupy(t)
+		var shared [3]int
+		for i, n := range []string{"a", "b", "c"} {
+			s.waits(t, contract.NoteTogether(t.Context(), &shared[i]), n)
+		}
+		leave()
+		wantKeys(t, s, "a", "b", "c")
+		s.give <- 0
+		synctest.Wait()
+		if shared != [3]int{3, 3, 3} {
+			t.Errorf("the calls were answered together with %d", shared)
+		}
 	})
 }
 
