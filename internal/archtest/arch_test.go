@@ -217,11 +217,13 @@ func TestServersStayInTests(t *testing.T) {
 	}
 }
 
-// What people copy must do for them: it uses the public API alone.
+// What people copy, and what is a module of its own, must do for them: it uses the public API
+// alone.
 func TestExamplesUseThePublicAPI(t *testing.T) {
 	users := 0
 	eachImport(t, func(file, imported string) {
-		if !strings.HasPrefix(file, "examples/") || strings.HasSuffix(file, "_test.go") || !within(imported, module) {
+		top, _, _ := strings.Cut(file, "/")
+		if !slices.Contains([]string{"examples", "metrics", "frameworks"}, top) || strings.HasSuffix(file, "_test.go") || !within(imported, module) {
 			return
 		}
 		users++
