@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,7 +130,7 @@ func start(tb testing.TB, s side, of store, config string, env ...string) (*serv
 	return srv, err
 }
 
-// idle are Node's servers that no test uses, by store. Starting one takes longer than
+// idle are Node's servers that no test uses, by process. Starting one takes longer than
 // most tests.
 var idle struct {
 	sync.Mutex
@@ -141,13 +142,13 @@ func serve(tb testing.TB, s side, of store, config string) (*server, error) {
 	if s != node {
 		return start(tb, s, of, config)
 	}
-	srv := takeIdle(of.Name)
+	srv := takeIdle(of.process())
 	if srv == nil {
 		var err error
 		if srv, err = launch(s, of, config, nil); err != nil {
 			return nil, err
 		}
-	} else if err := srv.configure(config); err != nil {
+	} else if err := srv.configure(config, of); err != nil {
 		srv.stop()
 		return nil, err
 	}
@@ -157,10 +158,19 @@ func serve(tb testing.TB, s side, of store, config string) (*server, error) {
 		}
 		idle.Lock()
 		defer idle.Unlock()
-		idle.servers[of.Name] = append(idle.servers[of.Name], srv)
+		idle.servers[of.process()] = append(idle.servers[of.process()], srv)
 	})
 	tb.Cleanup(func() { srv.done() })
 	return srv, nil
+}
+
+// process names the Node process that may have the store: one of its own, as two libraries
+// of SQLite can't have one file open, but the older releases take turns.
+func (s store) process() string {
+	if s.older() {
+		return "older"
+	}
+	return s.Name
 }
 
 func takeIdle(name string) *server {
@@ -186,8 +196,8 @@ func stopIdle() {
 }
 
 // configure gives a Node server another configuration, and with it a new store.
-func (srv *server) configure(config string) error {
-	return (&runner{server: srv}).post("/configure", config)
+func (srv *server) configure(config string, of store) error {
+	return (&runner{server: srv}).post("/configure?store="+url.QueryEscape(of.Name), config)
 }
 
 func launch(s side, of store, config string, env []string) (*server, error) {

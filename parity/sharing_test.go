@@ -247,72 +247,74 @@ var handOvers = []struct {
 // A session that began on one side continues, changes and ends on the other.
 func TestSharingOperations(t *testing.T) {
 	t.Parallel()
-	forEachShared(t, func(t *testing.T, of store) {
-		sh := share(t, of, node, `"unset":"destroy",`+minute)
-		for _, born := range []side{node, gos} {
-			for _, h := range handOvers {
-				t.Run("born on "+string(born)+"/"+h.name, func(t *testing.T) {
-					b := sh.visitor()
-					b.run(t, born, set("user", "bob"), set("n", 1))
-					first, cookie, attrs := b.id, b.cookie, b.set.attrs
-					sh.age(t, 20*time.Second)
+	forEachShared(t, testHandOvers)
+}
 
-					if results := b.run(t, born.other(), h.ops...); !sameResults(h.ops, results, h.results) {
-						t.Errorf("results %s, want %s", text(results), text(h.results))
-					}
-					want := map[string]any{}
-					if h.want != nil {
-						want[b.id] = h.want
-						if (b.id != first) != h.id {
-							t.Errorf("a new id: %v, want %v", b.id != first, h.id)
-						}
-						if left := sh.left(t, b.id); (left - h.left).Abs() > tolerance {
-							t.Errorf("%v left, want %v", left, h.left)
-						}
-					}
-					sh.agree(t, want)
-					for _, attr := range []string{"Path", "HttpOnly", "Domain", "SameSite", "Secure"} {
-						if b.set.attrs[attr] != attrs[attr] {
-							t.Errorf("the cookie's %s is %q, and was %q", attr, b.set.attrs[attr], attrs[attr])
-						}
-					}
-
-					// Both on the side where it began and on the side that has used it.
-					for s := range sh.at {
-						if results := b.run(t, s, get("user")); h.want != nil && results[0] != h.want["user"] {
-							t.Errorf("%s has the user %v, want %v", s, results[0], h.want["user"])
-						}
-						if of.FindsExpired && s == node && h.ends {
-							continue // see "expired"
-						}
-						before := &visitor{shared: sh, id: first, cookie: cookie}
-						if results := before.run(t, s, get("user"), id); (results[0] != nil) != (h.want != nil && !h.id) {
-							t.Errorf("%s has the user %v under the first id", s, results[0])
-						} else if results[0] == nil && results[1] == first {
-							t.Errorf("%s takes up an id that is not in the store", s)
-						}
-					}
-					sh.clear(t)
-				})
-			}
-		}
-		for s := range sh.at {
-			t.Run("expired/"+string(s), func(t *testing.T) {
+func testHandOvers(t *testing.T, of store) {
+	sh := share(t, of, node, `"unset":"destroy",`+minute)
+	for _, born := range []side{node, gos} {
+		for _, h := range handOvers {
+			t.Run("born on "+string(born)+"/"+h.name, func(t *testing.T) {
 				b := sh.visitor()
-				b.run(t, s.other(), set("user", "bob"))
-				sh.age(t, -time.Second)
-				want, stored := any(nil), map[string]any{}
-				if of.FindsExpired && s == node { // and prolongs it
-					want, stored[b.id] = "bob", map[string]any{"user": "bob"}
+				b.run(t, born, set("user", "bob"), set("n", 1))
+				first, cookie, attrs := b.id, b.cookie, b.set.attrs
+				sh.age(t, 20*time.Second)
+
+				if results := b.run(t, born.other(), h.ops...); !sameResults(h.ops, results, h.results) {
+					t.Errorf("results %s, want %s", text(results), text(h.results))
 				}
-				if results := b.run(t, s, get("user")); results[0] != want {
-					t.Errorf("%s has the user %v, want %v", s, results[0], want)
+				want := map[string]any{}
+				if h.want != nil {
+					want[b.id] = h.want
+					if (b.id != first) != h.id {
+						t.Errorf("a new id: %v, want %v", b.id != first, h.id)
+					}
+					if left := sh.left(t, b.id); (left - h.left).Abs() > tolerance {
+						t.Errorf("%v left, want %v", left, h.left)
+					}
 				}
-				sh.agree(t, stored)
+				sh.agree(t, want)
+				for _, attr := range []string{"Path", "HttpOnly", "Domain", "SameSite", "Secure"} {
+					if b.set.attrs[attr] != attrs[attr] {
+						t.Errorf("the cookie's %s is %q, and was %q", attr, b.set.attrs[attr], attrs[attr])
+					}
+				}
+
+				// Both on the side where it began and on the side that has used it.
+				for s := range sh.at {
+					if results := b.run(t, s, get("user")); h.want != nil && results[0] != h.want["user"] {
+						t.Errorf("%s has the user %v, want %v", s, results[0], h.want["user"])
+					}
+					if of.FindsExpired && s == node && h.ends {
+						continue // see "expired"
+					}
+					before := &visitor{shared: sh, id: first, cookie: cookie}
+					if results := before.run(t, s, get("user"), id); (results[0] != nil) != (h.want != nil && !h.id) {
+						t.Errorf("%s has the user %v under the first id", s, results[0])
+					} else if results[0] == nil && results[1] == first {
+						t.Errorf("%s takes up an id that is not in the store", s)
+					}
+				}
 				sh.clear(t)
 			})
 		}
-	})
+	}
+	for s := range sh.at {
+		t.Run("expired/"+string(s), func(t *testing.T) {
+			b := sh.visitor()
+			b.run(t, s.other(), set("user", "bob"))
+			sh.age(t, -time.Second)
+			want, stored := any(nil), map[string]any{}
+			if of.FindsExpired && s == node { // and prolongs it
+				want, stored[b.id] = "bob", map[string]any{"user": "bob"}
+			}
+			if results := b.run(t, s, get("user")); results[0] != want {
+				t.Errorf("%s has the user %v, want %v", s, results[0], want)
+			}
+			sh.agree(t, stored)
+			sh.clear(t)
+		})
+	}
 }
 
 // TestSharingHandOvers sends random requests to random sides.

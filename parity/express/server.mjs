@@ -5,15 +5,14 @@
 // It passes the options of the configuration file unchanged to express-session and its
 // stores. Keys of samesid only have no effect here.
 //
-// --store NAME chooses one of several packages with the same records, and --stores prints
-// what stores.mjs has.
+// --store NAME chooses one of several packages with the same records, as does ?store=NAME of
+// a later configuration, and --stores prints what stores.mjs has.
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs, promisify } from 'node:util'
 
 import express from 'express'
-import session from 'express-session'
 import { parse } from 'yaml'
 
 import { described, openStore } from './stores.mjs'
@@ -33,21 +32,21 @@ if (flags.stores) {
 
 // configure makes the server one of this configuration, with a new store.
 let current
-async function configure(text) {
+async function configure(text, name) {
   const { store: storeConfig, ...options } = parse(text) // JSON is YAML
   if (options.cookie?.expires) {
     options.cookie.expires = new Date(options.cookie.expires)
   }
   await current?.close()
-  const opened = await openStore(storeConfig, flags.store)
-  current = { ...opened, session: session({ ...options, store: opened.store }) }
+  const opened = await openStore(storeConfig, name)
+  current = { ...opened, session: opened.session({ ...options, store: opened.store }) }
 }
-await configure(await readFile(flags.config, 'utf8'))
+await configure(await readFile(flags.config, 'utf8'), flags.store)
 
 const app = express()
 
 app.post('/configure', express.text(), async (req, res) => {
-  await configure(req.body)
+  await configure(req.body, req.query.store)
   res.json(true)
 })
 
