@@ -37,6 +37,9 @@ const maxCookieValue = 4096
 func (c *cookie) read(m *Manager, header http.Header) {
 	value, ok := wire.CookieValue(header["Cookie"], m.cfg.Name)
 	c.present = ok
+	if !ok {
+		m.otherNames(header["Cookie"])
+	}
 	if ok && wire.CookieCount(header["Cookie"], m.cfg.Name) > 1 {
 		c.several = true
 		m.severalCookies()

@@ -12,6 +12,7 @@ func (s *session) loadRequest() (context.Context, error) {
 	ctx := s.r.Context()
 	if path := s.cookie.given.Path; path != "/" && !covers(path, requestPath(s.r)) {
 		s.phase = outside
+		s.m.outside(path, s.r.Header["Cookie"])
 		return s.load(ctx, "")
 	}
 	s.cookie.read(s.m, s.r.Header)
@@ -35,9 +36,11 @@ func (s *session) load(ctx context.Context, id string) (context.Context, error) 
 		if values, there, err = s.find(ctx); err != nil {
 			return nil, err
 		}
-		if !there && s.cookie.signed {
-			s.m.unknownSession()
-			s.audit(slog.LevelWarn, EventUnknown, "")
+		if !there && s.cookie.present {
+			s.m.unknownSession(id)
+			if s.cookie.signed { // else anybody may have made it up
+				s.audit(slog.LevelWarn, EventUnknown, "")
+			}
 		}
 		if values == nil {
 			s.forget()

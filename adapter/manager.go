@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,8 +46,11 @@ type Manager struct {
 	secretsMu sync.Mutex // held by whoever replaces signer
 
 	// What is said once.
-	plainHTTP, noSignature, unknown, several, changed sync.Once
-	typesNoted                                        sync.Map // reflect.Type → true
+	plainHTTP, noSignature, unknown, several, changed, otherName sync.Once
+
+	typesNoted  sync.Map     // reflect.Type → true
+	foreign     atomic.Int32 // the cookies of other names that were verified
+	outsideSaid atomic.Bool
 }
 
 // config is what a request reads. It never changes.
@@ -351,14 +355,59 @@ func (m *Manager) severalCookies() {
 	})
 }
 
-// unknownSession counts a signed cookie whose session the store does not have, and says so
-// once.
-func (m *Manager) unknownSession() {
+// unknownSession counts a cookie with an id that may be used and whose session the store does
+// not have, and says so once.
+func (m *Manager) unknownSession(id string) {
 	m.stats.unknownSessions.Add(1)
 	m.unknown.Do(func() {
-		m.cfg.Logger.Info("session: a cookie is signed, and the store does not have its session (said once; Stats has the number): it may have ended; "+
-			"if it is so for each user of another app, this is not its store: compare database, prefix or table, and layout", "store", describe(m.cfg.Store))
+		advice := "this is not its store: compare database, prefix or table, and layout"
+		if strings.HasPrefix(id, "s:") {
+			advice = "that app signs its cookies, and Options.Signature is SignatureNone: set Options.Secrets, and SignatureRequired"
+		}
+		m.cfg.Logger.Info("session: a cookie is good, and the store does not have its session (said once; Stats has the number): it may have ended; "+
+			"if it is so for each user of another app, "+advice, "store", describe(m.cfg.Store))
 	})
+}
+
+// maxForeign is how many cookies of other names are verified at most, so that nobody can make
+// that cost much.
+const maxForeign = 1000
+
+// otherNames says once that a request without the session's cookie has one that the secrets
+// have signed, under another name.
+func (m *Manager) otherNames(header []string) {
+	signer := m.signer.Load()
+	if signer == nil || m.foreign.Load() >= maxForeign {
+		return
+	}
+	for name, value := range wire.SignedCookies(header) {
+		if m.foreign.Add(1) > maxForeign {
+			return
+		}
+		if _, _, ok := signer.Verify(value); ok {
+			m.foreign.Store(maxForeign)
+			m.otherName.Do(func() {
+				m.cfg.Logger.Info("session: a cookie that the secrets have signed came under another name, and does not count (said once): "+
+					"if it is the one of another app's sessions, set Options.Name to its name", "cookie", m.cfg.Name, "other", name)
+			})
+			return
+		}
+	}
+}
+
+// outside says once that a good cookie came with a request that has no session for its path.
+func (m *Manager) outside(path string, header []string) {
+	if m.outsideSaid.Load() {
+		return
+	}
+	value, ok := wire.CookieValue(header, m.cfg.Name)
+	if signer := m.signer.Load(); ok && signer != nil && m.cfg.Signature != SignatureNone {
+		_, _, ok = signer.Verify(value)
+	}
+	if ok && m.outsideSaid.CompareAndSwap(false, true) {
+		m.cfg.Logger.Info("session: a cookie came with a request outside of Options.Cookie.Path, where there is no session (said once): "+
+			"if another app set it for all of its paths, set the same path here", "cookie", m.cfg.Name, "path", path)
+	}
 }
 
 // describe names a store and where it keeps its records.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/internal/leaktest"
+	"github.com/samesid/samesid/internal/wire"
 )
 
 // Each method that needs a session says what to do when the context has none, those of scs
@@ -156,5 +157,69 @@ func TestTwoCookiesOfOneName(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "several cookies of the session's name") {
 		t.Errorf("log: %s", out.String())
+	}
+}
+
+// A cookie that can't lead to its session is named in the log, whatever keeps it from that: its
+// name, the request's path, or the form that is expected of it.
+func TestCookiesThatLeadNowhere(t *testing.T) {
+	const otherName, outside, signed = "under another name", "outside of Options.Cookie.Path", "Options.Signature is SignatureNone"
+	const unknown = "does not have its session"
+	id := "an-id-of-express"
+	good := cookieFor(id)
+	leaktest.Note(id)
+	for name, test := range map[string]struct {
+		options adapter.Options
+		cookie  string
+		want    string // in the one line; "": no line
+	}{
+		"another name":                {cookie: "sid" + strings.TrimPrefix(good, "connect.sid"), want: otherName},
+		"another name, not encoded":   {cookie: "a=b; sid=s:" + wireSigned(id), want: otherName},
+		"another name and secret":     {cookie: "sid=s%3A" + id + ".AAAA; other=" + id},
+		"its own, and another's":      {cookie: good + "; sid=s:" + wireSigned(id), want: unknown},
+		"outside":                     {options: adapter.Options{Cookie: adapter.Cookie{Path: "/app"}}, cookie: good, want: outside},
+		"outside, of another secret":  {options: adapter.Options{Cookie: adapter.Cookie{Path: "/app"}}, cookie: "connect.sid=s%3A" + id + ".AAAA"},
+		"outside, unsigned":           {options: adapter.Options{Cookie: adapter.Cookie{Path: "/app"}, Signature: adapter.SignatureNone}, cookie: "connect.sid=" + id, want: outside},
+		"signed, and none is wanted":  {options: adapter.Options{Signature: adapter.SignatureNone}, cookie: good, want: signed},
+		"unknown, and none is signed": {options: adapter.Options{Signature: adapter.SignatureNone}, cookie: "connect.sid=" + id, want: unknown},
+		"unknown, not signed yet":     {options: adapter.Options{Signature: adapter.SignatureMigrating}, cookie: "connect.sid=" + id, want: unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := &leaktest.Log{}
+			test.options.Logger = out.Logger()
+			m := newManager(t, test.options)
+			serve(m, "", func(http.ResponseWriter, *http.Request) {})
+			if got := out.String(); got != "" {
+				t.Errorf("without a cookie: %s", got)
+			}
+			for range 3 {
+				serve(m, test.cookie, func(http.ResponseWriter, *http.Request) {})
+			}
+			got, lines := out.String(), 0
+			if test.want != "" {
+				lines = 1
+			}
+			if strings.Count(got, "\n") != lines || !strings.Contains(got, test.want) || strings.Contains(got, id) {
+				t.Errorf("log, want %q once:\n%s", test.want, got)
+			}
+		})
+	}
+}
+
+func wireSigned(id string) string {
+	return strings.TrimPrefix(wire.NewSigner([]string{secret}).Sign(id), "s:")
+}
+
+// Cookies of other apps are looked at for a while only, so that nobody can make them cost much.
+func TestOtherCookiesAreNotVerifiedForEver(t *testing.T) {
+	out := &leaktest.Log{}
+	m := newManager(t, adapter.Options{Logger: out.Logger()})
+	foreign := strings.Repeat("sid=s:another-id.AAAA; ", 100)
+	for range 20 {
+		serve(m, foreign, func(http.ResponseWriter, *http.Request) {})
+	}
+	serve(m, "sid=s:"+wireSigned("an-id-of-express"), func(http.ResponseWriter, *http.Request) {})
+	if got := out.String(); got != "" {
+		t.Errorf("after %d cookies of others, one more is verified: %s", 20*100, got)
 	}
 }

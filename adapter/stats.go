@@ -26,8 +26,8 @@ type Stats struct {
 	// change of secrets or beside another app, mean that a secret is missing.
 	BadSignatures uint64
 
-	// UnknownSessions are the cookies that are well signed, and whose session the store
-	// does not have. Those of ended sessions are normal.
+	// UnknownSessions are the cookies that could be used, as they are well signed or need
+	// not be, and whose session the store does not have. Those of ended sessions are normal.
 	UnknownSessions uint64
 }
 

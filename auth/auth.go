@@ -207,6 +207,7 @@ type Auth[U any] struct {
 	with    func(ctx context.Context, user U) context.Context // saves a second load; or nil
 
 	proxyWarning  sync.Once
+	keyNote       sync.Once
 	originWarning bounded
 }
 

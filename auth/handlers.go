@@ -208,6 +208,7 @@ func (a *Auth[U]) Restricted(next http.Handler) http.Handler {
 		user, err := a.User(r.Context())
 		switch {
 		case errors.Is(err, ErrNotSignedIn):
+			a.noteKeys(r.Context())
 			a.askForLogin(w, r, err)
 			return
 		case err != nil:
@@ -220,6 +221,20 @@ func (a *Auth[U]) Restricted(next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
 	})
+}
+
+// noteKeys says once that a session which is not signed in has values, and none under the
+// user's key: another app may keep its users elsewhere.
+func (a *Auth[U]) noteKeys(ctx context.Context) {
+	if a.m.Exists(ctx, a.outer) {
+		return
+	}
+	if keys := a.m.Keys(ctx); len(keys) > 0 {
+		a.keyNote.Do(func() {
+			a.opts.Logger.InfoContext(ctx, "auth: a session has values, and none under the user's key, so nobody is signed in (said once): "+
+				"if another app has signed its user in, set Options.Key to where that app keeps the user", "key", a.opts.Key, "keys", keys)
+		})
+	}
 }
 
 // Fresh returns a middleware that admits only users who gave their credentials

@@ -459,3 +459,32 @@ func TestRestrictedCaching(t *testing.T) {
 		t.Errorf("Cache-Control %q", got)
 	}
 }
+
+// A session whose user is under another key than Options.Key is named in the log, with the
+// keys that it has.
+func TestUserUnderAnotherKey(t *testing.T) {
+	for _, key := range []string{"user", "passport.user"} {
+		out := &leaktest.Log{}
+		m := newManager(t, adapter.Options{Codec: adapter.JSONCodec{}})
+		a := newAuth(t, m, verifyAda, auth.Options{Key: key, Logger: out.Logger()})
+		h := a.Restricted(http.NotFoundHandler())
+		do(m, h, http.MethodGet, "/", "")
+		if got := out.String(); got != "" {
+			t.Errorf("%s: without a session: %s", key, got)
+		}
+		put := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			m.Put(r.Context(), "account", map[string]any{"name": "ada"})
+			m.Put(r.Context(), "cart", 1)
+		})
+		cookie := do(m, put, http.MethodGet, "/", "").Result().Cookies()[0]
+		for range 2 {
+			if w := do(m, h, http.MethodGet, "/", "", "Cookie", cookie.Name+"="+cookie.Value); w.Code != http.StatusUnauthorized {
+				t.Errorf("%s: status %d", key, w.Code)
+			}
+		}
+		got := out.String()
+		if strings.Count(got, "\n") != 1 || !strings.Contains(got, "key="+key+` keys="[account cart]"`) || strings.Contains(got, "ada") {
+			t.Errorf("%s: log: %s", key, got)
+		}
+	}
+}

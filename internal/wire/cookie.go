@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,21 @@ func CookieCount(headers []string, name string) (n int) {
 		}
 	}
 	return n
+}
+
+// SignedCookies yields the name and the value of each cookie of a request whose value begins
+// as a signed one does.
+func SignedCookies(headers []string) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for _, header := range headers {
+			for pair := range strings.SplitSeq(header, ";") {
+				key, val, _ := strings.Cut(pair, "=")
+				if value := decode(unquote(trim(val))); strings.HasPrefix(value, signedPrefix) && !yield(trim(key), value) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func trim(s string) string { return strings.Trim(s, " \t") }
