@@ -12,7 +12,7 @@ import (
 	"github.com/samesid/samesid/auth"
 )
 
-// The README's example is compiled but not run, since it serves forever.
+// It is compiled but not run, since it serves forever; the README has it as a complete program.
 func Example_server() {
 	sessions, err := adapter.New(adapter.Options{
 		Secrets: []string{os.Getenv("SESSION_SECRET")},

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// onPurpose holds the differences between Express and samesid, as in the README's table.
+// onPurpose holds the differences between Express and samesid, as in docs/differences.md.
 // A test fails for a difference that is not here, and for one that no test demonstrates.
 var onPurpose = []struct {
 	name    string

@@ -7,15 +7,14 @@ import (
 	"testing"
 )
 
-// The README's table of differences is the same as the tests'.
-func TestReadmeHasTheSameTable(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+// docs/differences.md's table is the same as the tests'.
+func TestDifferencesHasTheSameTable(t *testing.T) {
+	page, err := os.ReadFile("../docs/differences.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	section := regexp.MustCompile(`(?s)\n## Where it differs.*?\n## `).Find(readme)
 	var rows, table []string
-	for _, m := range regexp.MustCompile(`(?m)^\| ([^|]+?) \| [^|]+ \| [^|]+ \| [^|]+ \|$`).FindAllSubmatch(section, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\| ([^|]+?) \| [^|]+ \| [^|]+ \| [^|]+ \|$`).FindAllSubmatch(page, -1) {
 		rows = append(rows, string(m[1]))
 	}
 	for i := range onPurpose {
@@ -24,6 +23,6 @@ func TestReadmeHasTheSameTable(t *testing.T) {
 	slices.Sort(rows)
 	slices.Sort(table)
 	if !slices.Equal(rows, table) {
-		t.Errorf("README: %q\ntests:  %q", rows, table)
+		t.Errorf("docs/differences.md: %q\ntests:  %q", rows, table)
 	}
 }
