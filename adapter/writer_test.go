@@ -461,3 +461,30 @@ func (s ctxStore) Swap(ctx context.Context, token string, old, data []byte, expi
 	}
 	return s.fullStore.Swap(ctx, token, old, data, expiry)
 }
+
+// A framework from before contexts learns that a client has left.
+func TestCloseNotify(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	started, left := make(chan struct{}), make(chan struct{})
+	srv := httptest.NewServer(m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		gone := w.(interface{ CloseNotify() <-chan bool }).CloseNotify()
+		close(started)
+		<-gone
+		close(left)
+	})))
+	defer srv.Close()
+	ctx, leave := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, "GET", srv.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-started
+		leave()
+	}()
+	if res, err := srv.Client().Do(r); err == nil {
+		res.Body.Close()
+		t.Error("the request has been answered")
+	}
+	<-left
+}
