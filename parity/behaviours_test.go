@@ -805,6 +805,12 @@ var large = func() string {
 
 // Cookies that must not be accepted, and some that are merely odd.
 func init() {
+	behaviours = append(behaviours, behaviour{
+		option: "cookie.domain", name: "two cookies", config: `"cookie":{"maxAge":60000,"domain":"example.com"}`,
+		script: script{run(set("a", 1)), {Forge: "bad one first", Ops: []op{set("b", 1)}}, {Forge: "good one first", Ops: []op{keys}}},
+		want:   []string{"200 cookie 1", "200 cookie 2", "200 - 2"},
+		shows:  "two cookies of one name",
+	})
 	for _, name := range slices.Sorted(maps.Keys(forgeries)) {
 		if name == "last secret" {
 			continue // it needs a list of secrets

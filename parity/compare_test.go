@@ -76,6 +76,7 @@ func (c *comparison) compare() {
 	c.same("Vary", c.node.vary, c.gos.vary)
 	c.same("Cache-Control", c.node.caching, c.gos.caching)
 	c.cookies(c.node.cookie, c.gos.cookie)
+	c.same("cookie without Domain", c.node.hostOnly, c.gos.hostOnly)
 	c.same("store", text(c.node.stored), text(c.gos.stored))
 	for _, name := range slices.Sorted(maps.Keys(c.node.records)) {
 		if theirs, ok := c.gos.records[name]; ok {

@@ -82,8 +82,10 @@ type outcome struct {
 	cookie  *setCookie // nil if none was set
 	vary    string
 	caching string
-	stored  map[string]any    // the data of each session
-	records map[string]record // their records on the store's server
+	// hostOnly says that the cookie without a Domain is cleared too.
+	hostOnly string
+	stored   map[string]any    // the data of each session
+	records  map[string]record // their records on the store's server
 }
 
 // String returns the outcome as hand-written cases expect it: the status, whether a
@@ -399,7 +401,11 @@ func (r *runner) read(resp *http.Response) (outcome, error) {
 	out := outcome{
 		status: resp.StatusCode, vary: resp.Header.Get("Vary"), caching: resp.Header.Get("Cache-Control"),
 	}
-	switch headers := resp.Header["Set-Cookie"]; len(headers) {
+	headers := resp.Header["Set-Cookie"]
+	if n := len(headers); n == 2 && clearsHostOnly(headers[1], r.options.Name) {
+		out.hostOnly, headers = "cleared", headers[:1]
+	}
+	switch len(headers) {
 	case 0:
 	case 1:
 		if out.cookie, err = parseSetCookie(headers[0], r.options); err != nil {
@@ -419,6 +425,13 @@ func (r *runner) read(resp *http.Response) (outcome, error) {
 		out.sid, out.results = parsed.SID, parsed.Results
 	}
 	return out, nil
+}
+
+// clearsHostOnly reports whether a Set-Cookie header makes a browser forget the cookie that was
+// set without a Domain.
+func clearsHostOnly(header, name string) bool {
+	c, err := http.ParseSetCookie(header)
+	return err == nil && c.Name == name && c.MaxAge < 0 && c.Domain == ""
 }
 
 // observe adds the content of the store to an outcome, keeps the cookie, and replaces

@@ -282,6 +282,7 @@ type options struct {
 	Unset  string
 	Cookie struct {
 		Path    string
+		Domain  string
 		Expires string
 	}
 }
