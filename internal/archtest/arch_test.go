@@ -78,6 +78,8 @@ var rooms = map[string]room{
 	demo:                          {not: []string{parity, backends + "/sqlite"}}, // without -tags sqlite
 	parity:                        {},
 
+	module + "/examples": {},
+
 	leaktest:                         {only: []string{}},
 	testserver:                       {not: []string{adapter, backends, auth}},
 	module + "/internal/archtest":    {only: []string{}},
