@@ -195,7 +195,7 @@ func (s *session) reportLate() {
 	if err != nil {
 		args = append(args, "error", err)
 	}
-	s.log(slog.LevelError, "a change made after the response had begun is lost: make it before the first byte, or call Save", args...)
+	s.log(slog.LevelError, "a change made after the response had begun is lost: make it before the first byte, or call Save (docs/frameworks.md)", args...)
 }
 
 // lateKeys returns the keys that differ from what was last saved.

@@ -236,5 +236,5 @@ func (s *session) finishAround() {
 		args = append(args, "error", err)
 	}
 	s.log(slog.LevelError, "the response was not written by the writer that LoadAndSave hands on, so the session's cookie is not sent: "+
-		"give the framework that writer, or use Begin and End", args...)
+		"give the framework that writer, or use Begin and End (docs/frameworks.md)", args...)
 }

@@ -1,0 +1,281 @@
+package frameworks
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"connectrpc.com/connect"
+	"github.com/go-chi/chi/v5"
+	chimiddleware "github.com/go-chi/chi/v5/middleware"
+	"github.com/labstack/echo/v5"
+	"github.com/labstack/echo/v5/middleware"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/auth"
+)
+
+// logged is a log that several goroutines write.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newDeps(t *testing.T) (*deps, *logged) {
+	t.Helper()
+	log := &logged{}
+	sessions, err := adapter.New(adapter.Options{
+		Secrets: []string{"a secret of at least thirty-two bytes"},
+		Logger:  slog.New(slog.NewTextHandler(log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, err := auth.New(sessions, func(_ context.Context, name, password string) (user, error) {
+		if name != "ann" || password != "correct" {
+			return user{}, auth.ErrInvalid
+		}
+		return user{7}, nil
+	}, auth.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &deps{sessions, users}, log
+}
+
+// browser has a cookie jar.
+type browser struct {
+	t      *testing.T
+	url    string
+	client *http.Client
+}
+
+func browse(t *testing.T, h http.Handler) *browser {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	srv.Start()
+	t.Cleanup(srv.Close)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &browser{t, srv.URL, &http.Client{Jar: jar}}
+}
+
+func (b *browser) do(method, path, body string) (status int, text string, cookies int) {
+	b.t.Helper()
+	target := b.url + path
+	if method == "GET" {
+		target += "?connect=v1&encoding=json&message=%7B%7D" // as connect wants its calls by GET; no others mind
+	}
+	r, err := http.NewRequest(method, target, strings.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	res, err := b.client.Do(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	all, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return res.StatusCode, string(all), len(res.Header["Set-Cookie"])
+}
+
+// visits returns the number in an answer: frameworks write it each in their own way.
+func visits(body string) string { return regexp.MustCompile(`\d+"?\}?\s*$`).FindString(body) }
+
+func (b *browser) visit(want int) {
+	b.t.Helper()
+	status, body, _ := b.do("GET", "/visit", "")
+	if got := strings.Trim(visits(body), "\"}\n "); status != 200 || got != fmt.Sprint(want) {
+		b.t.Errorf("%d %q, want visit %d", status, body, want)
+	}
+}
+
+func TestApps(t *testing.T) {
+	for name, app := range apps {
+		t.Run(name, func(t *testing.T) {
+			d, log := newDeps(t)
+			b := browse(t, app(d))
+			if status, body, cookies := b.do("GET", "/panic", ""); status != 500 || cookies != 0 {
+				t.Errorf("a panic: %d %s, %d cookies", status, body, cookies)
+			}
+			b.visit(1)
+			if status, _, _ := b.do("GET", "/panic", ""); status != 500 {
+				t.Errorf("a panic: %d", status)
+			}
+			b.visit(2) // what the handler did before it panicked is not saved
+			if status, body, _ := b.do("GET", "/error", ""); status != 409 {
+				t.Errorf("an error: %d %s", status, body)
+			}
+			b.visit(4) // what it did before it returned an error is
+
+			if status, body, _ := b.do("GET", "/protected", ""); status != 401 || !strings.Contains(body, "Invalid Credentials") {
+				t.Errorf("nobody is signed in: %d %s", status, body)
+			}
+			if status, body, _ := b.do("POST", "/login", `{"username":"ann","password":"wrong"}`); status != 401 {
+				t.Errorf("a wrong password: %d %s", status, body)
+			}
+			if status, body, cookies := b.do("POST", "/login", `{"username":"ann","password":"correct"}`); status != 200 || cookies != 1 {
+				t.Errorf("login: %d %s, %d cookies", status, body, cookies)
+			}
+			if status, body, _ := b.do("GET", "/protected", ""); status != 200 || body != "You are authorized" {
+				t.Errorf("signed in: %d %s", status, body)
+			}
+			if status, body, _ := b.do("POST", "/logout", ""); status != 200 || !strings.Contains(body, "You are logged out") {
+				t.Errorf("logout: %d %s", status, body)
+			}
+			if status, _, _ := b.do("GET", "/protected", ""); status != 401 {
+				t.Errorf("after the logout: %d", status)
+			}
+			if status, _, _ := b.do("GET", "/nowhere", ""); status != 404 {
+				t.Errorf("no route: %d", status)
+			}
+			if got := log.String(); got != "" {
+				t.Errorf("log: %s", got)
+			}
+		})
+	}
+}
+
+// A connect client is told who it is, or that it is nobody.
+func TestConnectInterceptor(t *testing.T) {
+	d, _ := newDeps(t)
+	b := browse(t, newConnect(d))
+	client := connect.NewClient[emptypb.Empty, wrapperspb.Int64Value](b.client, b.url+"/visits.v1.Visits/Account")
+	if _, err := client.CallUnary(t.Context(), connect.NewRequest(&emptypb.Empty{})); connect.CodeOf(err) != connect.CodeUnauthenticated {
+		t.Errorf("nobody is signed in: %v", err)
+	}
+	b.do("POST", "/login", `{"username":"ann","password":"correct"}`)
+	res, err := client.CallUnary(t.Context(), connect.NewRequest(&emptypb.Empty{}))
+	if err != nil || res.Msg.Value != 7 {
+		t.Errorf("signed in: %v, %v", res, err)
+	}
+}
+
+// What the page says of the wrong order.
+func TestWrongOrder(t *testing.T) {
+	t.Run("chi's Recoverer inside", func(t *testing.T) { // it answers as it recovers: nothing is saved
+		d, _ := newDeps(t)
+		r := chi.NewRouter()
+		r.Use(d.sessions.LoadAndSave, chimiddleware.Recoverer)
+		r.Get("/visit", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, d.visit(r.Context())) })
+		r.Get("/panic", func(_ http.ResponseWriter, r *http.Request) { d.visit(r.Context()); panic("a mistake") })
+		b := browse(t, r)
+		b.visit(1)
+		b.do("GET", "/panic", "")
+		b.visit(2)
+	})
+	t.Run("Echo 5's Recover inside", func(t *testing.T) { // it makes an error of the panic: that is saved
+		d, _ := newDeps(t)
+		e := echo.New()
+		e.Logger = slog.New(slog.DiscardHandler)
+		e.Use(echo.WrapMiddleware(d.sessions.LoadAndSave), middleware.Recover())
+		e.GET("/visit", func(c *echo.Context) error { return c.String(200, fmt.Sprint(d.visit(c.Request().Context()))) })
+		e.GET("/panic", func(c *echo.Context) error { d.visit(c.Request().Context()); panic("a mistake") })
+		b := browse(t, e)
+		b.visit(1)
+		b.do("GET", "/panic", "")
+		b.visit(3)
+	})
+	t.Run("no LoadAndSave", func(t *testing.T) {
+		d, _ := newDeps(t)
+		defer func() {
+			if got := fmt.Sprint(recover()); !strings.Contains(got, "docs/frameworks.md") {
+				t.Errorf("the panic does not name the page: %s", got)
+			}
+		}()
+		d.visit(t.Context())
+	})
+	t.Run("a response that goes around", func(t *testing.T) {
+		d, log := newDeps(t)
+		b := browse(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			outer := chimiddleware.NewWrapResponseWriter(w, 1)
+			d.sessions.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				d.visit(r.Context())
+				fmt.Fprint(outer, "text") // and not to the writer that it was given
+			})).ServeHTTP(outer, r)
+		}))
+		if _, _, cookies := b.do("GET", "/", ""); cookies != 0 {
+			t.Errorf("%d cookies", cookies)
+		}
+		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "docs/frameworks.md") {
+			t.Errorf("the log does not name the page: %s", log)
+		}
+	})
+}
+
+// The code of the page is that of the apps.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/frameworks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code string
+	for _, folder := range []string{".", "../../frameworks/gin", "../../frameworks/fiber"} {
+		files, err := filepath.Glob(folder + "/*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			code += flat(string(b))
+		}
+	}
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(blocks) < len(apps) {
+		t.Errorf("the page has %d blocks of code for %d apps", len(blocks), len(apps))
+	}
+	for _, b := range blocks {
+		if !strings.Contains(code, flat(b[1])) {
+			t.Errorf("no app has\n%s", b[1])
+		}
+	}
+}
+
+// flat returns code without its indentation, and with the name of Echo 4's package as
+// programs have it.
+func flat(code string) string {
+	var b strings.Builder
+	for line := range strings.Lines(code) {
+		if line = strings.TrimSpace(line); line != "" {
+			b.WriteString(strings.NewReplacer("echo4middleware.", "middleware.", "echo4.", "echo.", "chimiddleware.", "middleware.").Replace(line) + "\n")
+		}
+	}
+	return b.String()
+}
