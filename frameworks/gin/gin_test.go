@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -447,5 +448,63 @@ func TestAroundTheEngine(t *testing.T) {
 	}
 	if _, body, _ := a.do("GET", "/count"); body != "1" {
 		t.Errorf("%s visits", body)
+	}
+}
+
+// A logout is final for a request of the session that is under way.
+func TestLogoutIsFinal(t *testing.T) {
+	started, release := make(chan struct{}), make(chan struct{})
+	a := newApp(t, func(a *app) {
+		a.Use(samesidgin.Sessions(a.sessions))
+		a.GET("/", visit(a, a.count))
+		a.GET("/count", a.count)
+		a.GET("/slow", visit(a, func(c *gin.Context) {
+			close(started)
+			<-release
+			a.count(c)
+		}))
+		a.GET("/logout", func(c *gin.Context) {
+			if err := a.sessions.Destroy(c.Request.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	a.do("GET", "/")
+	u, err := url.Parse(a.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookies := a.client.Jar.Cookies(u)
+	var wg sync.WaitGroup
+	wg.Go(func() { a.do("GET", "/slow") })
+	<-started
+	a.do("GET", "/logout")
+	close(release)
+	wg.Wait()
+	a.client.Jar.SetCookies(u, cookies)
+	if _, body, _ := a.do("GET", "/count"); body != "0" {
+		t.Errorf("after the logout: %s visits", body)
+	}
+}
+
+// The sessions of two Managers are apart, and the failure of one's store is the answer.
+func TestTwoManagers(t *testing.T) {
+	other := adapter.MustNew(adapter.Options{Name: "other", Secrets: []string{"a secret of at least thirty-two bytes"}})
+	a := newApp(t, func(a *app) {
+		a.Use(samesidgin.Sessions(a.sessions), samesidgin.Sessions(other))
+		a.GET("/", visit(a, func(c *gin.Context) {
+			ctx := c.Request.Context()
+			other.Put(ctx, "visits", other.GetInt(ctx, "visits")+10)
+			c.String(http.StatusOK, "%d %d", a.sessions.GetInt(ctx, "visits"), other.GetInt(ctx, "visits"))
+		}))
+	})
+	for _, want := range []string{"1 10", "2 20"} {
+		if _, body, _ := a.do("GET", "/"); body != want {
+			t.Errorf("%q, want %q", body, want)
+		}
+	}
+	a.store.fail(true)
+	if status, body, _ := a.do("GET", "/"); status != http.StatusServiceUnavailable || strings.Contains(body, "30") {
+		t.Errorf("a store is down: %d %q", status, body)
 	}
 }
