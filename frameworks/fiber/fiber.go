@@ -33,7 +33,7 @@ import (
 // one that next gets does in Express.
 func Sessions(m *adapter.Manager) fiber.Handler {
 	return func(c fiber.Ctx) error {
-		r, err := request(c, nil)
+		r, err := request(c)
 		if err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func fail(c fiber.Ctx, m *adapter.Manager, r *http.Request, err error) {
 // auth.Auth. It has the session, and its response is buffered.
 func Handler(h http.Handler) fiber.Handler {
 	return func(c fiber.Ctx) error {
-		r, err := request(c, bytes.Clone(c.Body()))
+		r, err := requestWithBody(c)
 		if err != nil {
 			return err
 		}
@@ -89,16 +89,20 @@ func Handler(h http.Handler) fiber.Handler {
 //
 //	app.Get("/protected", samesidfiber.Wrap(users.Restricted), protected)
 //
-// If the middleware answers by itself, the handlers that follow are not run. What it writes
-// after it has called the next one is dropped.
+// If the middleware answers by itself, the handlers that follow are not run. One that hands a
+// writer of its own to the next handler panics, as Fiber's handlers write to none: Sessions is
+// LoadAndSave, and Fiber has middlewares that compress.
 func Wrap(middleware func(http.Handler) http.Handler) fiber.Handler {
 	return func(c fiber.Ctx) error {
-		r, err := request(c, bytes.Clone(c.Body()))
+		r, err := requestWithBody(c)
 		if err != nil {
 			return err
 		}
 		w, next, returned := &recorder{header: http.Header{}}, false, error(nil)
-		middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		middleware(http.HandlerFunc(func(given http.ResponseWriter, r *http.Request) {
+			if given != http.ResponseWriter(w) {
+				panic("samesidfiber: Wrap: this middleware has a writer of its own, which Fiber's handlers do not write to; in place of LoadAndSave, use Sessions")
+			}
 			next = true
 			add(c, w.header)
 			c.SetContext(r.Context())
@@ -111,9 +115,9 @@ func Wrap(middleware func(http.Handler) http.Handler) fiber.Handler {
 	}
 }
 
-// request returns Fiber's request as one of net/http, with a body. It shares no memory with it, as
-// Fiber uses that of a request for the next one, and a session's id outlives its request.
-func request(c fiber.Ctx, body []byte) (*http.Request, error) {
+// request returns Fiber's request as one of net/http, without the body. It shares no memory with
+// it, as Fiber uses that of a request for the next one, and a session's id outlives its request.
+func request(c fiber.Ctx) (*http.Request, error) {
 	in := c.Request()
 	uri := string(in.Header.RequestURI())
 	u, err := url.ParseRequestURI(uri)
@@ -130,9 +134,6 @@ func request(c fiber.Ctx, body []byte) (*http.Request, error) {
 		r.Header.Add(string(key), string(value))
 	}
 	r.Header.Del("Host") // net/http has it in r.Host alone
-	if len(body) > 0 {
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	}
 	if c.RequestCtx().IsTLS() {
 		r.TLS = c.RequestCtx().TLSConnectionState()
 		if r.TLS == nil {
@@ -140,6 +141,21 @@ func request(c fiber.Ctx, body []byte) (*http.Request, error) {
 		}
 	}
 	return r.WithContext(c.Context()), nil
+}
+
+// requestWithBody adds the body as it came, since decoding what anybody may send is up to the handler. One that
+// Fiber streams is read as far as the handler reads it.
+func requestWithBody(c fiber.Ctx) (*http.Request, error) {
+	r, err := request(c)
+	if err != nil {
+		return nil, err
+	}
+	if in := c.Request(); in.IsBodyStream() {
+		r.Body, r.ContentLength = io.NopCloser(in.BodyStream()), max(-1, int64(in.Header.ContentLength()))
+	} else if body := bytes.Clone(c.BodyRaw()); len(body) > 0 {
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
+	return r, nil
 }
 
 // add adds headers to the response.

@@ -3,6 +3,7 @@ package samesidfiber_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -77,7 +80,12 @@ type app struct {
 
 func newApp(t *testing.T, o adapter.Options, routes func(a *app)) *app {
 	t.Helper()
-	a := &app{App: fiber.New(), t: t, store: &store{Store: memory.New(memory.Options{})}}
+	return newAppWith(t, fiber.Config{}, o, routes)
+}
+
+func newAppWith(t *testing.T, config fiber.Config, o adapter.Options, routes func(a *app)) *app {
+	t.Helper()
+	a := &app{App: fiber.New(config), t: t, store: &store{Store: memory.New(memory.Options{})}}
 	t.Cleanup(func() { a.store.Close() })
 	if o.Signature != adapter.SignatureNone {
 		o.Secrets = []string{"a secret of at least thirty-two bytes"}
@@ -375,6 +383,166 @@ func TestProxy(t *testing.T) {
 		res.Body.Close()
 		if n := len(res.Header["Set-Cookie"]); n != want {
 			t.Errorf("%s: %d cookies, want %d", proto, n, want)
+		}
+	}
+}
+
+// What wraps a handler leaves the request's body to it, as it came: a body is neither decoded nor, if
+// Fiber streams it, read before the middleware has let it pass.
+func TestBody(t *testing.T) {
+	read := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s, %d, %v", b, r.ContentLength, err)
+	})
+	for name, config := range map[string]fiber.Config{"read": {}, "streamed": {StreamRequestBody: true}} {
+		for _, encoding := range []string{"", "gzip", "unknown"} {
+			t.Run(name+"/"+encoding, func(t *testing.T) {
+				a := newAppWith(t, config, adapter.Options{}, func(a *app) {
+					pass := samesidfiber.Wrap(func(next http.Handler) http.Handler { return next })
+					a.Post("/handler", pass, samesidfiber.Handler(read))
+					a.Post("/wrap", pass, func(c fiber.Ctx) error {
+						if c.Request().IsBodyStream() != config.StreamRequestBody {
+							return errors.New("the body has been read")
+						}
+						return c.SendString(string(c.BodyRaw()))
+					})
+				})
+				for path, want := range map[string]string{"/handler": "body, 4, <nil>", "/wrap": "body"} {
+					r, err := http.NewRequestWithContext(t.Context(), "POST", a.url+path, strings.NewReader("body"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if encoding != "" {
+						r.Header.Set("Content-Encoding", encoding)
+					}
+					res, err := a.client.Do(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					b, err := io.ReadAll(res.Body)
+					res.Body.Close()
+					if res.StatusCode != 200 || string(b) != want || err != nil {
+						t.Errorf("%s: %d %q, want %q; %v", path, res.StatusCode, b, want, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A middleware that must see the response, such as LoadAndSave, is refused: Fiber's handlers
+// don't write to its writer, so that no cookie would be sent.
+func TestWrapRefusesWriters(t *testing.T) {
+	a := newApp(t, adapter.Options{}, func(a *app) {
+		a.Use(recoverer.New(), samesidfiber.Wrap(a.sessions.LoadAndSave))
+		a.Get("/", func(c fiber.Ctx) error {
+			t.Error("the handler runs")
+			return nil
+		})
+	})
+	if status, body, _ := a.do("GET", "/", ""); status != 500 || !strings.Contains(body, "use Sessions") {
+		t.Errorf("%d %q", status, body)
+	}
+}
+
+// Fiber's strings lie in memory that later requests overwrite. A session's values are encoded
+// before that.
+func TestValuesAreCopied(t *testing.T) {
+	var kept string
+	a := newApp(t, adapter.Options{}, func(a *app) {
+		a.Use(func(c fiber.Ctx) error {
+			err := c.Next()
+			copy(c.RequestCtx().QueryArgs().Peek("value"), "two") // as a later request does
+			return err
+		}, samesidfiber.Sessions(a.sessions))
+		a.Get("/put", func(c fiber.Ctx) error {
+			kept = c.Query("value")
+			a.sessions.Put(c, "value", kept)
+			return nil
+		})
+		a.Get("/get", func(c fiber.Ctx) error { return c.SendString(a.sessions.GetString(c, "value")) })
+	})
+	a.do("GET", "/put?value=one", "")
+	if kept != "two" {
+		t.Fatalf("Fiber's string is still %q", kept)
+	}
+	if _, body, _ := a.do("GET", "/get", ""); body != "one" {
+		t.Errorf("the session has %q", body)
+	}
+}
+
+// A logout is final for a request of the session that is under way.
+func TestLogoutIsFinal(t *testing.T) {
+	started, release := make(chan struct{}), make(chan struct{})
+	a := newApp(t, adapter.Options{}, func(a *app) {
+		a.Use(samesidfiber.Sessions(a.sessions))
+		a.Get("/", visit(a, a.count))
+		a.Get("/count", a.count)
+		a.Get("/slow", visit(a, func(c fiber.Ctx) error {
+			close(started)
+			<-release
+			return a.count(c)
+		}))
+		a.Get("/logout", func(c fiber.Ctx) error { return a.sessions.Destroy(c) })
+	})
+	a.do("GET", "/", "")
+	u, err := url.Parse(a.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookies := a.client.Jar.Cookies(u)
+	var wg sync.WaitGroup
+	wg.Go(func() { a.do("GET", "/slow", "") })
+	<-started
+	a.do("GET", "/logout", "")
+	close(release)
+	wg.Wait()
+	a.client.Jar.SetCookies(u, cookies)
+	if _, body, _ := a.do("GET", "/count", ""); body != "0" {
+		t.Errorf("after the logout: %s visits", body)
+	}
+}
+
+// On a TLS connection, a cookie whose Secure is left to the request is Secure.
+func TestTLS(t *testing.T) {
+	a := newApp(t, adapter.Options{Cookie: adapter.Cookie{Secure: adapter.SecureAuto}}, func(a *app) {
+		a.Use(samesidfiber.Sessions(a.sessions))
+		a.Get("/", visit(a, a.count))
+	})
+	if _, _, h := a.do("GET", "/", ""); strings.Contains(h.Get("Set-Cookie"), "Secure") {
+		t.Errorf("without TLS: %d cookies, one is Secure", len(h["Set-Cookie"]))
+	}
+	other := httptest.NewTLSServer(nil) // for its certificate
+	defer other.Close()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: other.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = a.Listener(l, fiber.ListenConfig{DisableStartupMessage: true}) }()
+	res, err := other.Client().Get("https://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	other.Client().CloseIdleConnections()
+	if cookies := res.Cookies(); len(cookies) != 1 || !cookies[0].Secure {
+		t.Errorf("with TLS: %d cookies, which should be one that is Secure", len(cookies))
+	}
+}
+
+// The sessions of two Managers are apart.
+func TestTwoManagers(t *testing.T) {
+	other := adapter.MustNew(adapter.Options{Name: "other", Secrets: []string{"a secret of at least thirty-two bytes"}})
+	a := newApp(t, adapter.Options{}, func(a *app) {
+		a.Use(samesidfiber.Sessions(a.sessions), samesidfiber.Sessions(other))
+		a.Get("/", visit(a, func(c fiber.Ctx) error {
+			other.Put(c, "visits", other.GetInt(c.Context(), "visits")+10)
+			return c.SendString(fmt.Sprint(a.sessions.GetInt(c, "visits"), other.GetInt(c, "visits")))
+		}))
+	})
+	for _, want := range []string{"1 10", "2 20"} {
+		if _, body, _ := a.do("GET", "/", ""); body != want {
+			t.Errorf("%q, want %q", body, want)
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 func TestRequestSharesNoMemory(t *testing.T) {
 	app := fiber.New()
 	app.Post("/*", func(c fiber.Ctx) error {
-		body := c.Body()
-		r, err := request(c, append([]byte(nil), body...))
+		body := c.BodyRaw()
+		r, err := requestWithBody(c)
 		if err != nil {
 			return err
 		}
