@@ -160,7 +160,7 @@ func TestAnswers(t *testing.T) {
 				c.Status(http.StatusTeapot) // too late
 			}, 202, ""},
 			"abort":    {func(c *gin.Context) { c.AbortWithStatusJSON(http.StatusTeapot, "no") }, 418, `"no"`},
-			"redirect": {func(c *gin.Context) { c.Redirect(http.StatusSeeOther, "/count") }, 303, ""},
+			"redirect": {func(c *gin.Context) { c.Redirect(http.StatusSeeOther, "/count") }, 303, `<a href="/count">`},
 			"file":     {func(c *gin.Context) { c.File("go.mod") }, 200, "// A module"},
 			"stream": {func(c *gin.Context) {
 				n := 0
@@ -183,7 +183,7 @@ func TestAnswers(t *testing.T) {
 					r.GET("/count", a.count)
 				})
 				status, body, h := a.do("GET", "/")
-				if status != test.status || !strings.HasPrefix(body, test.body) && !(name == "redirect" && strings.Contains(body, "/count")) {
+				if status != test.status || !strings.HasPrefix(body, test.body) {
 					t.Errorf("%d %q, want %d %q", status, body, test.status, test.body)
 				}
 				if n := len(h["Set-Cookie"]); n != 1 {
@@ -263,7 +263,7 @@ func TestPanic(t *testing.T) {
 					a.GET("/count", a.count)
 					a.GET("/panic", visit(a, func(*gin.Context) { panic("a mistake") }))
 				})
-				want := ""
+				want := "0"
 				if begun {
 					a.do("GET", "/begin")
 					want = "1"
@@ -272,7 +272,7 @@ func TestPanic(t *testing.T) {
 				if status != http.StatusInternalServerError || len(h["Set-Cookie"]) != 0 {
 					t.Errorf("%d, %d cookies", status, len(h["Set-Cookie"]))
 				}
-				if _, body, _ := a.do("GET", "/count"); body != want && !(want == "" && body == "0") {
+				if _, body, _ := a.do("GET", "/count"); body != want {
 					t.Errorf("after the panic: %s visits", body)
 				}
 			})
