@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -53,11 +54,22 @@ func replaceBlock(path, block string) error {
 	return os.WriteFile(path, []byte(text), 0o644)
 }
 
-// summary returns the README's part: one chart, and the table of the usual requests.
+// inSummary are the roles that the README has: docs/performance.md has all.
+var inSummary = []string{
+	"bare", "samesid-memory-json", "scs-memory-fixed", "express-memory",
+	"floor-getex", "samesid-redis-connect", "scs-redis-fixed", "fiber-redis", "express-redis",
+	"floor-select", "samesid-postgres-touchafter", "scs-postgres-fixed", "express-postgres",
+	"floor-sqlite-select", "samesid-sqlite-touchafter", "scs-sqlite-fixed",
+}
+
+// summary returns the README's part: one chart, and a table of the usual requests.
 func (r *report) summary() string {
 	g := grid{{"requests per second (p99)", "read, expiry slides", "change", "round trips: read, change"}}
 	for _, store := range stores {
 		for _, server := range r.servers(store) {
+			if !slices.Contains(inSummary, server.Role) {
+				continue
+			}
 			row := []string{storeTitles[store] + ": " + server.Label}
 			var turns []string
 			for _, w := range []string{read, change} {
