@@ -16,7 +16,7 @@ export GOPKGS GOTESTFLAGS INSTALL
 BIN := $(CURDIR)/.build/bin
 GOFILES = $(shell find . -name node_modules -prune -o -name '.?*' -prune -o -name '*.go' -print)
 
-.PHONY: help test check lint fmt fuzz bench million thorough soak cover demo clean
+.PHONY: help test check lint api fmt fuzz bench million thorough soak cover demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ check: .build/tools ## formatting, go vet, the linters and the import rules
 
 lint: check ## check, and the known vulnerabilities of what is linked
 	scripts/vuln.sh $(BIN)/govulncheck
+
+api: .build/tools ## the exported API, compared with that of the last release
+	scripts/api.sh $(BIN)/gorelease
 
 fmt: .build/tools ## format all Go files
 	$(BIN)/gofumpt -w $(GOFILES)
