@@ -306,7 +306,9 @@ func TestLargeRecordHoldsUpNoOther(t *testing.T) {
 // The connection is cut in the middle of batches of a busy app: see TestUnknownOutcome.
 func TestUnknownOutcomeOfABatch(t *testing.T) {
 	onNetwork(t, limits{conns: 1, share: true}, func(t *testing.T, s *system) {
-		l := rig.Start(t, []string{s.url}, rig.Options{Sizes: []int{4, 4, 4, 4}, Stays: true})
+		// A request can meet a cut as it reads and another as it writes, and wait for the one
+		// connection behind others that do.
+		l := rig.Start(t, []string{s.url}, rig.Options{Sizes: []int{4, 4, 4, 4}, Stays: true, Limit: 2 * rig.Slowest})
 		for _, direction := range []string{"upstream", "downstream"} {
 			c := s.proxy.add("cut", direction, "").(*cut)
 			for range 2 {
