@@ -1,0 +1,178 @@
+//go:build unix
+
+package recipes
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/backends"
+	"github.com/samesid/samesid/backends/redis"
+	"github.com/samesid/samesid/internal/testserver"
+)
+
+// leashed is a shell script that kills its program when standard input ends, and so with the
+// test, however that ends. Only the program holds standard output.
+const leashed = `"$@" </dev/null & exec >&-; read _; kill -TERM $! 2>/dev/null; wait $!`
+
+// startExpress runs the Express app until the test ends, and returns its address.
+func startExpress(t *testing.T, args ...string) string {
+	t.Helper()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		testserver.Missing(t, "node is not in PATH: install Node.js")
+	}
+	if _, err := os.Stat("express/node_modules"); errors.Is(err, os.ErrNotExist) {
+		testserver.Missing(t, "the packages of the Express app are missing: npm ci --prefix tests/recipes/express")
+	}
+	cmd := exec.Command("/bin/sh", append([]string{"-c", leashed, "sh", node, "express/server.mjs"}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	leash, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = leash.Close()
+		_, _ = io.Copy(io.Discard, stdout)
+		if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
+			t.Errorf("the Express app ended with %v\n%s", err, &stderr)
+		}
+	})
+	address, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatalf("the Express app did not start: %v", err)
+	}
+	return strings.TrimSpace(address)
+}
+
+// One browser on both apps: what connect-flash, csurf and Passport keep in the session.
+func TestExpressMiddleware(t *testing.T) {
+	prefix := testserver.Prefix(t)
+	store, err := backends.Open(t.Context(), backends.Config{
+		URL: testserver.Redis(t), Options: redis.Options{Layout: "connect-redis", Prefix: prefix},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	sessions, err := adapter.New(adapter.Options{Secrets: []string{secret}, Store: store, UserPath: "passport.user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A user without SessionStamp, as Express does not set one.
+	type account struct {
+		ID   int64
+		Name string
+	}
+	verify := func(context.Context, string, string) (account, error) { return account{1, "ada"}, nil }
+	load := func(_ context.Context, id int64) (account, error) {
+		if id != 1 {
+			return account{}, auth.ErrInvalid
+		}
+		return account{1, "ada"}, nil
+	}
+	users, err := auth.NewByID(sessions, verify, func(a account) int64 { return a.ID }, load, auth.Options{Key: "passport.user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("POST /login", users.Login())
+	mux.Handle("POST /logout", users.Logout())
+	mux.Handle("GET /me", users.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, _ := users.User(r.Context())
+		fmt.Fprint(w, "hello ", user.Name)
+	})))
+	mux.Handle("/change", CSURF(sessions, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "changed") })))
+	mux.HandleFunc("GET /csrf", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, CSURFToken(sessions.GetString(r.Context(), "csrfSecret"), "salted"))
+	})
+	mux.HandleFunc("POST /flash", func(w http.ResponseWriter, r *http.Request) {
+		if err := Flash(r.Context(), sessions, "info", r.FormValue("text")); err != nil {
+			sessions.ErrorFunc(w, r, err)
+		}
+	})
+	mux.HandleFunc("GET /flash", func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(PopFlashes(r.Context(), sessions))
+	})
+	address := startExpress(t, testserver.Redis(t), prefix, secret)
+	plain := httptest.NewServer(sessions.LoadAndSave(mux))
+	defer plain.Close()
+	visitor := func() (here, express browser) {
+		here = newBrowser(t, plain.URL, &http.Transport{DisableKeepAlives: true})
+		express = here // with the same cookies: those of 127.0.0.1 are the same on every port
+		express.server = address
+		return here, express
+	}
+	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
+
+	here, express := visitor()
+	express.want(http.StatusOK, "", "POST", "/flash", "text=one", form...)
+	here.want(http.StatusOK, "", "POST", "/flash", "text=two", form...)
+	express.want(http.StatusOK, `{"info":["one","two"]}`, "GET", "/flash", "")
+	here.want(http.StatusOK, "", "POST", "/flash", "text=three", form...)
+	express.want(http.StatusOK, `2`, "POST", "/flash", "text=four", form...)
+	here.want(http.StatusOK, `{"info":["three","four"]}`, "GET", "/flash", "")
+	express.want(http.StatusOK, `{}`, "GET", "/flash", "")
+
+	token := express.want(http.StatusOK, "-", "GET", "/csrf", "")
+	for range 20 { // most have a "-" or "_" in their hash
+		good := express.want(http.StatusOK, "-", "GET", "/csrf", "")
+		here.want(http.StatusOK, "changed", "POST", "/change", "", "CSRF-Token", good)
+	}
+	own := here.want(http.StatusOK, "salted-", "GET", "/csrf", "")
+	_, other := visitor()
+	foreign := other.want(http.StatusOK, "-", "GET", "/csrf", "")
+	for _, b := range []browser{here, express} {
+		for _, good := range []string{token, own} {
+			b.want(http.StatusOK, "changed", "POST", "/change", url.Values{"_csrf": {good}}.Encode(), form...)
+			for _, header := range []string{"CSRF-Token", "X-CSRF-Token", "X-XSRF-Token"} {
+				b.want(http.StatusOK, "changed", "POST", "/change", "", header, good)
+			}
+		}
+		for _, bad := range []string{"", "-", "x", foreign, token + "x", token[:len(token)-1], "x" + token, CSURFToken("", "x")} {
+			b.want(http.StatusForbidden, "invalid csrf token", "POST", "/change", url.Values{"_csrf": {bad}}.Encode(), form...)
+		}
+	}
+	// A session without a secret: an attacker would know what an empty one makes.
+	nobody, _ := visitor()
+	nobody.want(http.StatusForbidden, "", "POST", "/change", "", "CSRF-Token", CSURFToken("", "x"))
+	nobody.want(http.StatusOK, "changed", "GET", "/change", "")
+
+	here.want(http.StatusUnauthorized, "", "GET", "/me", "")
+	express.want(http.StatusOK, "signed in", "POST", "/login", "username=ada&password=x", form...)
+	here.want(http.StatusOK, "hello ada", "GET", "/me", "")
+	here.want(http.StatusOK, "", "POST", "/logout", "")
+	express.want(http.StatusUnauthorized, "", "GET", "/me", "")
+	here.login(http.StatusOK, "ada", "x")
+	express.want(http.StatusOK, "hello ada", "GET", "/me", "")
+	express.want(http.StatusOK, "signed out", "POST", "/logout", "")
+	here.want(http.StatusUnauthorized, "", "GET", "/me", "")
+	express.want(http.StatusOK, "", "POST", "/login", "username=ada&password=x", form...)
+	here.want(http.StatusOK, "hello ada", "GET", "/me", "")
+	if n, err := sessions.DestroyUser(t.Context(), "1"); n != 1 || err != nil {
+		t.Errorf("%d ended, %v", n, err)
+	}
+	express.want(http.StatusUnauthorized, "", "GET", "/me", "")
+}
