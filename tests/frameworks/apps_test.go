@@ -34,6 +34,7 @@ type user struct {
 type deps struct {
 	sessions *adapter.Manager
 	users    *auth.Auth[user]
+	store    *store
 }
 
 // visit counts in the session.
@@ -146,7 +147,7 @@ type discard struct{}
 
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
-// humaVisits is what the operation answers.
+// humaVisits is what an operation answers.
 type humaVisits struct {
 	Body struct {
 		Visits int `json:"visits"`
@@ -163,6 +164,20 @@ func newHuma(d *deps) http.Handler {
 		out.Body.Visits = d.visit(ctx) // the session is in an operation's context
 		return out, nil
 	})
+	signedIn := func(c huma.Context, next func(huma.Context)) {
+		if _, err := users.User(c.Context()); err != nil {
+			_ = huma.WriteErr(api, c, http.StatusUnauthorized, "Invalid Credentials")
+			return
+		}
+		next(c)
+	}
+	account := func(o *huma.Operation) { o.Middlewares = append(o.Middlewares, signedIn) }
+	huma.Get(api, "/account", func(ctx context.Context, _ *struct{}) (*humaVisits, error) {
+		u, err := users.User(ctx)
+		out := &humaVisits{}
+		out.Body.Visits = u.ID
+		return out, err
+	}, account)
 	mux.Handle("POST /login", users.Login())
 	mux.Handle("POST /logout", users.Logout())
 	mux.Handle("GET /protected", users.Restricted(http.HandlerFunc(d.protected)))
