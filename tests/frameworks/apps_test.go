@@ -1,5 +1,3 @@
-// Package frameworks has an app for each framework that docs/frameworks.md has a section on. Its
-// code blocks are from here.
 package frameworks
 
 import (
@@ -52,6 +50,7 @@ func (d *deps) protected(w http.ResponseWriter, _ *http.Request) {
 // /error and /protected.
 var apps = map[string]func(d *deps) http.Handler{
 	"chi": newChi, "gorilla/mux": newMux, "Echo 4": newEcho4, "Echo 5": newEcho5, "huma": newHuma, "connect": newConnect,
+	"grpc-gateway": newGateway, "templ": newTempl,
 }
 
 func newChi(d *deps) http.Handler {
