@@ -105,12 +105,16 @@ func (o outcome) String() string {
 // setCookie is a Set-Cookie header.
 type setCookie struct {
 	id    string
+	value string
 	form  string // what is wrong with the value, or wellFormed
 	attrs map[string]string
 	at    time.Time // when it was received
 }
 
-const wellFormed = "signed by the first secret"
+const (
+	wellFormed = "signed by the first secret"
+	notEncoded = wellFormed + ", and not encoded" // as Fastify sends it
+)
 
 // cleared reports whether the cookie tells the browser to delete it.
 func (c *setCookie) cleared() bool {
@@ -135,7 +139,7 @@ func parseSetCookie(header string, o *options) (*setCookie, error) {
 	if name != o.Name {
 		return nil, fmt.Errorf("the cookie's name is %q", name)
 	}
-	c := &setCookie{attrs: map[string]string{}, at: time.Now()}
+	c := &setCookie{value: value, attrs: map[string]string{}, at: time.Now()}
 	for attr := range strings.SplitSeq(rest, "; ") {
 		k, v, _ := strings.Cut(attr, "=")
 		if _, twice := c.attrs[k]; twice {
@@ -144,6 +148,10 @@ func parseSetCookie(header string, o *options) (*setCookie, error) {
 		c.attrs[k] = v
 	}
 	leaktest.Note(value)
+	form := wellFormed
+	if plain, ok := strings.CutPrefix(value, "s:"); ok {
+		form, value = notEncoded, url.QueryEscape("s:"+plain)
+	}
 	m := valueForm.FindStringSubmatch(value)
 	switch {
 	case value == "":
@@ -154,7 +162,7 @@ func parseSetCookie(header string, o *options) (*setCookie, error) {
 		c.id = m[1]
 		c.form = "badly signed: " + value
 		if signature := strings.NewReplacer("%2B", "+", "%2F", "/").Replace(m[2]); signature == sign(c.id, o.secrets()[0]) {
-			c.form = wellFormed
+			c.form = form
 		}
 	}
 	return c, nil

@@ -53,16 +53,21 @@ var programs = map[side]func() ([]string, error){
 		}
 		return []string{path}, nil
 	}),
-	node: nodeProgram,
+	node:    nodeProgram,
+	fastify: sync.OnceValues(func() ([]string, error) { return nodeScript("express/fastify.mjs") }),
 }
 
-var nodeProgram = sync.OnceValues(func() ([]string, error) {
+var nodeProgram = sync.OnceValues(func() ([]string, error) { return nodeScript("express/server.mjs") })
+
+func nodeScript(script string) ([]string, error) {
 	path, err := exec.LookPath("node")
 	if err != nil {
 		return nil, err
 	}
-	return []string{path, "express/server.mjs"}, installPackages()
-})
+	return []string{path, script}, installed()
+}
+
+var installed = sync.OnceValue(installPackages)
 
 // installPackages installs the Node packages of the lock file, if they are missing or
 // from an older lock file.

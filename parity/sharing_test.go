@@ -174,11 +174,11 @@ func (b *visitor) take(s side, out outcome) error {
 	case c == nil:
 	case c.cleared():
 		b.id, b.cookie = "", nil
-	case c.form != wellFormed:
+	case c.form != wellFormed && (s != fastify || c.form != notEncoded):
 		return fmt.Errorf("%s sends a cookie that is %s", s, c.form)
 	default:
 		b.id, b.set = c.id, c
-		b.cookie = []string{b.at[s].options.Name + "=" + escaped(b.at[s].options, c.id)}
+		b.cookie = []string{b.at[s].options.Name + "=" + c.value}
 	}
 	return nil
 }
