@@ -26,11 +26,12 @@ test: check ## everything CI runs: checks, short fuzzing, all tests on real serv
 	scripts/with-servers.sh scripts/versions.sh
 	scripts/with-servers.sh scripts/test.sh
 
-check: .build/tools ## formatting, go vet, the linters and the import rules
+check: .build/tools ## formatting, go vet, the linters and CI's own files
 	@unformatted=$$(gofmt -l $(GOFILES)) && [ -z "$$unformatted" ] || \
 		{ printf 'not formatted (make fmt mends it):\n%s\n' "$$unformatted"; exit 1; }
 	scripts/each-module.sh go vet
 	scripts/each-module.sh $(BIN)/golangci-lint run
+	$(BIN)/actionlint .github/workflows/*.yml
 
 lint: check ## check, and the known vulnerabilities of what is linked
 	scripts/vuln.sh $(BIN)/govulncheck

@@ -57,7 +57,7 @@ var behaviours = []behaviour{
 			run(
 				set("text", "ü\u2028\"\\\u0000</script>😀"), set("empty", ""), set("null", nil), set("yes", true), set("no", false),
 				set("whole", 12345678), set("negative", -1), set("fraction", 0.1), set("large", 1e21), set("small", 1e-7), set("zero", 0),
-				set("safe", 9007199254740991), set("list", []any{1, []any{}, map[string]any{}, nil, "x"}),
+				set("safe", 9007199254740991.0), set("list", []any{1, []any{}, map[string]any{}, nil, "x"}),
 				set("object", map[string]any{"a": map[string]any{"b": nil, "c": []any{1.5}}, "": 1, "cookie": 2}),
 				set("date", "2026-01-02T03:04:05.678Z"), set("a key with spaces", 1), set("", 1), set("ключ", 1), set("0", 1),
 			),
@@ -431,7 +431,7 @@ var behaviours = []behaviour{
 		option: "maxAge", name: "changed for a session", config: minute,
 		script: script{
 			run(set("n", 1)), run(set("n", 2), setMaxAge(5000), original, maxAge), run(original, maxAge), run(set("n", 3)),
-			run(set("n", 4), setMaxAge(3000000000), original), run(original),
+			run(set("n", 4), setMaxAge(3000000000.0), original), run(original),
 			{Client: "b", Ops: []op{set("n", 1), original}},
 		},
 		want: []string{"200 cookie 1", "200 cookie 1", "200 - 1", "200 cookie 1", "200 cookie 1", "200 - 1", "200 cookie 2"},

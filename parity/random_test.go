@@ -216,7 +216,7 @@ func (g generator) script() script {
 }
 
 var values = []any{
-	nil, true, false, 0, 1, -7, 1.5, 1e21, 1e-7, 9007199254740991, "", "text", "ü \"\\\u2028</script>", "2026-01-02T03:04:05.678Z",
+	nil, true, false, 0, 1, -7, 1.5, 1e21, 1e-7, 9007199254740991.0, "", "text", "ü \"\\\u2028</script>", "2026-01-02T03:04:05.678Z",
 	[]any{},
 	[]any{1, nil, "x"},
 	map[string]any{},
@@ -255,7 +255,7 @@ func (g generator) ops() []op {
 		case 12:
 			ops = append(ops, touch)
 		case 13, 14:
-			ops = append(ops, set(withMaxAge, g.Uint32()), setMaxAge(pick[any](g, nil, 30000, 60000, 7200000.25, 3000000000)))
+			ops = append(ops, set(withMaxAge, g.Uint32()), setMaxAge(pick[any](g, nil, 30000, 60000, 7200000.25, 3000000000.0)))
 		case 3:
 			if g.IntN(4) == 0 && g.ends {
 				return append(ops, set(withMaxAge, g.Uint32()), setMaxAge(-60000))

@@ -23,5 +23,5 @@ if [ $status = 126 ]; then
 	exec386="env GOMAXPROCS=1 GODEBUG=asyncpreemptoff=1 qemu-i386"
 fi
 echo "versions: GOARCH=386 ${exec386:+by qemu-i386}"
-GOARCH=386 go vet ./adapter/... ./backends/... ./auth ./internal/wire
+GOARCH=386 go vet ./...
 GOARCH=386 go test -exec "$exec386" -skip '^(TestDecisions|TestInterleavings|TestSweepEndsWhatMoves)$' ./internal/wire ./adapter
