@@ -144,18 +144,27 @@ func (s *session) newCookie(modified bool, status scs.Status) string {
 }
 
 // addCookies adds what finish returned to a response's headers. A browser that has a cookie
-// with a Domain, and one from before it was set, would send both for ever, the older one
-// first: that one goes.
+// with Cookie.Domain, and one from before that was set, sends both, the older one first: beside
+// a cookie with it, the one without is cleared, and a logout clears both.
 func (s *session) addCookies(h http.Header, setCookie string) {
 	if setCookie == "" {
 		return
 	}
 	addCookie(h, setCookie)
-	if s.cookie.several && s.cookie.given.Domain != "" {
-		hostOnly := s.cookie.fresh(s.m.cfg, s.isSecure())
-		hostOnly.Domain = ""
-		h.Add("Set-Cookie", clearCookie(s.m.cfg.Name, &hostOnly))
+	if !s.cookie.several || s.cookie.given.Domain == "" {
+		return
 	}
+	sent, err := http.ParseSetCookie(setCookie)
+	other := s.cookie.fresh(s.m.cfg, s.isSecure())
+	switch {
+	case err != nil:
+		return
+	case sent.Domain != "":
+		other.Domain = ""
+	case sent.MaxAge >= 0: // a session from before keeps the cookie that it has
+		return
+	}
+	h.Add("Set-Cookie", clearCookie(s.m.cfg.Name, &other))
 }
 
 // clearedCookie is the Set-Cookie header that makes the browser forget the

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,6 +158,37 @@ func TestTwoCookiesOfOneName(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "several cookies of the session's name") {
 		t.Errorf("log: %s", out.String())
+	}
+}
+
+// A session in JSON keeps the attributes that it began with: one from before Cookie.Domain was
+// set has a cookie without it for as long as it lives, which must not be cleared as it is sent.
+func TestSessionFromBeforeTheDomain(t *testing.T) {
+	store := newMapStore()
+	options := adapter.Options{Store: fullStore{store}, Codec: adapter.JSONCodec{}, Cookie: adapter.Cookie{MaxAge: time.Hour}, Logger: (&leaktest.Log{}).Logger()}
+	before := newManager(t, options)
+	options.Cookie.Domain = "example.com"
+	m := newManager(t, options)
+	old := begin(t, before, map[string]any{"user": "u"})
+	both := cookieFor(old) + "; " + cookieFor(begin(t, m, map[string]any{"user": "u"}))
+
+	sent := func(handler func(ctx context.Context)) (set, cleared []string) {
+		w := serve(m, both, func(_ http.ResponseWriter, r *http.Request) { handler(r.Context()) })
+		for _, c := range w.Result().Cookies() {
+			if c.MaxAge < 0 {
+				cleared = append(cleared, c.Domain)
+			} else {
+				set = append(set, c.Domain)
+			}
+		}
+		return set, cleared
+	}
+	if set, cleared := sent(func(ctx context.Context) { m.Put(ctx, "n", 1) }); !slices.Equal(set, []string{""}) || len(cleared) != 0 {
+		t.Errorf("a change sets cookies with the domains %q, and clears %q", set, cleared)
+	}
+	// A logout leaves no cookie of the name.
+	if set, cleared := sent(func(ctx context.Context) { _ = m.Destroy(ctx) }); len(set) != 0 || !slices.Equal(cleared, []string{"", "example.com"}) {
+		t.Errorf("a logout sets cookies with the domains %q, and clears %q", set, cleared)
 	}
 }
 
