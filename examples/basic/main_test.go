@@ -1,12 +1,14 @@
+//go:build unix
+
 package main
 
 import (
-	"io"
-	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/samesid/samesid/internal/testserver"
 )
 
 func Test(t *testing.T) {
@@ -16,29 +18,19 @@ func Test(t *testing.T) {
 	}
 	srv := httptest.NewServer(handler)
 	defer srv.Close()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ann, ben := &http.Client{Jar: jar}, &http.Client{}
-	visit := func(c *http.Client, want string) {
+	ann, ben := testserver.NewBrowser(t, nil), testserver.NewBrowser(t, nil)
+	visit := func(b *testserver.Browser, want string) {
 		t.Helper()
-		res, err := c.Get(srv.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		if b, err := io.ReadAll(res.Body); string(b) != want || err != nil {
-			t.Errorf("got %q, %v, want %q", b, err, want)
+		if _, got := b.Do(srv.URL, nil); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 	visit(ann, "visit 1\n")
 	visit(ann, "visit 2\n")
-	visit(ben, "visit 1\n") // without a jar
-	res, err := ann.Post(srv.URL+"/reset", "", nil)
-	if err != nil {
-		t.Fatal(err)
+	visit(ben, "visit 1\n")
+	if status, body := ann.Do(srv.URL+"/reset", url.Values{}); status != 200 {
+		t.Errorf("reset: %d %s", status, body)
 	}
-	res.Body.Close()
 	visit(ann, "visit 1\n")
+	visit(ben, "visit 2\n")
 }

@@ -31,6 +31,8 @@ app.get('/', (req, res) => {
   res.send(`Express: ${req.session.user?.name ?? 'nobody'}, ${req.session.views} views\n`)
 })
 
+process.once('SIGTERM', () => server.close(() => client.close()))
+
 const server = app.listen(process.env.PORT ?? 3000, '127.0.0.1', () => {
   console.log(`http://127.0.0.1:${server.address().port}`)
 })

@@ -3,15 +3,10 @@
 package main
 
 import (
-	"bufio"
-	"crypto/tls"
-	"io"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,48 +19,24 @@ import (
 // ends, and returns its address.
 func startApp(t *testing.T) string {
 	t.Helper()
-	node, err := exec.LookPath("node")
-	if err != nil {
-		testserver.Missing(t, "node is not in PATH: install Node.js")
-	}
-	packages, err := filepath.Abs("../../demo/express/node_modules")
+	packages, err := filepath.Abs("../../demo/express")
 	if err != nil {
 		t.Fatal(err)
-	}
-	if _, err := os.Stat(packages); err != nil {
-		testserver.Missing(t, "the packages of the Express half are missing: npm ci --prefix demo/express")
 	}
 	dir := t.TempDir()
 	code, err := os.ReadFile("app.mjs")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "app.mjs"), code, 0o600); err != nil {
+	script := filepath.Join(dir, "app.mjs")
+	if err := os.WriteFile(script, code, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(packages, filepath.Join(dir, "node_modules")); err != nil {
+	if err := os.Symlink(filepath.Join(packages, "node_modules"), filepath.Join(dir, "node_modules")); err != nil {
 		t.Fatal(err)
 	}
-	// It ends when standard input does, and so with the test, however that ends.
-	cmd := exec.Command("/bin/sh", "-c", `"$@" </dev/null & exec >&-; read _; kill -TERM $! 2>/dev/null; wait $!`, "sh", node, filepath.Join(dir, "app.mjs"))
-	cmd.Env = append(os.Environ(), "PORT=0")
-	cmd.Stderr = os.Stderr
-	leash, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = leash.Close()
-		_ = cmd.Wait() // ended by a signal
-	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
+	t.Setenv("PORT", "0")
+	line, err := testserver.StartNode(t, packages, script).ReadString('\n')
 	if err != nil {
 		t.Fatal("app.mjs has not started: ", err)
 	}
@@ -115,36 +86,11 @@ func TestBehindNginx(t *testing.T) {
 	defer forCert.Close()
 	front := testserver.StartNginx(t, forCert.TLS.Certificates[0],
 		strings.NewReplacer("http://127.0.0.1:8080", goHalf.URL, "http://127.0.0.1:3000", express).Replace(string(conf)))
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	trust := forCert.Client().Transport.(*http.Transport).TLSClientConfig
-	browser := &http.Client{Jar: jar, Transport: &http.Transport{
-		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: trust.RootCAs, MinVersion: tls.VersionTLS12},
-	}}
-	// answer gets a page, or posts a form to it.
+	browser := testserver.NewBrowser(t, forCert.Client().Transport.(*http.Transport).TLSClientConfig)
 	answer := func(path string, form url.Values) string {
 		t.Helper()
-		method := http.MethodGet
-		if form != nil {
-			method = http.MethodPost
-		}
-		r, err := http.NewRequest(method, front.URL+path, strings.NewReader(form.Encode()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		res, err := browser.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		b, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.TrimSpace(string(b))
+		_, body := browser.Do(front.URL+path, form)
+		return strings.TrimSpace(body)
 	}
 	for _, step := range []struct{ got, want string }{
 		{answer("/account", nil), `{"message":"Invalid Credentials"}`},

@@ -1,9 +1,9 @@
+//go:build unix
+
 package main
 
 import (
-	"io"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -11,6 +11,8 @@ import (
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/alexedwards/scs/v2/memstore"
+
+	"github.com/samesid/samesid/internal/testserver"
 )
 
 // A user who has signed in while the app was on scs alone is signed in after the move, too,
@@ -30,44 +32,16 @@ func Test(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	browser := &http.Client{Jar: jar}
 	handler := beforeTheMove
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
 	defer srv.Close()
-	// read gets a page, or posts a form to it.
+	browser := testserver.NewBrowser(t, nil)
 	read := func(path string, form url.Values) string {
 		t.Helper()
-		method := http.MethodGet
-		if form != nil {
-			method = http.MethodPost
-		}
-		r, err := http.NewRequest(method, srv.URL+path, strings.NewReader(form.Encode()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		res, err := browser.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		b, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
+		_, body := browser.Do(srv.URL+path, form)
+		return body
 	}
-	cookie := func() string {
-		u, err := url.Parse(srv.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return jar.Cookies(u)[0].Value
-	}
+	cookie := func() string { return browser.Cookies(srv.URL)[0].Value }
 
 	read("/", nil)
 	if strings.HasPrefix(cookie(), "s%3A") {

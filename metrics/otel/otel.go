@@ -100,7 +100,7 @@ func (t *Telemetry) Observe(ctx context.Context, call adapter.StoreCall) {
 	attrs = append(attrs, attribute.Int("samesid.calls_per_command", call.Together))
 	_, span := t.tracer.Start(ctx, call.Op+" session", trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(call.Start), trace.WithAttributes(attrs...))
 	if failure != "" {
-		span.SetStatus(codes.Error, call.Err.Error())
+		span.SetStatus(codes.Error, failure) // the text of a store of the app's own may have a key in it
 	}
 	span.End(trace.WithTimestamp(call.Start.Add(call.Duration)))
 }

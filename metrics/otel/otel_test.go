@@ -139,7 +139,7 @@ func TestFailures(t *testing.T) {
 		call.Op, call.Store, call.Start, call.Duration = "find", "postgres", began, time.Second
 		r.Observe(ctx, call)
 		span := r.spans.Ended()[len(r.spans.Ended())-1]
-		if span.Status().Code != codes.Error || span.EndTime().Sub(span.StartTime()) != time.Second {
+		if span.Status() != (sdktrace.Status{Code: codes.Error, Description: failure}) || span.EndTime().Sub(span.StartTime()) != time.Second {
 			t.Errorf("%s: status %v, %v long", failure, span.Status(), span.EndTime().Sub(span.StartTime()))
 		}
 		want := "db.client.operation.duration{db.operation.name=find,db.system.name=postgresql,error.type=" + failure

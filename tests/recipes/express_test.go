@@ -3,18 +3,12 @@
 package recipes
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -25,42 +19,10 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// leashed is a shell script that kills its program when standard input ends, and so with the
-// test, however that ends. Only the program holds standard output.
-const leashed = `"$@" </dev/null & exec >&-; read _; kill -TERM $! 2>/dev/null; wait $!`
-
 // startExpress runs the Express app until the test ends, and returns its address.
 func startExpress(t *testing.T, args ...string) string {
 	t.Helper()
-	node, err := exec.LookPath("node")
-	if err != nil {
-		testserver.Missing(t, "node is not in PATH: install Node.js")
-	}
-	if _, err := os.Stat("express/node_modules"); errors.Is(err, os.ErrNotExist) {
-		testserver.Missing(t, "the packages of the Express app are missing: npm ci --prefix tests/recipes/express")
-	}
-	cmd := exec.Command("/bin/sh", append([]string{"-c", leashed, "sh", node, "express/server.mjs"}, args...)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	leash, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = leash.Close()
-		_, _ = io.Copy(io.Discard, stdout)
-		if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
-			t.Errorf("the Express app ended with %v\n%s", err, &stderr)
-		}
-	})
-	address, err := bufio.NewReader(stdout).ReadString('\n')
+	address, err := testserver.StartNode(t, "express", "express/server.mjs", args...).ReadString('\n')
 	if err != nil {
 		t.Fatalf("the Express app did not start: %v", err)
 	}
