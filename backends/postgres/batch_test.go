@@ -162,7 +162,8 @@ func TestCallsShareAStatement(t *testing.T) {
 		commit(t, s, fmt.Sprint(i), []byte(is(i)), inAnHour())
 	}
 	s.queues.find.Together(9, func(i int) {
-		if data, found, err := s.FindCtx(t.Context(), fmt.Sprint(i)); found != (i < 8) || found && string(data) != is(i) || err != nil {
+		n := 0 // which whoever observes a call is told
+		if data, found, err := s.FindCtx(contract.NoteTogether(t.Context(), &n), fmt.Sprint(i)); n != 9 || found != (i < 8) || found && string(data) != is(i) || err != nil {
 			t.Errorf("Find %d: %q, %t, %v", i, data, found, err)
 		}
 	})

@@ -151,6 +151,17 @@ func TestCallsShareAPipeline(t *testing.T) {
 	}
 }
 
+// Whoever observes a call learns how many shared its pipeline.
+func TestTogetherIsNoted(t *testing.T) {
+	s := newShared(t, Options{})
+	s.single.shared.Together(8, func(i int) {
+		n := 0
+		if _, _, err := s.FindTouch(contract.NoteTogether(t.Context(), &n), fmt.Sprint(i), soon()); n != 8 || err != nil {
+			t.Errorf("FindTouch %d shares its command with %d, %v", i, n, err)
+		}
+	})
+}
+
 // The server may forget scripts at any time.
 func TestScriptFlushedBeforeABatch(t *testing.T) {
 	s := newShared(t, Options{})
