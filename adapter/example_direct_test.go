@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/memory"
 )
 
 // A framework whose handlers return their answer, and so have no http.ResponseWriter.
@@ -161,4 +162,40 @@ func signIn(sessions *adapter.Manager, user string) {
 	if err := sessions.Save(ctx); err != nil {
 		log.Fatal(err)
 	}
+}
+
+// To move to another store: copy while the app runs, stop it, copy what has changed since, and
+// start it on the new store.
+func ExampleManager_CopyTo() {
+	ctx := context.Background()
+	old, err := adapter.New(adapter.Options{Secrets: []string{secret}, Store: memory.New(memory.Options{})})
+	if err != nil {
+		log.Fatal(err)
+	}
+	job, err := old.LoadID(ctx, "") // a request, in practice
+	if err != nil {
+		log.Fatal(err)
+	}
+	old.Put(job, "user", "ann")
+	if err := old.Save(job); err != nil {
+		log.Fatal(err)
+	}
+	// In practice on Redis, Postgres or SQLite.
+	next, err := adapter.New(adapter.Options{Secrets: []string{secret}, Store: memory.New(memory.Options{}), Codec: adapter.JSONCodec{}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for {
+		n, err := old.CopyTo(ctx, next, nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%d sessions, %d changes\n", n.Sessions, n.Changes())
+		if n.Changes() == 0 {
+			break // both are equal
+		}
+	}
+	// Output:
+	// 1 sessions, 1 changes
+	// 1 sessions, 0 changes
 }

@@ -314,6 +314,10 @@ type Info struct {
 	// away, and changes with it.
 	Handle string
 
+	// Name is the hash that stands for the session in the log and in audit events, as
+	// "session" there.
+	Name string
+
 	// Current reports whether it is the session of the request that asks.
 	Current bool
 
@@ -340,7 +344,7 @@ func (m *Manager) Info(ctx context.Context) Info {
 	s := m.mustSession(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := Info{Handle: handleOf(s.at), Current: s.fixed == "", Expires: s.life.expiry}
+	i := Info{Handle: handleOf(s.at), Name: s.name(), Current: s.fixed == "", Expires: s.life.expiry}
 	age := s.life.maxAge
 	if age == nil && s.m.cfg.idle > 0 {
 		age = &s.m.cfg.idle

@@ -8,14 +8,15 @@ import (
 // cleanupBatch keeps each statement short, so that it blocks nobody for long.
 const cleanupBatch = 1000
 
-// deleteExpired deletes expired sessions in batches, oldest first, until a batch is
-// not full. It skips rows that another transaction, such as another instance's
+// Prune deletes the expired sessions now, and returns how many there were. The store does
+// so by itself every CleanupInterval; Prune is for a job in its place, or after many have
+// expired. It deletes batches, oldest first, until one is not full. It skips rows that another transaction, such as another instance's
 // clean-up, has locked, so that neither waits for the other.
 //
 // Each batch begins where the last one ended. During a long transaction, such as a
 // backup, the index keeps all deleted rows, and scanning them again for each batch
 // would take quadratic time.
-func (s *Store) deleteExpired(ctx context.Context) (deleted int64, err error) {
+func (s *Store) Prune(ctx context.Context) (deleted int64, err error) {
 	from := "-infinity"
 	for {
 		var n int64

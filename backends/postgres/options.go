@@ -277,6 +277,25 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
+// DDL returns the SQL of what a store with these options needs, for a role that may create
+// it: what CreateTable creates. users is adapter.Options.UserPath, split at its dots; nil
+// for none. The error is Validate's.
+func (o Options) DDL(users []string) (string, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return "", err
+	}
+	t := newTable(o)
+	all := []string{t.createTable, t.createIndex}
+	if users != nil {
+		all = append(all, t.createLists()...)
+		if value := t.looksAt(users, t.dataType); value != "" {
+			all = append(all, t.createUserIndex(users, value))
+		}
+	}
+	return strings.Join(all, ";\n") + ";\n", nil
+}
+
 // openOnly returns an error that names each field that is set and is only for Open.
 func (o Options) openOnly() error {
 	r := refusals()

@@ -230,7 +230,7 @@ func newStore(ctx context.Context, db *sql.DB, opts Options) (*Store, error) {
 		s.stopCleanup, s.cleanupDone = stop, make(chan struct{})
 		go func() {
 			defer close(s.cleanupDone)
-			sqlstore.CleanUp(cleanupCtx, opts.CleanupInterval, s.logger, s.table.q, s.deleteExpired)
+			sqlstore.CleanUp(cleanupCtx, opts.CleanupInterval, s.logger, s.table.q, s.Prune)
 		}()
 	}
 	return s, nil

@@ -163,7 +163,7 @@ func use(t *testing.T, s *Store) {
 		t.Error(err)
 	}
 	wantAbsent(t, s, "new")
-	if _, err := s.deleteExpired(t.Context()); err != nil {
+	if _, err := s.Prune(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -268,7 +268,7 @@ func TestClocks(t *testing.T) {
 				check("Move")
 				commit(t, s, "expired", body, time.Now().Add(-time.Second))
 				wantAbsent(t, s, "expired")
-				if n, err := s.deleteExpired(t.Context()); n != 1 || err != nil {
+				if n, err := s.Prune(t.Context()); n != 1 || err != nil {
 					t.Errorf("deleted %d, %v, want 1", n, err)
 				}
 			})

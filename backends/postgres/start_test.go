@@ -545,7 +545,7 @@ func zones(t *testing.T, s *Store, node *sql.DB) {
 		t.Errorf("a touch to the past gave %t, %v", swapped, err)
 	}
 	wantAbsent(t, s, "moved")
-	if n, err := s.deleteExpired(t.Context()); n != 2 || err != nil {
+	if n, err := s.Prune(t.Context()); n != 2 || err != nil {
 		t.Errorf("%d expired rows were deleted, %v, want 2", n, err)
 	}
 

@@ -1625,7 +1625,7 @@ func TestCleanupBatches(t *testing.T) {
 				s.batch = 10
 				wg.Go(func() {
 					var err error
-					if deleted[i], err = s.deleteExpired(t.Context()); err != nil {
+					if deleted[i], err = s.Prune(t.Context()); err != nil {
 						t.Error(err)
 					}
 				})
@@ -1637,7 +1637,7 @@ func TestCleanupBatches(t *testing.T) {
 			if err := tx.Rollback(); err != nil {
 				t.Fatal(err)
 			}
-			if n, err := stores[0].deleteExpired(t.Context()); n != 1 || err != nil {
+			if n, err := stores[0].Prune(t.Context()); n != 1 || err != nil {
 				t.Errorf("deleted %d, %v when the row was free, want 1", n, err)
 			}
 			if n, err := stores[0].Len(t.Context()); n != 100 || err != nil {
@@ -1657,7 +1657,7 @@ func TestCleanupPartitioned(t *testing.T) {
 		CREATE TABLE p1 PARTITION OF sessions FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 		INSERT INTO sessions SELECT i, '', now() + i * interval '1 minute' FROM generate_series(-49, 50) i`)
 	s := open(t, dsn, quiet(LayoutSCS))
-	if n, err := s.deleteExpired(t.Context()); n != 50 || err != nil {
+	if n, err := s.Prune(t.Context()); n != 50 || err != nil {
 		t.Errorf("deleted %d, %v, want 50", n, err)
 	}
 	if n, err := s.Len(t.Context()); n != 50 || err != nil {

@@ -80,9 +80,13 @@ func (t table) beside() string {
 // never fails, whatever the record has: if it did, the index would refuse the writes of
 // Express's store.
 func (s *Store) looksAt(x *usersIndex) string {
-	path, _ := pq.Array(x.path).Value() // of texts, which never fails
-	doc := s.table.qData
-	switch s.stmts.Load().dataType {
+	return s.table.looksAt(x.path, s.stmts.Load().dataType)
+}
+
+func (t table) looksAt(users []string, dataType string) string {
+	path, _ := pq.Array(users).Value() // of texts, which never fails
+	doc := t.qData
+	switch dataType {
 	case typeJSONB:
 	case typeJSON:
 		// The type takes escapes that no text of the server can hold, such as that of NUL or
@@ -109,9 +113,7 @@ func (s *Store) usersMissing(ctx context.Context, x *usersIndex) (missing []stri
 		return nil, err
 	}
 	if !there {
-		missing = append(missing,
-			fmt.Sprintf("CREATE TABLE %s (\n  user_id text NOT NULL,\n  token text NOT NULL,\n  noted timestamptz NOT NULL,\n  until timestamptz NOT NULL,\n  PRIMARY KEY (user_id, token)\n)", x.lists),
-			fmt.Sprintf("CREATE INDEX ON %s (until)", x.lists))
+		missing = append(missing, s.table.createLists()...)
 	}
 	if value := s.looksAt(x); value != "" {
 		// With no other way, the plan uses an index over the expression if there is one.
@@ -123,8 +125,7 @@ func (s *Store) usersMissing(ctx context.Context, x *usersIndex) (missing []stri
 			return nil, err
 		}
 		if !indexed {
-			suffix := fmt.Sprintf("_user_%x", sha256.Sum256([]byte(strings.Join(x.path, "\x00"))))[:len("_user_")+8]
-			missing = append(missing, fmt.Sprintf("CREATE INDEX %s ON %s ((%s))", pq.QuoteIdentifier(derivedName("", s.table.table, suffix)), s.table.q, value))
+			missing = append(missing, s.table.createUserIndex(x.path, value))
 		}
 	}
 	if there {
@@ -143,6 +144,20 @@ func (s *Store) usersMissing(ctx context.Context, x *usersIndex) (missing []stri
 		}
 	}
 	return missing, nil
+}
+
+// createLists returns the SQL of the table beside.
+func (t table) createLists() []string {
+	return []string{
+		fmt.Sprintf("CREATE TABLE %s (\n  user_id text NOT NULL,\n  token text NOT NULL,\n  noted timestamptz NOT NULL,\n  until timestamptz NOT NULL,\n  PRIMARY KEY (user_id, token)\n)", t.beside()),
+		fmt.Sprintf("CREATE INDEX ON %s (until)", t.beside()),
+	}
+}
+
+// createUserIndex returns the SQL of the index over value, which looksAt has returned.
+func (t table) createUserIndex(path []string, value string) string {
+	suffix := fmt.Sprintf("_user_%x", sha256.Sum256([]byte(strings.Join(path, "\x00"))))[:len("_user_")+8]
+	return fmt.Sprintf("CREATE INDEX %s ON %s ((%s))", pq.QuoteIdentifier(derivedName("", t.table, suffix)), t.q, value)
 }
 
 // isIndexed reports whether the server has an index over a value of the table's.

@@ -232,7 +232,7 @@ func TestNotesAreCleanedUp(t *testing.T) {
 	if err := s.EndUser(t.Context(), "bob", time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.deleteExpired(t.Context()); err != nil {
+	if _, err := s.Prune(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var n int
@@ -311,5 +311,35 @@ func BenchmarkIndexOfUsers(b *testing.B) {
 				})
 			})
 		}
+	}
+}
+
+// What DDL returns is all that a role without the right to create needs.
+func TestDDL(t *testing.T) {
+	t.Parallel()
+	for _, l := range layouts {
+		for _, users := range [][]string{nil, {"user", "i'd"}} {
+			t.Run(fmt.Sprint(l.Name, " ", users), func(t *testing.T) {
+				t.Parallel()
+				dsn, _ := testserver.Schema(t)
+				o := quiet(Layout(l.Name))
+				o.CreateTable, o.TableName = false, `a "table"`
+				ddl, err := o.DDL(users)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := Open(t.Context(), dsn, o); err == nil {
+					t.Fatal("the table is there already")
+				}
+				exec(t, rawDB(t, dsn), ddl)
+				s := open(t, dsn, o)
+				if users != nil {
+					indexUsers(t, s, users...)
+				}
+			})
+		}
+	}
+	if _, err := (Options{Layout: "none"}).DDL(nil); err == nil {
+		t.Error("a layout that does not exist has no error")
 	}
 }

@@ -3,11 +3,20 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 )
 
 // cleanupBatch rows are deleted in a few milliseconds, for which others wait.
 const cleanupBatch = 200
+
+// Prune deletes the expired sessions now, and returns how many there were. The store does
+// so by itself every CleanupInterval; Prune is for a job in its place, or after many have
+// expired.
+func (s *Store) Prune(ctx context.Context) (deleted int64, err error) {
+	deleted, err = s.deleteExpired(ctx)
+	return deleted, errors.Join(err, s.deleteExpiredNotes(ctx))
+}
 
 // deleteExpired deletes expired sessions in batches, until a batch is not full. It
 // searches for them without the write lock, and pauses after each batch for as long as

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -194,6 +195,29 @@ func (o Options) withDefaults() (Options, error) {
 		o.Logger = slog.Default()
 	}
 	return o, nil
+}
+
+// DDL returns the SQL of what a store with these options needs, in a file that has none of
+// it: what CreateTable creates. users is adapter.Options.UserPath, split at its dots; nil
+// for none. The error is Validate's.
+func (o Options) DDL(users []string) (string, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return "", err
+	}
+	t := newTable(o)
+	all := t.ddl()
+	if users != nil {
+		x, err := t.users(users)
+		if err != nil {
+			return "", fmt.Errorf("sqlite: %w", err)
+		}
+		all = append(all, t.createLists(x)...)
+		if x.value != "" {
+			all = append(all, t.createUserIndex(x))
+		}
+	}
+	return strings.Join(all, ";\n") + ";\n", nil
 }
 
 // openOnly returns an error that names each field that is set and is only for Open.

@@ -201,10 +201,7 @@ func newStore(ctx context.Context, writer, reader *sql.DB, path string, opts Opt
 		s.stopCleanup, s.cleanupDone = stop, make(chan struct{})
 		go func() {
 			defer close(s.cleanupDone)
-			sqlstore.CleanUp(cleanupCtx, opts.CleanupInterval, s.logger, s.table.q, func(ctx context.Context) (int64, error) {
-				n, err := s.deleteExpired(ctx)
-				return n, errors.Join(err, s.deleteExpiredNotes(ctx))
-			})
+			sqlstore.CleanUp(cleanupCtx, opts.CleanupInterval, s.logger, s.table.q, s.Prune)
 		}()
 	}
 	return s, nil

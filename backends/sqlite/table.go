@@ -337,12 +337,17 @@ func (t table) problems(f found) (list []string) {
 	return list
 }
 
+// ddl returns the SQL of the table and its index.
+func (t table) ddl() []string {
+	if t.createIndex == "" {
+		return []string{t.createTable}
+	}
+	return []string{t.createTable, t.createIndex}
+}
+
 // validate returns an error that describes what is wrong with the table, with the fix.
 func (t table) validate(f found) error {
-	create := t.createTable + ";"
-	if t.createIndex != "" {
-		create += "\n" + t.createIndex + ";"
-	}
+	create := strings.Join(t.ddl(), ";\n") + ";"
 	if f.kind == "" {
 		return fmt.Errorf("table %s does not exist; set Options.CreateTable, or run:\n\n%s", t.q, create)
 	}

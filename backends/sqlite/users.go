@@ -31,13 +31,9 @@ func (s *Store) IndexUsers(ctx context.Context, path []string) (looks bool, err 
 	if was := s.users.Load(); was != nil && !slices.Equal(was.path, path) {
 		return false, fmt.Errorf("sqlite: %s: this store already finds users under %s: Managers on one store need the same path", op, strings.Join(was.path, "."))
 	}
-	if strings.ContainsAny(strings.Join(path, ""), `"\`) {
-		return false, fmt.Errorf(`sqlite: %s: a key has a " or a \, which SQLite's paths can't have`, op)
-	}
-	x := &usersIndex{path: slices.Clone(path), lists: quote(s.table.table + "_users")}
-	if s.table.Express {
-		x.value = fmt.Sprintf(`CASE WHEN typeof(%[1]s) = 'text' AND json_valid(%[1]s) THEN substr(CAST(json_extract(%[1]s, '$."%[2]s"') AS TEXT), 1, 256) END`,
-			s.table.qData, strings.ReplaceAll(strings.Join(path, `"."`), "'", "''"))
+	x, err := s.table.users(path)
+	if err != nil {
+		return false, fmt.Errorf("sqlite: %s: %w", op, err)
 	}
 	err = s.do(ctx, op, func(ctx context.Context) error {
 		missing, err := s.usersMissing(ctx, x)
@@ -70,9 +66,7 @@ func (s *Store) usersMissing(ctx context.Context, x *usersIndex) (missing []stri
 		return nil, err
 	}
 	if n == 0 {
-		missing = append(missing,
-			"CREATE TABLE IF NOT EXISTS "+x.lists+" (\n  user_id TEXT NOT NULL,\n  token TEXT NOT NULL,\n  noted INTEGER NOT NULL,\n  until INTEGER NOT NULL,\n  PRIMARY KEY (user_id, token)\n) WITHOUT ROWID",
-			fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s (until)", quote(s.table.table+"_users_until"), x.lists))
+		missing = append(missing, s.table.createLists(x)...)
 	} else if err := s.writer.QueryRowContext(ctx, "SELECT count(*) FROM "+x.lists+" WHERE user_id = '' AND token = '' AND noted + until < 0").Scan(&n); err != nil {
 		return nil, err
 	}
@@ -91,10 +85,36 @@ func (s *Store) usersMissing(ctx context.Context, x *usersIndex) (missing []stri
 		return nil, err
 	}
 	if !indexed {
-		name := fmt.Sprintf("%s_user_%.8x", s.table.table, sha256.Sum256([]byte(strings.Join(x.path, "\x00"))))
-		missing = append(missing, fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s (%s)", quote(name), s.table.q, x.value))
+		missing = append(missing, s.table.createUserIndex(x))
 	}
 	return missing, nil
+}
+
+// users returns the index for a path, which is not there yet.
+func (t table) users(path []string) (*usersIndex, error) {
+	if strings.ContainsAny(strings.Join(path, ""), `"\`) {
+		return nil, errors.New(`a key has a " or a \, which SQLite's paths can't have`)
+	}
+	x := &usersIndex{path: slices.Clone(path), lists: quote(t.table + "_users")}
+	if t.Express {
+		x.value = fmt.Sprintf(`CASE WHEN typeof(%[1]s) = 'text' AND json_valid(%[1]s) THEN substr(CAST(json_extract(%[1]s, '$."%[2]s"') AS TEXT), 1, 256) END`,
+			t.qData, strings.ReplaceAll(strings.Join(path, `"."`), "'", "''"))
+	}
+	return x, nil
+}
+
+// createLists returns the SQL of the table beside.
+func (t table) createLists(x *usersIndex) []string {
+	return []string{
+		"CREATE TABLE IF NOT EXISTS " + x.lists + " (\n  user_id TEXT NOT NULL,\n  token TEXT NOT NULL,\n  noted INTEGER NOT NULL,\n  until INTEGER NOT NULL,\n  PRIMARY KEY (user_id, token)\n) WITHOUT ROWID",
+		fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s (until)", quote(t.table+"_users_until"), x.lists),
+	}
+}
+
+// createUserIndex returns the SQL of the index over x.value.
+func (t table) createUserIndex(x *usersIndex) string {
+	name := fmt.Sprintf("%s_user_%.8x", t.table, sha256.Sum256([]byte(strings.Join(x.path, "\x00"))))
+	return fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s (%s)", quote(name), t.q, x.value)
 }
 
 func (s *Store) userTokens(x *usersIndex) string {

@@ -158,3 +158,38 @@ func TestNotesAreCleanedUp(t *testing.T) {
 		t.Errorf("Clear has removed when bob's sessions were ended: %v", err)
 	}
 }
+
+// What DDL returns is all that a store without CreateTable needs.
+func TestDDL(t *testing.T) {
+	for _, l := range layouts {
+		for _, users := range [][]string{nil, {"user", "i'd"}} {
+			t.Run(fmt.Sprint(l.Name, " ", users), func(t *testing.T) {
+				file := newPath(t)
+				db := rawDB(t, file)
+				run(t, db, "CREATE TABLE other (x)") // makes the file
+				o := quiet(Layout(l.Name))
+				o.CreateTable, o.TableName = false, `a "table"`
+				ddl, err := o.DDL(users)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := Open(t.Context(), file, o); err == nil {
+					t.Fatal("the table is there already")
+				}
+				run(t, db, ddl)
+				s := open(t, file, o)
+				if users != nil {
+					indexUsers(t, s, users...)
+				}
+			})
+		}
+	}
+	for _, c := range []struct {
+		o     Options
+		users []string
+	}{{Options{Layout: "none"}, nil}, {Options{Layout: LayoutConnectSQLite3}, []string{`a"b`}}} {
+		if _, err := c.o.DDL(c.users); err == nil {
+			t.Errorf("%+v and %q have no error", c.o, c.users)
+		}
+	}
+}
