@@ -3,6 +3,7 @@ package adapter
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"hash/maphash"
 	"slices"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/samesid/samesid/backends/contract"
-	"github.com/samesid/samesid/internal/wire"
 )
 
 // Copied counts what CopyTo has done.
@@ -46,6 +46,9 @@ func (m *Manager) CopyTo(ctx context.Context, to *Manager, progress func(Copied)
 	if err := c.prepare(); err != nil {
 		return Copied{}, err
 	}
+	if err := c.rehearse(ctx); err != nil {
+		return Copied{}, err
+	}
 	err := c.each(ctx, c.from.store, c.write)
 	if err == nil {
 		err = c.each(ctx, c.to.cfg.store, c.end)
@@ -72,8 +75,6 @@ type copying struct {
 func (c *copying) prepare() error {
 	to := c.to.cfg
 	switch {
-	case c.from.store.name == to.store.name:
-		return errors.New("adapter: CopyTo: both Managers have the same store")
 	case c.from.StoreKey == to.StoreKey, to.migrate:
 	case !c.from.hash:
 		c.listed, c.seed = map[uint64]bool{}, maphash.MakeSeed()
@@ -82,6 +83,33 @@ func (c *copying) prepare() error {
 			"set the other's Options.StoreKey to the same, or to StoreKeyMigrating")
 	}
 	c.verbatim = sameCodec(c.from.Codec, to.Codec)
+	return nil
+}
+
+// rehearse makes sure that the two stores are not the same, and that the other one takes
+// records, by one that nobody's cookie can name.
+func (c *copying) rehearse(ctx context.Context) error {
+	to := c.to.cfg
+	key := "samesid-copy-" + rand.Text()[:19] // no longer than an id of Express
+	expiry := time.Now().Add(time.Minute)
+	s := &session{m: c.to, r: noRequest()}
+	s.cookie.given = &Cookie{Path: "/"}
+	record := s.record(map[string]any{}, time.Now())
+	record.expiry = expiry
+	data, err := to.codec.encode(record)
+	if err != nil {
+		return err
+	}
+	if _, _, err := to.store.swap(ctx, key, nil, data, expiry); err != nil {
+		return storeError("save", err)
+	}
+	_, same, err := c.from.store.find(ctx, key)
+	if err = errors.Join(storeError("find", err), storeError("delete", to.store.delete(ctx, key))); err != nil {
+		return err
+	}
+	if same {
+		return errors.New("adapter: CopyTo: both Managers have the same store")
+	}
 	return nil
 }
 
@@ -191,8 +219,9 @@ func (c *copying) write(ctx context.Context, token string, data []byte) error {
 const (
 	copyTries = 3
 
-	// copyStep is what the layouts round an expiry by at most.
-	copyStep = time.Second
+	// copyStep is by what two readings of an expiry may differ: a layout rounds it to a
+	// second, and a store that tells how much is left does so after a while.
+	copyStep = 3 * time.Second
 )
 
 // look reads a record as it is, with its expiry if the store has a way to tell it.
@@ -262,19 +291,31 @@ func (c *copying) same(a, b []byte) bool {
 		return true
 	}
 	codec := c.to.cfg.codec
-	if c.to.cfg.isJSON {
-		return isObject(a) && isObject(b) && equalJSON(wire.Raw(a), wire.Raw(b))
+	if c.to.cfg.isJSON && isObject(a) != isObject(b) {
+		return false // one is from before the change to JSON
 	}
 	ra, errA := codec.decodeVerbatim(a)
 	rb, errB := codec.decodeVerbatim(b)
-	if errA != nil || errB != nil || !ra.deadline.Equal(rb.deadline) || ra.ownAge != rb.ownAge || ra.secure != rb.secure || ra.sent.Unix() != rb.sent.Unix() {
-		return false
-	}
-	if age, other := ra.cookie.OriginalMaxAge, rb.cookie.OriginalMaxAge; (age == nil) != (other == nil) || age != nil && *age != *other {
+	if errA != nil || errB != nil || !sameBeside(&ra, &rb) {
 		return false
 	}
 	same, err := (&version{codec: codec, data: a}).sameAs(&version{codec: codec, data: b})
 	return same && err == nil
+}
+
+// sameBeside reports whether two records have the same beside their data.
+func sameBeside(a, b *record) bool {
+	age, other := a.cookie.OriginalMaxAge, b.cookie.OriginalMaxAge
+	if (age == nil) != (other == nil) || age != nil && *age != *other || a.ownAge != b.ownAge || a.secure != b.secure || !a.deadline.Equal(b.deadline) {
+		return false
+	}
+	// What is made of a store's expiry differs as that does.
+	if a.cookie.Expires.Sub(b.cookie.Expires).Abs() > copyStep || a.sent.Sub(b.sent).Abs() > copyStep {
+		return false
+	}
+	ca, cb := a.cookie, b.cookie
+	ca.OriginalMaxAge, ca.Expires, cb.OriginalMaxAge, cb.Expires = nil, time.Time{}, nil, time.Time{}
+	return ca == cb
 }
 
 // note has the other store find the session as one of its user.

@@ -225,7 +225,7 @@ func TestExamplesUseThePublicAPI(t *testing.T) {
 	users := 0
 	eachImport(t, func(file, imported string) {
 		top, _, _ := strings.Cut(file, "/")
-		if !slices.Contains([]string{"examples", "metrics", "frameworks"}, top) && path.Dir(file) != "tests/recipes" || strings.HasSuffix(file, "_test.go") || !within(imported, module) {
+		if !slices.Contains([]string{"cmd", "examples", "metrics", "frameworks"}, top) && path.Dir(file) != "tests/recipes" || strings.HasSuffix(file, "_test.go") || !within(imported, module) {
 			return
 		}
 		users++

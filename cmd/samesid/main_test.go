@@ -1,0 +1,353 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/adapter/config"
+	"github.com/samesid/samesid/backends/sqlite"
+	"github.com/samesid/samesid/internal/eachstore"
+	"github.com/samesid/samesid/internal/leaktest"
+)
+
+// binary is the built command.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "samesid")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "samesid")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("%v: %s", err, out))
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+const secret = "a secret of at least thirty-two bytes"
+
+// result is what a run of the command has left.
+type result struct {
+	out, err string
+	code     int
+}
+
+func samesid(t *testing.T, in string, args ...string) (r result) {
+	t.Helper()
+	cmd := exec.Command(binary, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(in), &out, &errs
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SAMESID_") }), "USER=olga", "SUDO_USER=")
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	r = result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+	if strings.Contains(r.out+r.err, secret) {
+		t.Errorf("%v has printed a secret", args)
+	}
+	fmt.Fprint(leaktest.Copy(&bytes.Buffer{}), r.out, r.err)
+	return r
+}
+
+// want runs the command and checks its exit status, and parts of its output.
+func want(t *testing.T, code int, in string, args []string, parts ...string) result {
+	t.Helper()
+	r := samesid(t, in, args...)
+	if r.code != code {
+		t.Errorf("samesid %q ended with %d, not %d\n%s%s", args, r.code, code, r.out, r.err)
+	}
+	for _, part := range parts {
+		if !strings.Contains(r.out+r.err, part) {
+			t.Errorf("samesid %q lacks %q:\n%s%s", args, part, r.out, r.err)
+		}
+	}
+	return r
+}
+
+// open opens what a file configures.
+func open(t *testing.T, file string) *adapter.Manager {
+	t.Helper()
+	m, store, err := config.Open(t.Context(), file, sqlite.Backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// signIn begins a session of a user, and returns its id.
+func signIn(t *testing.T, m *adapter.Manager, user string, visits int) string {
+	t.Helper()
+	ctx, err := m.LoadID(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Put(ctx, "visits", visits)
+	m.Put(ctx, "card", "4111 1111 1111 1111")
+	if err := adapter.Put(ctx, m, "user", map[string]any{"id": user}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Save(ctx); err != nil {
+		t.Fatal(err)
+	}
+	leaktest.Note(m.ID(ctx))
+	return m.ID(ctx)
+}
+
+// visits returns what a session has, 0 if it is not there.
+func visits(t *testing.T, m *adapter.Manager, id string) int {
+	t.Helper()
+	ctx, err := m.LoadID(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.GetInt(ctx, "visits")
+}
+
+func settings() map[string]any {
+	return map[string]any{"secret": secret, "userPath": "user.id", "cookie": map[string]any{"maxAge": "1h", "secure": "auto"}}
+}
+
+// Each command does what it says on each layout of each store.
+func TestEachStore(t *testing.T) {
+	leaktest.Note(secret)
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		place := k.Place(t)
+		if k.HasTable() {
+			// What ddl prints is what the store needs.
+			bare := place.File(t, settings(), eachstore.Settings{"createTable": false})
+			want(t, 1, "", []string{"check", "-c", bare}, "error", "does not exist")
+			sql := want(t, 0, "", []string{"ddl", "-c", bare}).out
+			if _, err := place.DB(t).Exec(sql); err != nil {
+				t.Fatalf("%v:\n%s", err, sql)
+			}
+			want(t, 0, "", []string{"check", "-c", bare}, "ok       session")
+		} else {
+			want(t, 0, "", []string{"ddl", "-c", place.File(t, settings())}, "needs no tables")
+		}
+		file := place.File(t, settings())
+		run := func(code int, in string, args []string, parts ...string) result {
+			t.Helper()
+			return want(t, code, in, append(args, "-c", file), parts...)
+		}
+		run(0, "", []string{"check"}, "ok       file", "ok       store", "ok       session")
+		run(0, "", []string{"count"}, "0\n")
+
+		m := open(t, file)
+		ann, bob := signIn(t, m, "ann", 1), signIn(t, m, "bob", 2)
+		for range 3 {
+			signIn(t, m, "eve", 3)
+		}
+		run(0, "", []string{"count", "--json"}, `{"sessions":5}`)
+		var rows []row
+		for line := range strings.Lines(run(0, "", []string{"list", "--json"}).out) {
+			var r row
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatal(err)
+			}
+			if r.Expires == nil || time.Until(*r.Expires) < 50*time.Minute || r.LastUsed == nil || time.Since(*r.LastUsed) > 10*time.Minute {
+				t.Errorf("a session that was used last at %v ends at %v", r.LastUsed, r.Expires)
+			}
+			rows = append(rows, r)
+		}
+		users := map[string]int{}
+		for _, r := range rows {
+			users[r.User]++
+		}
+		if users["ann"] != 1 || users["bob"] != 1 || users["eve"] != 3 || len(rows) != 5 {
+			t.Errorf("list has %v", users)
+		}
+		if lines := strings.Count(run(0, "", []string{"list", "--user", "eve"}).out, "eve\n"); lines != 3 {
+			t.Errorf("list --user has %d lines", lines)
+		}
+		of := func(user string) row { return rows[slices.IndexFunc(rows, func(r row) bool { return r.User == user })] }
+
+		// By the handle, and by the name in the log.
+		for _, name := range []string{of("bob").Handle, of("bob").Session} {
+			r := run(0, "", []string{"show", name}, `"visits"  number, 1 bytes`, `"card"  text, 21 bytes`, `"user"  object`, "bob")
+			if strings.Contains(r.out, "4111") {
+				t.Error("show has printed a value")
+			}
+			run(0, "", []string{"show", name, "--values", "--user", "bob"}, `"card"  "4111 1111 1111 1111"`, `"user"  {"id":"bob"}`)
+			run(0, "", []string{"show", name, "--values", "--json"}, `"key":"visits","type":"number","bytes":1,"value":2`)
+		}
+		run(3, "", []string{"show", "none"}, "no live session")
+		run(3, "", []string{"show", of("bob").Handle, "--user", "ann"})
+
+		// Nothing ends unasked.
+		run(1, "", []string{"end", "--user", "eve"}, "nothing was done")
+		run(1, "n\n", []string{"end", "--handle", of("bob").Handle}, "of the user bob", "nothing was done")
+		run(1, "", []string{"end", "--all"}, "End all 5 sessions")
+		run(3, "y\n", []string{"end", "--handle", "none"})
+		run(0, "", []string{"count"}, "5\n")
+		r := run(0, "y\n", []string{"end", "--user", "eve"}, "3 sessions were ended")
+		if n := strings.Count(r.err, `"msg":"session_destroyed"`); n != 3 || !strings.Contains(r.err, `"operator":"olga"`) || !strings.Contains(r.err, `"user":"eve"`) {
+			t.Errorf("the audit's log has %d of 3:\n%s", n, r.err)
+		}
+		run(0, "", []string{"end", "--handle", of("bob").Session, "--yes"}, "1 session was ended", "session_destroyed", of("bob").Session)
+		if visits(t, m, ann) != 1 || visits(t, m, bob) != 0 {
+			t.Error("another session was ended")
+		}
+		run(0, "", []string{"prune"}, "")
+		run(0, "", []string{"end", "--all", "--yes", "--json"}, `{"ended":1}`)
+		run(0, "", []string{"count"}, "0\n")
+	}, eachstore.Kind.Lasts)
+}
+
+// prune deletes what has expired.
+func TestPrune(t *testing.T) {
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		place := k.Place(t)
+		store := place.Open(t, eachstore.Settings{"cleanupInterval": time.Duration(-1)})
+		record := []byte(`{"cookie":{}}`)
+		for i := range 3 {
+			if err := store.CommitCtx(t.Context(), fmt.Sprint("old", i), record, time.Now().Add(-time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := store.CommitCtx(t.Context(), "new", record, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		want(t, 0, "", []string{"prune", "-c", place.File(t, settings())}, "3 records were deleted")
+		want(t, 0, "", []string{"prune", "-c", place.File(t, settings()), "--json"}, `{"deleted":0}`)
+		if n, err := store.Len(t.Context()); n != 1 || err != nil {
+			t.Errorf("%d sessions are left, %v", n, err)
+		}
+	}, eachstore.Kind.HasTable)
+}
+
+// From each layout to the next one, and from the last one to the first: the same sessions.
+func TestCopyBetweenLayouts(t *testing.T) {
+	var places []*eachstore.Place
+	for _, k := range eachstore.All() {
+		if k.Lasts() {
+			places = append(places, k.Place(t))
+		}
+	}
+	first := open(t, places[0].File(t, settings()))
+	ann, bob := signIn(t, first, "ann", 1), signIn(t, first, "bob", 2)
+	for i, from := range places {
+		to := places[(i+1)%len(places)]
+		t.Run(fmt.Sprint(from.Kind, " to ", to.Kind), func(t *testing.T) {
+			source, target := from.File(t, settings()), to.File(t, settings())
+			last := i == len(places)-1
+			if last { // the first store is another one by now
+				a := open(t, target)
+				ctx, err := a.LoadID(t.Context(), bob)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a.Put(ctx, "visits", 99)
+				if err := a.Save(ctx); err != nil {
+					t.Fatal(err)
+				}
+				signIn(t, a, "eve", 7)
+				want(t, 1, "", []string{"copy", "-c", source, "--to", target}, "The other store has 3 sessions", "nothing was done")
+			}
+			args := []string{"copy", "-c", source, "--to", target}
+			if last {
+				args = append(args, "--yes")
+			}
+			want(t, 0, "", args, "both stores have the same sessions")
+			want(t, 0, "", append(args, "--json", "--yes"), `"Sessions":2,"Written":0,"Moved":0,"Ended":0,"Refused":0,"passes":1,"equal":true`)
+			m := open(t, target)
+			if a, b := visits(t, m, ann), visits(t, m, bob); a != 1 || b != 2 {
+				t.Errorf("the copy has %d and %d visits", a, b)
+			}
+			n := 0
+			if err := m.IterateUser(t.Context(), "ann", func(context.Context) error { n++; return nil }); n != 1 || err != nil {
+				t.Errorf("the copy has %d sessions of Ann's, %v", n, err)
+			}
+			want(t, 0, "", []string{"count", "-c", target}, "2\n")
+		})
+	}
+}
+
+func TestCopyRefuses(t *testing.T) {
+	k := eachstore.All()[slices.IndexFunc(eachstore.All(), func(k eachstore.Kind) bool { return k.Backend.Type == "sqlite" })]
+	place := k.Place(t)
+	file, same := place.File(t, settings()), place.File(t, settings())
+	signIn(t, open(t, file), "ann", 1)
+	want(t, 1, "", []string{"copy", "-c", file, "--to", same, "--yes"}, "both Managers have the same store")
+	want(t, 2, "", []string{"copy", "-c", file}, `required flag(s) "to" not set`)
+	want(t, 1, "", []string{"copy", "-c", file, "--to", "none.yaml"}, "none.yaml")
+	hashed := settings()
+	hashed["storeKey"] = "hash"
+	hashes := k.Place(t).File(t, hashed)
+	want(t, 0, "", []string{"copy", "-c", file, "--to", hashes}, "both stores")
+	want(t, 1, "", []string{"copy", "-c", hashes, "--to", k.Place(t).File(t, settings())}, "which can't be undone")
+	t.Setenv("SAMESID_STORE_URL", "memory://") // the helper clears it
+	cmd := exec.Command(binary, "copy", "-c", file, "--to", same)
+	cmd.Env = append(os.Environ(), "SAMESID_STORE_URL="+place.URL)
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "counts for both files") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// Mistakes on the command line, and in the file.
+func TestMistakes(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	memory := write("memory.yaml", "secret: "+secret)
+	wrong := write("wrong.yaml", "secret: "+secret+"\nstor: redis\n")
+	away := write("away.yaml", "secret: "+secret+"\nstore: {url: redis://127.0.0.1:1/0, layout: connect-redis}\n")
+	for _, c := range []struct {
+		code  int
+		args  string
+		parts []string
+	}{
+		{2, "nothing", []string{`unknown command "nothing"`}},
+		{2, "count --nothing", []string{"unknown flag"}},
+		{2, "count more", []string{"unknown command"}},
+		{2, "show", []string{"accepts 1 arg(s)"}},
+		{2, "end", []string{"at least one of the flags"}},
+		{2, "end --all --user ann", []string{"none of the others can be"}},
+		{1, "count -c " + dir + "/none.yaml", []string{"none.yaml", "--config names"}},
+		{1, "count -c " + wrong, []string{"stor", "store"}},
+		{1, "check -c " + wrong, []string{"error    file", "stor"}},
+		{1, "count -c " + memory, []string{"in the memory of the app's own process"}},
+		{0, "check -c " + memory, []string{"warning  config       the sessions are in memory, in production", "cookie.secure is false", "ok       session"}},
+		{1, "check -c " + away, []string{"error    store", "refused"}},
+		{0, "--help", []string{"decode-cookie", "Exit status"}},
+		{0, "completion bash", []string{"complete"}},
+		{0, "secret", []string{"Put the new one last"}},
+	} {
+		want(t, c.code, "", strings.Fields(c.args), c.parts...)
+	}
+	// What was found, for programs.
+	var f finding
+	if err := json.Unmarshal([]byte(samesid(t, "", "check", "--json", "-c", wrong).out), &f); err != nil || f.Level != "error" || f.Of != "file" {
+		t.Errorf("%+v, %v", f, err)
+	}
+	one, other := samesid(t, "", "secret").out, samesid(t, "", "secret").out
+	if len(one) != 44 || one == other {
+		t.Error("secrets are not 32 random bytes")
+	}
+}
