@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -350,4 +351,25 @@ func TestMistakes(t *testing.T) {
 	if len(one) != 44 || one == other {
 		t.Error("secrets are not 32 random bytes")
 	}
+}
+
+// check names the right that is missing.
+func TestCheckRights(t *testing.T) {
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		place := k.Place(t)
+		const password = "a password of the reader's"
+		leaktest.Note(password)
+		place.Redis(t, "ACL", "SETUSER", "samesid-reader", "reset", "on", ">"+password, "~*", "&*", "+@all", "-@write", "-@scripting")
+		t.Cleanup(func() { place.Redis(t, "ACL", "DELUSER", "samesid-reader") })
+		u, err := url.Parse(place.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.User = url.UserPassword("samesid-reader", password)
+		place.URL = u.String()
+		r := want(t, 1, "", []string{"check", "-c", place.File(t, settings())}, "error", "NOPERM")
+		if strings.Contains(r.out+r.err, password) {
+			t.Error("check has printed the password")
+		}
+	}, eachstore.IsOf("redis"))
 }
