@@ -1,23 +1,32 @@
 // Package samesidotel gives OpenTelemetry a span and the numbers of each call of the store that
-// a samesid Manager makes, by the semantic conventions for database clients:
+// a samesid Manager makes, by the semantic conventions for database clients, 1.43:
 //
 //	telemetry, err := samesidotel.New(samesidotel.Options{})
 //	sessions, err := adapter.New(adapter.Options{Observe: telemetry.Observe, …})
-//	err = telemetry.Add(sessions)
+//	telemetry.Add(sessions)
 //
 // With a configuration file, set Options.Observe between config.Load and Open. Neither spans nor
-// numbers have the id of a session or a user, nor the text of a query, as keys are ids.
+// numbers have the id of a session or a user, nor the text of a query, as keys are ids; nor the
+// server's address, which a Manager does not know.
+//
+// db.operation.name is StoreCall.Op: a call may take several commands, and several calls may share one.
+// error.type is db.response.status_code if the server has sent one, such as Postgres's "53300" or
+// Redis's "OOM"; else "timeout", "canceled" or "_OTHER".
 package samesidotel
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/samesid/samesid/adapter"
@@ -43,6 +52,9 @@ type Telemetry struct {
 	meter                     metric.Meter
 	duration                  metric.Float64Histogram
 	recordSize, callsTogether metric.Int64Histogram
+
+	mu       sync.Mutex
+	managers []*adapter.Manager
 }
 
 // New returns a Telemetry. The error is that of the provider.
@@ -53,18 +65,23 @@ func New(opts Options) (*Telemetry, error) {
 	if opts.MeterProvider == nil {
 		opts.MeterProvider = otel.GetMeterProvider()
 	}
-	t := &Telemetry{tracer: opts.TracerProvider.Tracer(scope), meter: opts.MeterProvider.Meter(scope)}
+	t := &Telemetry{
+		tracer: opts.TracerProvider.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)),
+		meter:  opts.MeterProvider.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL)),
+	}
 	var errs [3]error
+	// The conventions' name, text and boundaries: other clients of databases in the process have the
+	// same, and can be added up with it. A View can have finer ones.
 	t.duration, errs[0] = t.meter.Float64Histogram("db.client.operation.duration", metric.WithUnit("s"),
-		metric.WithDescription("Duration of a call of the session store, with all that it has waited."),
-		metric.WithExplicitBucketBoundaries(.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 5, 10))
+		metric.WithDescription("Duration of database client operations."),
+		metric.WithExplicitBucketBoundaries(.001, .005, .01, .05, .1, .5, 1, 5, 10))
 	t.recordSize, errs[1] = t.meter.Int64Histogram("samesid.record.size", metric.WithUnit("By"),
 		metric.WithDescription("Size of the record that a call has read or written."),
 		metric.WithExplicitBucketBoundaries(128, 512, 2048, 8192, 32768, 131072, 524288, 2097152))
 	t.callsTogether, errs[2] = t.meter.Int64Histogram("samesid.calls_per_command", metric.WithUnit("{call}"),
 		metric.WithDescription("Number of calls that the command was for which answered a call."),
 		metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64))
-	if err := errors.Join(errs[:]...); err != nil {
+	if err := errors.Join(append(errs[:], t.observeManagers())...); err != nil {
 		return nil, fmt.Errorf("samesidotel: %w", err)
 	}
 	return t, nil
@@ -80,13 +97,16 @@ func (t *Telemetry) Observe(ctx context.Context, call adapter.StoreCall) {
 	if s, ok := systems[system]; ok {
 		system = s
 	}
-	attrs := make([]attribute.KeyValue, 0, 6)
-	attrs = append(attrs, attribute.String("db.system.name", system), attribute.String("db.operation.name", call.Op))
+	attrs := make([]attribute.KeyValue, 0, 7)
+	attrs = append(attrs, semconv.DBSystemNameKey.String(system), semconv.DBOperationName(call.Op))
 	plain := metric.WithAttributes(attrs...)
 	attrs = append(attrs, attribute.String("samesid.outcome", string(call.Outcome)))
-	failure := errorType(call)
+	failure, status := errorType(call)
 	if failure != "" {
-		attrs = append(attrs, attribute.String("error.type", failure))
+		attrs = append(attrs, semconv.ErrorTypeKey.String(failure))
+	}
+	if status {
+		attrs = append(attrs, semconv.DBResponseStatusCode(failure))
 	}
 	t.duration.Record(ctx, call.Duration.Seconds(), metric.WithAttributes(attrs...))
 	if call.Bytes > 0 {
@@ -97,29 +117,54 @@ func (t *Telemetry) Observe(ctx context.Context, call adapter.StoreCall) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return
 	}
-	attrs = append(attrs, attribute.Int("samesid.calls_per_command", call.Together))
-	_, span := t.tracer.Start(ctx, call.Op+" session", trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(call.Start), trace.WithAttributes(attrs...))
+	kind := trace.SpanKindClient
+	if system == "memory" {
+		kind = trace.SpanKindInternal // nothing else is called
+	}
+	summary := call.Op + " session"
+	attrs = append(attrs, semconv.DBQuerySummary(summary), attribute.Int("samesid.calls_per_command", call.Together))
+	_, span := t.tracer.Start(ctx, summary, trace.WithSpanKind(kind), trace.WithTimestamp(call.Start), trace.WithAttributes(attrs...))
 	if failure != "" {
 		span.SetStatus(codes.Error, failure) // the text of a store of the app's own may have a key in it
 	}
 	span.End(trace.WithTimestamp(call.Start.Add(call.Duration)))
 }
 
-// errorType is a failure's error.type, of which there are few; "" for what is none.
-func errorType(call adapter.StoreCall) string {
+// errorType is a failure's error.type, of which there are few; "" for what is none. status reports
+// whether it is the server's own code.
+func errorType(call adapter.StoreCall) (failure string, status bool) {
+	var postgres interface{ SQLState() string }
 	switch {
 	case call.Err == nil:
-		return ""
+		return "", false
 	case call.Outcome == adapter.OutcomeCanceled:
-		return "canceled"
+		return "canceled", false
 	case errors.Is(call.Err, context.DeadlineExceeded):
-		return "timeout"
+		return "timeout", false
+	case errors.As(call.Err, &postgres) && postgres.SQLState() != "":
+		return postgres.SQLState(), true
+	case strings.HasPrefix(call.Store, "redis"):
+		if code := redisCode(call.Err); code != "" {
+			return code, true
+		}
 	}
-	return "_OTHER"
+	return semconv.ErrorTypeOther.Value.AsString(), false
+}
+
+// redisCode returns the prefix of an error that a Redis server has replied: "OOM", "READONLY".
+func redisCode(err error) string {
+	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
+		err = next
+	}
+	code, _, more := strings.Cut(err.Error(), " ")
+	if !more || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		return ""
+	}
+	return code
 }
 
 // counters are those of adapter.Stats.
-var counters = []struct {
+var counters = [...]struct {
 	name, unit, description string
 	value                   func(adapter.Stats) uint64
 }{
@@ -132,28 +177,61 @@ var counters = []struct {
 }
 
 // Add reports a Manager's Stats and SecretUses too, from then on. The numbers of several
-// Managers are told apart by their cookie's name. The error is that of the provider.
-func (t *Telemetry) Add(m *adapter.Manager) error {
-	cookie := attribute.String("samesid.cookie", m.Cookie.Name)
-	for _, c := range counters {
-		if _, err := t.meter.Int64ObservableCounter(c.name, metric.WithUnit(c.unit), metric.WithDescription(c.description),
-			metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
-				o.Observe(int64(c.value(m.Stats())), metric.WithAttributes(cookie))
-				return nil
-			})); err != nil {
-			return fmt.Errorf("samesidotel: %w", err)
+// Managers are told apart by their cookie's name, and added up if that is the same.
+func (t *Telemetry) Add(m *adapter.Manager) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !slices.Contains(t.managers, m) {
+		t.managers = append(t.managers, m)
+	}
+}
+
+// observeManagers makes the counters of all Managers that are added. Each is made once: a second
+// instrument of the same name is not asked for its numbers.
+func (t *Telemetry) observeManagers() error {
+	all := make([]metric.Observable, 0, len(counters)+1)
+	made := make([]metric.Int64ObservableCounter, len(counters))
+	for i, c := range counters {
+		var err error
+		if made[i], err = t.meter.Int64ObservableCounter(c.name, metric.WithUnit(c.unit), metric.WithDescription(c.description)); err != nil {
+			return err
 		}
+		all = append(all, made[i])
 	}
-	_, err := t.meter.Int64ObservableCounter("samesid.secret_uses", metric.WithUnit("{cookie}"),
-		metric.WithDescription("Cookies that a secret has verified, by its place in Options.Secrets. A secret that is moved to another place takes its number along."),
-		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
-			for place, uses := range m.SecretUses() {
-				o.Observe(int64(uses), metric.WithAttributes(cookie, attribute.Int("samesid.place", place)))
-			}
-			return nil
-		}))
+	secretUses, err := t.meter.Int64ObservableCounter("samesid.secret_uses", metric.WithUnit("{cookie}"),
+		metric.WithDescription("Cookies that a secret has verified, by its place in Options.Secrets. A secret that is moved to another place takes its number along."))
 	if err != nil {
-		return fmt.Errorf("samesidotel: %w", err)
+		return err
 	}
-	return nil
+	type secret struct {
+		cookie string
+		place  int
+	}
+	_, err = t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		sums, uses := map[string]*[len(counters)]int64{}, map[secret]int64{}
+		for _, m := range t.managers {
+			name, stats := m.Cookie.Name, m.Stats()
+			if sums[name] == nil {
+				sums[name] = new([len(counters)]int64)
+			}
+			for i, c := range counters {
+				sums[name][i] += int64(c.value(stats))
+			}
+			for place, n := range m.SecretUses() {
+				uses[secret{name, place}] += int64(n)
+			}
+		}
+		for name, sum := range sums {
+			for i, n := range sum {
+				o.ObserveInt64(made[i], n, metric.WithAttributes(attribute.String("samesid.cookie", name)))
+			}
+		}
+		for of, n := range uses {
+			o.ObserveInt64(secretUses, n, metric.WithAttributes(attribute.String("samesid.cookie", of.cookie), attribute.Int("samesid.place", of.place)))
+		}
+		return nil
+	}, append(all, secretUses)...)
+	return err
 }

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/dbconv"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/samesid/samesid/adapter"
@@ -81,9 +86,7 @@ func (r *rig) numbers(t *testing.T) string {
 func TestTelemetry(t *testing.T) {
 	r := newRig(t)
 	sessions := adapter.MustNew(adapter.Options{Secrets: []string{secret}, Observe: r.Observe})
-	if err := r.Add(sessions); err != nil {
-		t.Fatal(err)
-	}
+	r.Add(sessions)
 	b := sessiontest.New(t, sessions, sessiontest.With("visits", 1))
 	if n := len(r.spans.Ended()); n != 0 {
 		t.Errorf("%d spans of a request that is not traced", n)
@@ -99,10 +102,10 @@ func TestTelemetry(t *testing.T) {
 			continue
 		}
 		names = append(names, span.Name())
-		if span.Parent().SpanID() != parent.SpanContext().SpanID() || span.SpanKind() != trace.SpanKindClient || span.Status().Code != codes.Unset {
+		if span.Parent().SpanID() != parent.SpanContext().SpanID() || span.SpanKind() != trace.SpanKindInternal || span.Status().Code != codes.Unset {
 			t.Errorf("%s: parent %v, kind %v, status %v", span.Name(), span.Parent().SpanID(), span.SpanKind(), span.Status())
 		}
-		if got := fmt.Sprint(span.Attributes()); !strings.Contains(got, `{"db.system.name":"memory"}`) || !strings.Contains(got, `{"samesid.calls_per_command":1}`) {
+		if got := fmt.Sprint(span.Attributes()); !strings.Contains(got, `{"db.system.name":"memory"}`) || !strings.Contains(got, `{"db.query.summary":"`+span.Name()+`"}`) || !strings.Contains(got, `{"samesid.calls_per_command":1}`) {
 			t.Errorf("%s has %s", span.Name(), got)
 		}
 	}
@@ -127,25 +130,91 @@ func TestTelemetry(t *testing.T) {
 	}
 }
 
+type stateError string
+
+func (e stateError) Error() string    { return "postgres: swap: too many connections" }
+func (e stateError) SQLState() string { return string(e) }
+
 func TestFailures(t *testing.T) {
 	r := newRig(t)
 	ctx, parent := r.tracer.Start(t.Context(), "request")
 	began := time.Now()
-	for failure, call := range map[string]adapter.StoreCall{
-		"timeout":  {Outcome: adapter.OutcomeError, Err: fmt.Errorf("redis: find: %w", context.DeadlineExceeded)},
-		"canceled": {Outcome: adapter.OutcomeCanceled, Err: context.Canceled},
-		"_OTHER":   {Outcome: adapter.OutcomeError, Err: errors.New("refused")},
+	for _, c := range []struct {
+		failure, store, system string
+		outcome                adapter.Outcome
+		err                    error
+		status                 bool
+	}{
+		{"timeout", "redis", "redis", adapter.OutcomeError, fmt.Errorf("redis: find: %w", context.DeadlineExceeded), false},
+		{"canceled", "postgres", "postgresql", adapter.OutcomeCanceled, context.Canceled, false},
+		{"_OTHER", "sqlite", "sqlite", adapter.OutcomeError, errors.New("refused"), false},
+		{"53300", "postgres", "postgresql", adapter.OutcomeError, fmt.Errorf("postgres: find: %w", stateError("53300")), true},
+		{"_OTHER", "postgres", "postgresql", adapter.OutcomeError, stateError(""), false},
+		{"OOM", "redis", "redis", adapter.OutcomeError, fmt.Errorf("redis: find: %w", errors.New("OOM command not allowed")), true},
+		{"_OTHER", "redis", "redis", adapter.OutcomeError, fmt.Errorf("redis: find: %w", io.EOF), false},
+		{"_OTHER", "redis", "redis", adapter.OutcomeError, errors.New("dial tcp: connection refused"), false},
+		{"_OTHER", "mystore", "mystore", adapter.OutcomeError, errors.New("OOM is not Redis's here"), false},
 	} {
-		call.Op, call.Store, call.Start, call.Duration = "find", "postgres", began, time.Second
-		r.Observe(ctx, call)
+		r.Observe(ctx, adapter.StoreCall{Op: "find", Store: c.store, Outcome: c.outcome, Err: c.err, Start: began, Duration: time.Second, Together: 1})
 		span := r.spans.Ended()[len(r.spans.Ended())-1]
-		if span.Status() != (sdktrace.Status{Code: codes.Error, Description: failure}) || span.EndTime().Sub(span.StartTime()) != time.Second {
-			t.Errorf("%s: status %v, %v long", failure, span.Status(), span.EndTime().Sub(span.StartTime()))
+		if span.Status() != (sdktrace.Status{Code: codes.Error, Description: c.failure}) || span.EndTime().Sub(span.StartTime()) != time.Second || span.SpanKind() != trace.SpanKindClient {
+			t.Errorf("%v: status %v, %v long, kind %v", c.err, span.Status(), span.EndTime().Sub(span.StartTime()), span.SpanKind())
 		}
-		want := "db.client.operation.duration{db.operation.name=find,db.system.name=postgresql,error.type=" + failure
+		status := ""
+		if c.status {
+			status = "db.response.status_code=" + c.failure + ","
+		}
+		want := fmt.Sprintf("db.client.operation.duration{db.operation.name=find,%sdb.system.name=%s,error.type=%s,samesid.outcome=%s} ", status, c.system, c.failure, c.outcome)
 		if got := r.numbers(t); !strings.Contains(got, want) {
 			t.Errorf("%s is missing:\n%s", want, got)
 		}
 	}
 	parent.End()
+}
+
+// What has a name in the conventions is as they say.
+func TestConventions(t *testing.T) {
+	r := newRig(t)
+	r.Observe(t.Context(), adapter.StoreCall{Op: "find", Store: "redis", Outcome: adapter.OutcomeOK, Together: 1})
+	var all metricdata.ResourceMetrics
+	if err := r.reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	want, err := dbconv.NewClientOperationDuration(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range all.ScopeMetrics {
+		if scope.Scope.SchemaURL != semconv.SchemaURL {
+			t.Errorf("the schema is %q", scope.Scope.SchemaURL)
+		}
+		for _, m := range scope.Metrics {
+			d, ok := m.Data.(metricdata.Histogram[float64])
+			if ok && (m.Name != want.Name() || m.Unit != want.Unit() || m.Description != want.Description() ||
+				!slices.Equal(d.DataPoints[0].Bounds, []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10})) {
+				t.Errorf("%s, %s, %q, %v", m.Name, m.Unit, m.Description, d.DataPoints[0].Bounds)
+			}
+		}
+	}
+}
+
+// The numbers of two Managers are apart, and those of two with one cookie are added up.
+func TestTwoManagers(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"a", "b", "b"} {
+		m := adapter.MustNew(adapter.Options{Secrets: []string{secret}, Name: name, Logger: slog.New(slog.DiscardHandler)})
+		r.Add(m)
+		r.Add(m) // is the same as once
+		forged := httptest.NewRequest("GET", "/", nil)
+		forged.Header.Set("Cookie", name+"=s:forged.signature")
+		m.LoadAndSave(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), forged)
+	}
+	for range 2 { // a second look counts nothing twice
+		got := r.numbers(t)
+		for _, want := range []string{"samesid.bad_signatures{samesid.cookie=a} 1\n", "samesid.bad_signatures{samesid.cookie=b} 2\n"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s is missing:\n%s", want, got)
+			}
+		}
+	}
 }

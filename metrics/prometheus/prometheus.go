@@ -12,6 +12,7 @@ package samesidprometheus
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -38,7 +39,7 @@ func New() *Collector {
 	}
 	return &Collector{
 		duration: histogram("call_duration_seconds", "Duration of a call of the store, with all that it has waited.",
-			[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}, "outcome"),
+			[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "outcome"),
 		bytes: histogram("record_bytes", "Size of the record that a call has read or written.",
 			prometheus.ExponentialBuckets(128, 4, 8)), // to 2 MiB
 		together: histogram("calls_per_command", "Number of calls that the command was for which answered a call.",
@@ -49,6 +50,8 @@ func New() *Collector {
 // Observe is for adapter.Options.Observe.
 func (c *Collector) Observe(_ context.Context, call adapter.StoreCall) {
 	c.duration.WithLabelValues(call.Store, call.Op, string(call.Outcome)).Observe(call.Duration.Seconds())
+	// There is a 0 before the first failure: rate and increase don't see a series begin.
+	c.duration.WithLabelValues(call.Store, call.Op, string(adapter.OutcomeError))
 	if call.Bytes > 0 {
 		c.bytes.WithLabelValues(call.Store, call.Op).Observe(float64(call.Bytes))
 	}
@@ -56,15 +59,17 @@ func (c *Collector) Observe(_ context.Context, call adapter.StoreCall) {
 }
 
 // Add has the Collector give a Manager's Stats and SecretUses too. The numbers of several
-// Managers are told apart by their cookie's name, which must not be the same.
+// Managers are told apart by their cookie's name, and added up if that is the same.
 func (c *Collector) Add(m *adapter.Manager) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.managers = append(c.managers, m)
+	if !slices.Contains(c.managers, m) {
+		c.managers = append(c.managers, m)
+	}
 }
 
 // counters are those of adapter.Stats.
-var counters = []struct {
+var counters = [...]struct {
 	desc  *prometheus.Desc
 	value func(adapter.Stats) uint64
 }{
@@ -101,13 +106,29 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	c.together.Collect(to)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	type secret struct {
+		cookie string
+		place  int
+	}
+	sums, uses := map[string]*[len(counters)]uint64{}, map[secret]uint64{}
 	for _, m := range c.managers {
 		name, stats := m.Cookie.Name, m.Stats()
-		for _, n := range counters {
-			to <- prometheus.MustNewConstMetric(n.desc, prometheus.CounterValue, float64(n.value(stats)), name)
+		if sums[name] == nil {
+			sums[name] = new([len(counters)]uint64)
 		}
-		for place, uses := range m.SecretUses() {
-			to <- prometheus.MustNewConstMetric(secretUses, prometheus.CounterValue, float64(uses), name, strconv.Itoa(place))
+		for i, n := range counters {
+			sums[name][i] += n.value(stats)
 		}
+		for place, n := range m.SecretUses() {
+			uses[secret{name, place}] += n
+		}
+	}
+	for name, sum := range sums {
+		for i, n := range sum {
+			to <- prometheus.MustNewConstMetric(counters[i].desc, prometheus.CounterValue, float64(n), name)
+		}
+	}
+	for of, n := range uses {
+		to <- prometheus.MustNewConstMetric(secretUses, prometheus.CounterValue, float64(n), of.cookie, strconv.Itoa(of.place))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -55,6 +56,7 @@ func TestNumbers(t *testing.T) {
 	for _, want := range []string{
 		`samesid_store_call_duration_seconds_count{operation="swap",outcome="ok",store="memory"} 2`,
 		`samesid_store_call_duration_seconds_count{operation="findtouch",outcome="ok",store="memory"} 1`,
+		`samesid_store_call_duration_seconds_count{operation="swap",outcome="error",store="memory"} 0`,
 		`samesid_store_record_bytes_count{operation="swap",store="memory"} 2`,
 		`samesid_store_calls_per_command_bucket{operation="swap",store="memory",le="1"} 2`,
 		`samesid_bad_signatures_total{cookie="connect.sid"} 1`,
@@ -78,6 +80,30 @@ func TestStats(t *testing.T) {
 	stats := reflect.TypeFor[adapter.Stats]()
 	if n := strings.Count(got, "_total{cookie=\"connect.sid\"}"); n != stats.NumField() {
 		t.Errorf("%d counters for %d fields:\n%s", n, stats.NumField(), got)
+	}
+}
+
+// The numbers of two Managers are apart, and those of two with one cookie are added up: a number
+// that is there twice would fail the whole page.
+func TestTwoManagers(t *testing.T) {
+	numbers := samesidprometheus.New()
+	for _, name := range []string{"a", "b", "b"} {
+		m := adapter.MustNew(adapter.Options{Secrets: []string{secret}, Name: name, Logger: slog.New(slog.DiscardHandler)})
+		numbers.Add(m)
+		numbers.Add(m) // is the same as once
+		forged := httptest.NewRequest("GET", "/", nil)
+		forged.Header.Set("Cookie", name+"=s:forged.signature")
+		m.LoadAndSave(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), forged)
+	}
+	got := page(t, numbers)
+	for _, want := range []string{
+		`samesid_bad_signatures_total{cookie="a"} 1`,
+		`samesid_bad_signatures_total{cookie="b"} 2`,
+		`samesid_secret_uses_total{cookie="b",place="0"} 0`,
+	} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("%s is missing:\n%s", want, got)
+		}
 	}
 }
 
