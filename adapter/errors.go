@@ -27,6 +27,10 @@ var ErrRecordTooLarge = errors.New("session: the session is too large to be save
 // RespondError answers 401.
 var ErrUserEnded = errors.New("session: all sessions of the user were ended while this request signed in")
 
+// ErrNoUserPath is returned by IterateUser, DestroyUser, DestroyOthers and DestroyHandle of a
+// Manager without Options.UserPath.
+var ErrNoUserPath = errors.New("session: Options.UserPath is not set, so that the sessions of a user can't be found")
+
 // ErrNoValue is returned by Get for a key that the session does not have.
 var ErrNoValue = errors.New("session: no such key")
 

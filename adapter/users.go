@@ -386,7 +386,7 @@ func (m *Manager) IterateUser(ctx context.Context, user string, fn func(ctx cont
 func (m *Manager) usersFor(user string) (*users, error) {
 	switch {
 	case m.cfg.users == nil:
-		return nil, errors.New("session: Options.UserPath is not set, so that the sessions of a user can't be found")
+		return nil, ErrNoUserPath
 	case !validUser(user):
 		return nil, fmt.Errorf("session: a user's id is a text of 1 to %d bytes without control characters", maxUser)
 	}
@@ -495,7 +495,8 @@ func (m *Manager) destroyUser(ctx context.Context, user string, match func(Info)
 }
 
 // DestroyHandle ends the session of a user that Info has given this handle. ended is false
-// if the user has none with it: it has ended before, or has another id by now.
+// if the user has none with it: it has ended before, or has another id by now. If it is that
+// of ctx, UserID of ctx is "" from then on.
 func (m *Manager) DestroyHandle(ctx context.Context, user, handle string) (ended bool, err error) {
 	u, err := m.usersFor(user)
 	if err != nil {

@@ -208,6 +208,7 @@ type Auth[U any] struct {
 
 	proxyWarning  sync.Once
 	keyNote       sync.Once
+	stampWarning  sync.Once
 	originWarning bounded
 }
 
@@ -271,7 +272,7 @@ func NewByID[U any, ID comparable](m *adapter.Manager, verify Verifier[U], id fu
 			return nobody, ErrNotSignedIn
 		case err != nil:
 			return nobody, fmt.Errorf("auth: load the user: %w", err)
-		case !counts(ctx, a.m, user):
+		case !a.counts(ctx, user):
 			return nobody, ErrNotSignedIn
 		}
 		return user, nil

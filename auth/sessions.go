@@ -36,7 +36,8 @@ var ErrTooManySessions = errors.New("auth: the user has too many sessions")
 // Options.UserPath. The sessions of other users are not read. An Account is safe for
 // concurrent use.
 //
-// Its errors are the Manager's: pass them to its ErrorFunc.
+// Its errors are the Manager's: pass them to its ErrorFunc. Without UserPath, they are
+// adapter.ErrNoUserPath.
 type Account struct {
 	m    *adapter.Manager
 	user string
@@ -71,7 +72,7 @@ type Session struct {
 }
 
 // Account returns the sessions of the user who is signed in. The error is ErrNotSignedIn if
-// nobody is, or says that the Manager has no Options.UserPath.
+// nobody is, and adapter.ErrNoUserPath if the Manager has no Options.UserPath.
 func (a *Auth[U]) Account(ctx context.Context) (Account, error) {
 	if _, err := a.User(ctx); err != nil {
 		return Account{}, err
@@ -80,6 +81,9 @@ func (a *Auth[U]) Account(ctx context.Context) (Account, error) {
 }
 
 func (a *Auth[U]) account(ctx context.Context) (Account, error) {
+	if a.m.UserPath() == "" {
+		return Account{}, adapter.ErrNoUserPath
+	}
 	user := a.m.UserID(ctx)
 	if user == "" {
 		return Account{}, fmt.Errorf("auth: the session has no user's id under the Manager's Options.UserPath (%q)", a.m.UserPath())
@@ -132,7 +136,8 @@ func describe(ctx context.Context, m *adapter.Manager) Session {
 }
 
 // End ends the session with a handle. ended is false if the user has none with it: it has
-// ended before, or has another id by now.
+// ended before, or has another id by now. If it is that of ctx, User returns ErrNotSignedIn from
+// then on.
 func (a Account) End(ctx context.Context, handle string) (ended bool, err error) {
 	return a.m.DestroyHandle(ctx, a.user, handle)
 }
@@ -183,16 +188,25 @@ func stampOf(s Stamper) string {
 }
 
 // counts reports whether the session is one that the user, as loaded now, still has.
-func counts(ctx context.Context, m *adapter.Manager, user any) bool {
-	if s, ok := user.(Stamper); ok && m.GetString(ctx, stampKey) != stampOf(s) {
-		return false
+func (a *Auth[U]) counts(ctx context.Context, user any) bool {
+	if s, ok := user.(Stamper); ok {
+		stamp := a.m.GetString(ctx, stampKey)
+		if stamp == "" {
+			a.stampWarning.Do(func() {
+				a.opts.Logger.WarnContext(ctx, "auth: a session has a user and no auth_stamp, and the type of the user has SessionStamp, so nobody is signed in (logged once): "+
+					"if an Express app has signed the user in, have it set req.session.auth_stamp, as the comment on auth.Stamper shows; if the session is older than SessionStamp, its user logs in anew")
+			})
+		}
+		if stamp != stampOf(s) {
+			return false
+		}
 	}
 	r, ok := user.(Revoker)
 	if !ok {
 		return true
 	}
 	since := r.SessionsSince()
-	return since.IsZero() || !time.Unix(int64(m.GetFloat(ctx, timeKey)), 0).Before(since)
+	return since.IsZero() || !time.Unix(int64(a.m.GetFloat(ctx, timeKey)), 0).Before(since)
 }
 
 // bound ends sessions of a user who has just signed in, so that there are no more than

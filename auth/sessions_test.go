@@ -122,6 +122,37 @@ func TestAccount(t *testing.T) {
 	}
 }
 
+// A request that ends its own session can tell.
+func TestEndOfOnesOwn(t *testing.T) {
+	m := newManager(t, adapter.Options{UserPath: "user.id"})
+	a := newAuth(t, m, verifyAda, auth.Options{})
+	mux := routes(m, a)
+	mux.HandleFunc("/leave", func(w http.ResponseWriter, r *http.Request) {
+		account, err := a.Account(r.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := account.Sessions(r.Context())
+		if err != nil || len(all) != 2 {
+			t.Fatal(len(all), err)
+		}
+		for _, s := range []auth.Session{all[1], all[0]} { // the current one is the first
+			ended, err := account.End(r.Context(), s.Handle)
+			_, out := a.User(r.Context())
+			if !ended || err != nil || errors.Is(out, auth.ErrNotSignedIn) != s.Current || (m.UserID(r.Context()) == "") != s.Current {
+				t.Errorf("current %t: ended %t, %v; the user is %q, %v", s.Current, ended, err, m.UserID(r.Context()), out)
+			}
+		}
+	})
+	url := serve(t, m, mux)
+	laptop, phone := newBrowser(t, url), newBrowser(t, url)
+	login(t, laptop)
+	login(t, phone)
+	if laptop.do("GET", "/leave", ""); laptop.cookie() != "" {
+		t.Error("the cookie of the session that has ended stays")
+	}
+}
+
 // With NewByID, the id is what the session holds.
 func TestAccountByID(t *testing.T) {
 	m := newManager(t, adapter.Options{UserPath: "passport.user"})
@@ -243,8 +274,9 @@ func TestStamp(t *testing.T) {
 	now := stamped{ID: 7, stamp: "a hash of a password"}
 	leaktest.Note(now.stamp)
 	m := newManager(t, adapter.Options{})
+	log := &leaktest.Log{}
 	a, err := auth.NewByID(m, func(context.Context, string, string) (stamped, error) { return now, nil }, func(s stamped) int { return s.ID },
-		func(context.Context, int) (stamped, error) { return now, nil }, auth.Options{})
+		func(context.Context, int) (stamped, error) { return now, nil }, auth.Options{Logger: log.Logger()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,10 +310,15 @@ func TestStamp(t *testing.T) {
 	want("sessions count from in a minute on", 401)
 	now.since = time.Time{}
 	want("all count again", 200)
-	b.do("GET", "/express", "")
+	if got := log.String(); strings.Contains(got, "auth_stamp") {
+		t.Errorf("all sessions have had a stamp: %s", got)
+	}
 	b = newBrowser(t, b.base)
 	b.do("GET", "/express", "")
 	want("a session without a stamp", 401)
+	if got := log.String(); strings.Count(got, "level=WARN") != 1 || strings.Count(got, "req.session.auth_stamp") != 1 {
+		t.Errorf("two requests without a stamp: %s", got)
+	}
 
 	if _, err := auth.New(m, func(context.Context, string, string) (stamped, error) { return now, nil }, auth.Options{}); err == nil || !strings.Contains(err.Error(), "use NewByID") {
 		t.Errorf("New with such a user: %v", err)
@@ -325,10 +362,10 @@ func TestAccountErrors(t *testing.T) {
 		if err := a.SignIn(r.Context(), ada); err != nil {
 			t.Error(err)
 		}
-		if _, err := a.Account(r.Context()); err == nil || !strings.Contains(err.Error(), "Options.UserPath") {
+		if _, err := a.Account(r.Context()); !errors.Is(err, adapter.ErrNoUserPath) {
 			t.Errorf("without UserPath: %v", err)
 		}
-		if _, err := a.AccountOf("7").Sessions(r.Context()); err == nil || !strings.Contains(err.Error(), "Options.UserPath") {
+		if _, err := a.AccountOf("7").Sessions(r.Context()); !errors.Is(err, adapter.ErrNoUserPath) {
 			t.Errorf("without UserPath: %v", err)
 		}
 	}), "GET", "/", "")
