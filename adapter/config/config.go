@@ -41,7 +41,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"sync"
+	"weak"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends"
@@ -116,8 +116,8 @@ func Open(ctx context.Context, path string, more ...driver.Backend) (*adapter.Ma
 // the store when the program ends; it can also list, count and clear the sessions, and
 // Ping tells a health check whether it answers.
 //
-// The files of secretFile are read every few seconds until the store is closed. When they
-// change, the Manager uses their secrets; what can't be used is an error in the log, and
+// The files of secretFile are read every few seconds for as long as the Manager is in use. When
+// they change, the Manager uses their secrets; what can't be used is an error in the log, and
 // the secrets stay.
 //
 // The store is one that package backends links, or one of those that Load was given, or of
@@ -147,8 +147,8 @@ func (c *Config) Open(ctx context.Context, more ...driver.Backend) (*adapter.Man
 		c.warn(more)
 	}
 	if len(c.secretFiles) > 0 {
-		r := &reloader{files: c.secretFiles, manager: m, log: cmp.Or(opts.Logger, slog.Default()), current: slices.Clone(opts.Secrets)}
-		return m, &watchedStore{opened, sync.OnceFunc(r.watch())}, nil
+		r := &reloader{files: c.secretFiles, manager: weak.Make(m), log: cmp.Or(opts.Logger, slog.Default()), current: slices.Clone(opts.Secrets)}
+		r.watch()
 	}
 	return m, opened, nil
 }

@@ -4,11 +4,9 @@ import (
 	"log/slog"
 	"slices"
 	"time"
-
-	"github.com/alexedwards/scs/v2"
+	"weak"
 
 	"github.com/samesid/samesid/adapter"
-	"github.com/samesid/samesid/backends"
 )
 
 // reloadInterval is how often the files of secretFile are read.
@@ -17,7 +15,7 @@ const reloadInterval = 5 * time.Second
 // reloader replaces a Manager's secrets when their files change.
 type reloader struct {
 	files   []string
-	manager *adapter.Manager
+	manager weak.Pointer[adapter.Manager]
 	log     *slog.Logger
 
 	current []string // in use
@@ -28,7 +26,7 @@ type reloader struct {
 // look reads the files. What has changed counts when it is there for the second time, so that a
 // file that is being written is not taken half. Files that can't be used are an error in the
 // log, and the secrets stay.
-func (r *reloader) look() {
+func (r *reloader) look(m *adapter.Manager) {
 	var next []string
 	for _, file := range r.files {
 		secret, err := readSecret(file)
@@ -43,7 +41,7 @@ func (r *reloader) look() {
 	if !settled || slices.Equal(next, r.current) {
 		return
 	}
-	if err := r.manager.SetSecrets(next); err != nil {
+	if err := m.SetSecrets(next); err != nil {
 		r.fail(r.files[0], err)
 		return
 	}
@@ -63,39 +61,13 @@ func (r *reloader) fail(file string, err error) {
 	}
 }
 
-// watch looks at the files until stop is called.
-func (r *reloader) watch() (stop func()) {
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(reloadInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				r.look()
-			}
+// watch looks at the files for as long as the Manager is in use, which needs no goroutine and no
+// one who ends it.
+func (r *reloader) watch() {
+	time.AfterFunc(reloadInterval, func() {
+		if m := r.manager.Value(); m != nil {
+			r.look(m)
+			r.watch()
 		}
-	}()
-	return func() {
-		close(done)
-		<-ended
-	}
+	})
 }
-
-// watchedStore is a store whose Manager's secrets are watched until it is closed.
-type watchedStore struct {
-	backends.Store
-	stop func()
-}
-
-// Close ends the watch too.
-func (s *watchedStore) Close() error {
-	s.stop()
-	return s.Store.Close()
-}
-
-// Unwrap implements contract.Unwrapper.
-func (s *watchedStore) Unwrap() scs.Store { return s.Store }

@@ -4,11 +4,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/samesid/samesid/backends/memory"
 	"github.com/samesid/samesid/internal/leaktest"
 )
 
@@ -115,13 +117,57 @@ func TestSecretFilesChange(t *testing.T) {
 		if got := after(2); !strings.Contains(got, "count no more") || signedIn() {
 			t.Errorf("another secret: %s", got)
 		}
-		for range 2 { // closing twice does no harm
-			if err := store.Close(); err != nil {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What Open returns is the store itself, and the files are read for as long as the Manager is in
+// use: a program that opens another one has no watch left over.
+func TestWatchEndsWithTheManager(t *testing.T) {
+	leaktest.Note(secret32)
+	dir := t.TempDir()
+	t.Chdir(dir)
+	write(t, "a", secret32)
+	write(t, "session.yaml", "secretFile: a")
+	synctest.Test(t, func(t *testing.T) {
+		log := &leaktest.Log{}
+		failures := func() int { // of two looks at a file that can't be used, each for another reason
+			log.Reset()
+			write(t, "a", "")
+			time.Sleep(reloadInterval)
+			synctest.Wait()
+			if err := os.Remove("a"); err != nil {
 				t.Error(err)
 			}
+			time.Sleep(reloadInterval)
+			synctest.Wait()
+			return strings.Count(log.String(), "can't be used")
 		}
-		if got := after(2); got != "" {
-			t.Errorf("after Close: %s", got)
+		func() {
+			c, err := Load("session.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Options.Logger = log.Logger()
+			sessions, store, err := c.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			if _, ok := store.(*memory.Store); !ok {
+				t.Errorf("the store is a %T", store)
+			}
+			runtime.GC()
+			if n := failures(); n != 2 {
+				t.Errorf("%d errors of a Manager in use: %s", n, log)
+			}
+			runtime.KeepAlive(sessions)
+		}()
+		runtime.GC()
+		if n := failures(); n != 0 {
+			t.Errorf("%d errors of a Manager that is in use no more: %s", n, log)
 		}
 	})
 }
