@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -58,7 +59,7 @@ func (t Tally) OK() int { return t.Pages + t.Writes }
 
 // session is what the clients know about a session.
 type session struct {
-	cookie    string
+	cookie    string   // as it was last signed
 	sent      []string // the writes' ids
 	acked     []string // those that were answered with 200
 	leaving   bool     // a logout was sent
@@ -81,6 +82,9 @@ type Options struct {
 
 	// Limit is the maximum time of an answer. Zero value: Slowest.
 	Limit time.Duration
+
+	// Dial connects to an app. Zero value: over TCP.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Start starts the load, which sends its requests to the apps at urls in turn, and returns
@@ -97,7 +101,7 @@ func Start(t testing.TB, urls []string, o Options) *Load {
 	for _, size := range o.Sizes {
 		clients += size
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: clients}
+	transport := &http.Transport{MaxIdleConnsPerHost: clients, DialContext: o.Dial}
 	l := &Load{
 		t:      t,
 		client: &http.Client{Transport: transport, Timeout: Patience},
@@ -158,6 +162,8 @@ func (l *Load) use(g *Group, random *rand.Rand, prefix string) {
 func (l *Load) Cookie(g *Group) string {
 	for {
 		if s := l.session(g); s != nil {
+			l.mu.Lock()
+			defer l.mu.Unlock()
 			return s.cookie
 		}
 	}
@@ -288,6 +294,9 @@ func (l *Load) send(g *Group, s *session, method, path, form string) Answer {
 	took := time.Since(began)
 
 	l.Do(func() {
+		if s != nil && ID(a.Cookie()) == ID(cookie) {
+			s.cookie = a.Cookie() // signed anew
+		}
 		l.longest = max(l.longest, took)
 		switch {
 		case a.Err != nil && !slices.Contains(l.urls, url): // Down
