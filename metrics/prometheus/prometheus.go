@@ -6,8 +6,8 @@
 //	prometheus.MustRegister(numbers)
 //
 // With a configuration file, set Options.Observe between config.Load and Open. docs/operations.md
-// says what each number means and when to be woken by it, and dashboard.json in this folder is a dashboard for
-// Grafana.
+// says what each number means; in this folder, dashboard.json is a dashboard for Grafana, and
+// alerts.yaml has rules for when to be woken.
 package samesidprometheus
 
 import (

@@ -128,28 +128,32 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// The dashboard asks for numbers that there are, and for each of them.
-func TestDashboard(t *testing.T) {
-	b, err := os.ReadFile("dashboard.json")
-	if err != nil || !json.Valid(b) {
-		t.Fatal(err, "it is no JSON")
-	}
+// The dashboard and the alarms ask for numbers that there are, and the dashboard for each of them.
+func TestDashboardAndAlerts(t *testing.T) {
 	there := map[string]bool{}
 	descs := make(chan *prometheus.Desc, 100)
 	samesidprometheus.New().Describe(descs)
 	close(descs)
 	for d := range descs {
-		name := regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch(d.String())[1]
-		there[name] = false
+		there[regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch(d.String())[1]] = false
 	}
-	for _, name := range regexp.MustCompile(`samesid_\w+`).FindAllString(string(b), -1) {
-		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-			name = strings.TrimSuffix(name, suffix)
+	for _, file := range []string{"alerts.yaml", "dashboard.json"} {
+		b, err := os.ReadFile(file)
+		if err != nil || strings.HasSuffix(file, ".json") && !json.Valid(b) {
+			t.Fatal(err, "it is no JSON")
 		}
-		if _, ok := there[name]; !ok {
-			t.Errorf("the dashboard asks for %s, which there is not", name)
+		for name := range there {
+			there[name] = false
 		}
-		there[name] = true
+		for _, name := range regexp.MustCompile(`samesid_\w+`).FindAllString(string(b), -1) {
+			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+				name = strings.TrimSuffix(name, suffix)
+			}
+			if _, ok := there[name]; !ok {
+				t.Errorf("%s asks for %s, which there is not", file, name)
+			}
+			there[name] = true
+		}
 	}
 	for name, asked := range there {
 		if !asked {
