@@ -165,7 +165,7 @@ func TestAlerts(t *testing.T) {
 			}
 			a.calls(10, "swap", adapter.OutcomeConflict, time.Millisecond)
 			a.calls(5, "find", adapter.OutcomeCanceled, time.Millisecond)
-			a.calls(1, "range", adapter.OutcomeOK, time.Minute)
+			a.calls(5, "range", adapter.OutcomeOK, time.Minute)
 		}},
 		"a store that fails at times": {"SamesidStoreFails", func(_ *testing.T, a *app, _ int) {
 			a.calls(30, "find", adapter.OutcomeError, time.Millisecond)
@@ -239,6 +239,7 @@ func TestAlerts(t *testing.T) {
 					got = append(got, name)
 				}
 			}
+			slices.Sort(got)
 			want := []string{c.fires}
 			if c.fires == "" {
 				want = nil
