@@ -163,6 +163,18 @@ func postgresBin() (string, error) {
 	return filepath.Dir(newest), nil
 }
 
+// PostgresProgram returns the path of a program that comes with the server, such as pg_dump.
+func PostgresProgram(tb testing.TB, name string) string {
+	tb.Helper()
+	bin, err := postgresBin()
+	check(tb, err)
+	path := filepath.Join(bin, name)
+	if _, err := os.Stat(path); err != nil {
+		Missing(tb, path)
+	}
+	return path
+}
+
 // postgresUser returns the user to run Postgres as, since Postgres refuses to run as
 // root. It returns nil for the test's own user.
 func postgresUser() (*syscall.Credential, error) {

@@ -73,6 +73,18 @@ func LaunchRedis(args ...string) (*Server, error) {
 	})
 }
 
+// RedisCLI returns the path of Redis's or Valkey's client program.
+func RedisCLI(tb testing.TB) string {
+	tb.Helper()
+	for _, name := range []string{"redis-cli", "valkey-cli"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	Missing(tb, "redis-cli")
+	return ""
+}
+
 func redisBinary() (string, error) {
 	for _, name := range []string{"redis-server", "valkey-server"} {
 		if path, err := exec.LookPath(name); err == nil {
