@@ -212,8 +212,11 @@ type Auth[U any] struct {
 	originWarning bounded
 }
 
-// New returns an Auth that keeps the signed-in user in the sessions of m. The error names
-// every invalid field, and the fix; see Options.Validate.
+// New returns an Auth that keeps the signed-in user in the sessions of m. verify is nil where
+// users do not sign in by a password here: an Express app has the login, say, or SignIn is
+// called after an OAuth callback. The type is then named, auth.New[User](m, nil, opts), and
+// Login and Attempt panic. The error names every invalid field, and the fix; see
+// Options.Validate.
 func New[U any](m *adapter.Manager, verify Verifier[U], opts Options) (*Auth[U], error) {
 	a, err := newAuth(m, verify, opts, reflect.TypeFor[U]())
 	if t := reflect.TypeFor[U](); t.Implements(reflect.TypeFor[Stamper]()) || t.Implements(reflect.TypeFor[Revoker]()) {
@@ -284,9 +287,6 @@ func newAuth[U any](m *adapter.Manager, verify Verifier[U], opts Options, stored
 	var errs []error
 	if m == nil {
 		errs = append(errs, errors.New("auth: the Manager is nil; make one with adapter.New"))
-	}
-	if verify == nil {
-		errs = append(errs, errors.New("auth: the Verifier is nil; Passwords makes one"))
 	}
 	if stored.Kind() == reflect.Interface {
 		errs = append(errs, fmt.Errorf("auth: the type %v of what the session holds is an interface, which it can't give back; use a concrete type", stored))

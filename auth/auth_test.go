@@ -594,7 +594,7 @@ func TestNewRefuses(t *testing.T) {
 		t.Error("New took an interface for a user type")
 	}
 	_, err := auth.New[user](nil, nil, auth.Options{MaxBody: -1, Key: "."})
-	for _, want := range []string{"Manager", "Verifier", "MaxBody", "Key"} {
+	for _, want := range []string{"Manager", "MaxBody", "Key"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not name %s", err, want)
 		}
@@ -602,3 +602,55 @@ func TestNewRefuses(t *testing.T) {
 }
 
 var _ scs.Store = (*faultyStore)(nil)
+
+// Where the login is elsewhere there is no Verifier: all works but what would verify, which
+// says so, Login as the program starts.
+func TestWithoutVerifier(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	byObject, err := auth.New[user](m, nil, auth.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	byID, err := auth.NewByID(m, nil, func(u user) int { return u.ID }, func(context.Context, int) (user, error) { return ada, nil }, auth.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, a := range map[string]*auth.Auth[user]{"object": byObject, "id": byID} {
+		t.Run(name, func(t *testing.T) {
+			mux := http.NewServeMux()
+			mux.HandleFunc("/callback", func(w http.ResponseWriter, r *http.Request) {
+				if err := a.SignIn(r.Context(), ada); err != nil {
+					m.ErrorFunc(w, r, err)
+				}
+			})
+			mux.Handle("/protected", a.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				u, _ := a.User(r.Context())
+				_, _ = w.Write([]byte(u.Name))
+			})))
+			mux.Handle("/logout", a.Logout())
+			b := newBrowser(t, serve(t, m, mux))
+			for _, step := range []struct {
+				method, path string
+				status       int
+			}{{"GET", "/protected", 401}, {"POST", "/callback", 200}, {"GET", "/protected", 200}, {"POST", "/logout", 200}, {"GET", "/protected", 401}} {
+				if res := b.do(step.method, step.path, ""); res.StatusCode != step.status {
+					t.Errorf("%s: %d %s, want %d", step.path, res.StatusCode, res.body, step.status)
+				}
+			}
+			for method, call := range map[string]func(){
+				"Login":   func() { a.Login() },
+				"Attempt": func() { _, _ = a.Attempt(httptest.NewRequest("POST", "/", nil), "ada", password) },
+			} {
+				if said := fmt.Sprint(panicOf(call)); !strings.HasPrefix(said, "auth: "+method) || !strings.Contains(said, "Verifier") {
+					t.Errorf("%s: %s", method, said)
+				}
+			}
+		})
+	}
+}
+
+func panicOf(call func()) (value any) {
+	defer func() { value = recover() }()
+	call()
+	return nil
+}

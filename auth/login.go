@@ -79,7 +79,10 @@ func Field[T string | bool](ctx context.Context, name string) T {
 //
 // A failed login leaves the session unchanged. A successful one calls the hooks in their
 // order, up to one that answers, and then begins a new session, as SignInWith does.
+//
+// Login panics, as the program starts, if the Auth has no Verifier.
 func (a *Auth[U]) Login(hooks ...Hook[U]) http.Handler {
+	a.needVerifier("Login")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.needSession(r.Context())
 		setHeaders(w)
@@ -143,8 +146,10 @@ func (a *Auth[U]) Login(hooks ...Hook[U]) http.Handler {
 //
 // The error is, or wraps, ErrCrossOrigin, ErrMalformed if a text is not UTF-8 or has a
 // NUL, ErrInvalid, or a *TooManyError, whose credentials were not verified. Any other is
-// the Verifier's own. It is safe for concurrent use.
+// the Verifier's own. Attempt panics if the Auth has no Verifier. It is safe for concurrent
+// use.
 func (a *Auth[U]) Attempt(r *http.Request, username, password string) (U, error) {
+	a.needVerifier("Attempt")
 	var nobody U
 	err := a.checkOrigin(r)
 	if err == nil && (!isText(username) || !isText(password)) {
@@ -188,4 +193,11 @@ func (a *Auth[U]) attempt(r *http.Request, c credentials) (user U, err error) {
 		a.logFailure(r, c, err)
 	}
 	return user, err
+}
+
+// needVerifier panics, with advice, if New was given no Verifier.
+func (a *Auth[U]) needVerifier(method string) {
+	if a.verify == nil {
+		panic("auth: " + method + " verifies credentials, and the Verifier that New was given is nil; Passwords makes one")
+	}
 }

@@ -203,15 +203,14 @@ func restrict(t *testing.T, sessions *adapter.Manager, g *goSide) http.Handler {
 	page := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	if g.byID {
 		byID := func(context.Context, int) (map[string]any, error) { return nil, auth.ErrInvalid }
-		a, err := auth.NewByID(sessions, func(context.Context, string, string) (map[string]any, error) { return nil, auth.ErrInvalid },
-			func(map[string]any) int { return 0 }, byID, g.auth)
+		a, err := auth.NewByID(sessions, nil, func(map[string]any) int { return 0 }, byID, g.auth)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return a.Restricted(page)
 	}
 	type account struct{ Name string }
-	a, err := auth.New(sessions, func(context.Context, string, string) (account, error) { return account{}, auth.ErrInvalid }, g.auth)
+	a, err := auth.New[account](sessions, nil, g.auth)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func TestValues(t *testing.T) {
 
 func TestSignedIn(t *testing.T) {
 	m := newManager(t, adapter.Options{})
-	users, err := auth.New(m, func(context.Context, string, string) (account, error) { return account{}, auth.ErrInvalid }, auth.Options{})
+	users, err := auth.New[account](m, nil, auth.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

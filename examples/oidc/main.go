@@ -109,9 +109,8 @@ func newApp(ctx context.Context, c config) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Nobody signs in here with a password.
-	none := func(context.Context, string, string) (User, error) { return User{}, auth.ErrInvalid }
-	users, err := auth.New(sessions, none, auth.Options{Key: userKey, LoginPage: "/login", NoteDevice: true})
+	// Nobody signs in here with a password, so there is no Verifier.
+	users, err := auth.New[User](sessions, nil, auth.Options{Key: userKey, LoginPage: "/login", NoteDevice: true})
 	if err != nil {
 		return nil, err
 	}
