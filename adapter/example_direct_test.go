@@ -111,7 +111,8 @@ func ExampleManager_DestroyWhere() {
 	}
 
 	// … lock the account first, so that no login begins a session meanwhile …
-	n, err := sessions.DestroyWhere(context.Background(), func(ctx context.Context) bool {
+	ctx := context.Background()
+	n, err := sessions.DestroyWhere(ctx, func(ctx context.Context) bool {
 		return sessions.GetString(ctx, "user") == "mallory"
 	})
 	fmt.Println(n, err)
@@ -122,11 +123,12 @@ func ExampleManager_DestroyWhere() {
 // under way too.
 func ExampleManager_DestroyUser() {
 	sessions := adapter.MustNew(adapter.Options{Secrets: []string{secret}, UserPath: "user"})
-	for _, user := range []string{"ann", "bob", "ann"} {
+	for _, user := range []string{"mallory", "bob", "mallory"} {
 		signIn(sessions, user)
 	}
 
-	n, err := sessions.DestroyUser(context.Background(), "ann")
+	ctx := context.Background()
+	n, err := sessions.DestroyUser(ctx, "mallory")
 	fmt.Println(n, err)
 	// Output: 2 <nil>
 }

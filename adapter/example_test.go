@@ -6,11 +6,6 @@ import (
 	"fmt"
 	"log"
 	"net/http"
-	"os"
-	"path/filepath"
-	"regexp"
-	"strings"
-	"testing"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -75,6 +70,23 @@ func ExampleWrap() {
 	// session 43200 true
 }
 
+// The field that had scs's manager has the Manager.
+func ExampleMustWrap() {
+	type application struct {
+		sessionManager *adapter.Manager
+	}
+	secrets := []string{secret}
+
+	sm := scs.New()
+	sm.Lifetime = 12 * time.Hour
+
+	app := &application{
+		sessionManager: adapter.MustWrap(sm, adapter.Options{Secrets: secrets, Signature: adapter.SignatureMigrating}),
+	}
+	fmt.Println(app.sessionManager.Lifetime)
+	// Output: 12h0m0s
+}
+
 // A struct needs no gob.Register, and Express sees it as a plain object.
 func ExamplePut() {
 	type Cart struct {
@@ -119,51 +131,4 @@ func ExampleGet() {
 	user, err := adapter.Get[User](ctx, sessions, "user")
 	fmt.Println(user.Name, user.Roles, err)
 	// Output: Ann [admin] <nil>
-}
-
-// The Go code of the README and of the package comment is that of examples, which are
-// compiled and run.
-func TestReadmeCodeIsCompiled(t *testing.T) {
-	files, err := filepath.Glob("example*_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var compiled []string
-	for _, file := range append(files, "../auth/readme_test.go") {
-		compiled = append(compiled, withoutIndent(readFile(t, file)))
-	}
-	for file, code := range map[string]*regexp.Regexp{
-		"../README.md": regexp.MustCompile("(?s)```go\n(.*?)```"),
-		"doc.go":       regexp.MustCompile("//\n((?://\t.*\n)*//\t.*:=.*\n(?://\t.*\n)*)"),
-	} {
-		blocks := code.FindAllStringSubmatch(readFile(t, file), -1)
-		if len(blocks) == 0 {
-			t.Errorf("%s has no Go code", file)
-		}
-		for _, block := range blocks {
-			if strings.HasPrefix(block[1], "package main\n") {
-				continue // archtest.TestReadmeProgram builds and runs it
-			}
-			if code := withoutIndent(block[1]); !strings.Contains(strings.Join(compiled, "\n"), code) {
-				t.Errorf("this code of %s is in no example:\n%s", file, block[1])
-			}
-		}
-	}
-}
-
-func readFile(t *testing.T, name string) string {
-	t.Helper()
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
-func withoutIndent(code string) string {
-	var lines []string
-	for line := range strings.Lines(code) {
-		lines = append(lines, strings.TrimSpace(strings.TrimPrefix(line, "//\t")))
-	}
-	return strings.TrimSpace(strings.Join(lines, "\n"))
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,6 +166,32 @@ func TestExpressShares(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// TestGuideCommands runs the calls of curl in docs/migrating-from-express.md: those that share a
+// login, and the one that asks Go with a cookie of Express's.
+func TestGuideCommands(t *testing.T) {
+	t.Setenv("REDIS_URL", testserver.StartRedis(t).URL)
+	goHalf, expressHalf := halves(t, "redis.yaml")
+	page, err := os.ReadFile("../docs/migrating-from-express.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := visitor(t)
+	ask(t, c, asCurl, "POST", expressHalf+"/login", typeForm, credentials(demoPassword).Encode())
+	address, err := url.Parse(expressHalf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := testserver.Curl(t, string(page), "http://127.0.0.1:8080/reports", goHalf+"/protected",
+		"http://127.0.0.1:8080", goHalf, "http://127.0.0.1:8081", expressHalf, "$COOKIE", c.Jar.Cookies(address)[0].Value)
+	want := []string{
+		`{"message":"You are logged in"}`, `{"message":"You are authorized"}`, `{"message":"You are logged out"}`, `{"message":"Invalid Credentials"}`,
+		`{"message":"You are authorized"}`,
+	}
+	if !slices.EqualFunc(got, want, strings.HasSuffix) { // the last one has headers too
+		t.Errorf("the commands print %q, want %q", got, want)
 	}
 }
 

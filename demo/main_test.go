@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,9 +49,6 @@ func start(t *testing.T, args ...string) (lines []string) {
 }
 
 func TestCommandsWorkAsPrinted(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		testserver.Missing(t, "curl is not in PATH")
-	}
 	lines := start(t)
 	printed := strings.Join(lines, "\n")
 	for _, want := range []string{"Open http://127.0.0.1:", "sign in as demo or guest with the password " + demoPassword, "random secret", "end with this process"} {
@@ -60,20 +56,7 @@ func TestCommandsWorkAsPrinted(t *testing.T) {
 			t.Errorf("%q is not in what is printed:\n%s", want, printed)
 		}
 	}
-	var got []string
-	dir := t.TempDir()
-	for _, line := range lines {
-		if line = strings.TrimSpace(line); !strings.HasPrefix(line, "curl ") {
-			continue
-		}
-		cmd := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(line, "curl ", "curl -sS --noproxy '*' ", 1))
-		cmd.Dir = dir
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s: %v\n%s", line, err, out)
-		}
-		got = append(got, strings.TrimSpace(string(out)))
-	}
+	got := testserver.Curl(t, printed)
 	want := []string{`{"message":"You are logged in"}`, `{"message":"You are authorized"}`, `{"sessions":[{"handle":"`, `{"message":"You are logged out"}`}
 	if !slices.EqualFunc(got, want, strings.HasPrefix) {
 		t.Errorf("the commands print %q, want %q", got, want)

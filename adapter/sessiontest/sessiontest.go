@@ -1,9 +1,10 @@
 // Package sessiontest gives the tests of an app's handlers a session, and reads back what
 // the handlers have made of it:
 //
-//	browser := sessiontest.New(t, sessions, sessiontest.With("visits", 1))
+//	browser := sessiontest.New(t, sessions, sessiontest.With("visits", 41))
 //	w := browser.Serve(handler, httptest.NewRequest("GET", "/", nil))
-//	visits := sessions.GetInt(browser.Session(), "visits")
+//
+//	fmt.Println(w.Code, sessions.GetInt(browser.Session(), "visits"))
 //
 // The Manager is the app's own, or one with the same Options on a store in memory, which is
 // what a Manager without a Store has.

@@ -7,10 +7,12 @@
 //
 //	var Backend = driver.New(driver.Backend{
 //		Type: "redis", Title: "Redis",
-//		Schemes: []string{"redis://", "rediss://"},
-//	}, validate, open)
+//		…
+//	}, validate, func(ctx context.Context, url string, o Options, logger *slog.Logger) (*Store, error) {
+//		…
+//	})
 //
-// where validate and open take the package's own Options, a struct. The struct is the
+// where validate and the other function take the package's own Options, a struct. The struct is the
 // only description of the store's options: a tag of a field names its key in a
 // configuration file, as Option says, and the first paragraph of its comment is the text
 // in docs/configuration.md and in the JSON Schema.

@@ -68,7 +68,7 @@ func TestWrongMode(t *testing.T) {
 		}
 	}
 	// The permissions that the guide lists are enough, and each is missed.
-	const permissions = "+ping +select +get +set +del +unlink +getex +getdel +pexpire +pttl +exists +multi +exec +scan +mget +eval +evalsha"
+	permissions := guidePermissions(t)
 	acl := func(rules string) {
 		for _, addr := range append([]string{plain.Addr}, cluster.Addrs...) {
 			c := dial(t, "redis://"+addr)
@@ -418,4 +418,19 @@ func TestCredentials(t *testing.T) {
 	if _, err := redis.Open(t.Context(), server.URL, redis.Options{PasswordFile: file}); err == nil || !strings.Contains(err.Error(), "is empty") {
 		t.Errorf("with an empty file: %v", err)
 	}
+}
+
+// guidePermissions returns the permissions for every server of docs/deployments.md.
+func guidePermissions(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/deployments.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rules, found := strings.Cut(string(page), "ACL SETUSER app on >password ~sess:* ")
+	rules, _, closed := strings.Cut(rules, "\n\n")
+	if !found || !closed {
+		t.Fatal("the guide lists no permissions")
+	}
+	return strings.Join(strings.Fields(rules), " ")
 }

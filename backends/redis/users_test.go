@@ -351,8 +351,7 @@ func TestUsersBesideManyOthers(t *testing.T) {
 func TestUsersPermissions(t *testing.T) {
 	t.Parallel()
 	server, cluster := testserver.StartRedis(t), testserver.StartCluster(t, 3)
-	const permissions = "reset on >pw ~sess:* +ping +select +get +set +del +unlink +getex +getdel +pexpire +pttl +exists +multi +exec +scan +mget +eval +evalsha" +
-		" +cluster|slots +cluster|nodes +asking ~samesid-users:sess:* +time +zadd +zrem +zscore +zrange"
+	permissions := "reset on >pw ~sess:* " + guidePermissions(t) + " +cluster|slots +cluster|nodes +asking ~samesid-users:sess:* +time +zadd +zrem +zscore +zrange"
 	acl := func(c redigo.Conn, rules string) {
 		t.Helper()
 		if _, err := c.Do("ACL", redigo.Args{"SETUSER", "app"}.AddFlat(strings.Fields(rules))...); err != nil {

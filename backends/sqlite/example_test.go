@@ -20,7 +20,8 @@ func ExampleOpen() {
 	ctx := context.Background()
 
 	// The file of an Express app that uses connect-session-knex; here it is new.
-	store, err := sqlite.Open(ctx, filepath.Join(folder, "connect-session-knex.sqlite"), sqlite.Options{
+	file := filepath.Join(folder, "connect-session-knex.sqlite")
+	store, err := sqlite.Open(ctx, file, sqlite.Options{
 		Layout:      sqlite.LayoutConnectSessionKnex,
 		CreateTable: true,
 	})

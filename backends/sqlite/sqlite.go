@@ -3,8 +3,9 @@
 // table can still read it, and write to it at the same time. It needs no server and no
 // cgo.
 //
-//	store, err := sqlite.Open(ctx, "sessions.db", sqlite.Options{
-//		Layout: sqlite.LayoutConnectSessionKnex,
+//	store, err := sqlite.Open(ctx, file, sqlite.Options{
+//		Layout:      sqlite.LayoutConnectSessionKnex,
+//		CreateTable: true,
 //	})
 //
 // Open registers no driver with database/sql, so that a program may link another

@@ -3,8 +3,8 @@
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, storetest.Harness{New: func(t *testing.T) scs.CtxStore {
-//			store := mystore.New()
-//			t.Cleanup(store.Close)
+//			store := memory.New(memory.Options{}) // yours
+//			t.Cleanup(func() { _ = store.Close() })
 //			return store
 //		}})
 //	}

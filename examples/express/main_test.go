@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,38 @@ func TestPackages(t *testing.T) {
 		if line = strings.Trim(strings.TrimSpace(line), ","); line != "" && !strings.Contains(string(theirs), line) {
 			t.Errorf("the demo does not have %s", line)
 		}
+	}
+}
+
+// The calls of README.md, without nginx, print what it says.
+func TestReadme(t *testing.T) {
+	t.Setenv("REDIS_URL", testserver.Redis(t))
+	t.Setenv("SESSION_SECRET", "a secret of at least thirty-two bytes")
+	express := startApp(t)
+	sessions, store, err := config.Open(t.Context(), "session.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	handler, err := newHandler(sessions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	goHalf := httptest.NewServer(handler)
+	defer goHalf.Close()
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for line := range strings.Lines(string(page)) {
+		if command, says, _ := strings.Cut(strings.TrimSpace(line), " # "); strings.HasPrefix(command, "curl ") {
+			want = append(want, says)
+		}
+	}
+	got := testserver.Curl(t, string(page), "127.0.0.1:3000", express, "127.0.0.1:8080", goHalf.URL)
+	if len(want) == 0 || !slices.Equal(got, want) {
+		t.Errorf("the calls print\n%q, and README.md has\n%q", got, want)
 	}
 }
 

@@ -5,6 +5,8 @@ package main
 import (
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,4 +59,24 @@ func Test(t *testing.T) {
 			t.Errorf("after the logout: %d %s", status, body)
 		}
 	})
+}
+
+// The calls that main.go begins with.
+func TestComment(t *testing.T) {
+	handler, stop, err := newHandler(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stop() }()
+	srv := httptest.NewServer(handler)
+	defer srv.Close()
+	text, err := os.ReadFile("main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := testserver.Curl(t, strings.ReplaceAll(string(text), "//\t", ""), "127.0.0.1:8080", srv.URL)
+	want := []string{`{"message":"You are logged in"}`, "You are authorized, Ann", `{"message":"You are logged out"}`}
+	if !slices.Equal(got, want) {
+		t.Errorf("they print %q, want %q", got, want)
+	}
 }

@@ -1,12 +1,14 @@
 package samesidgin_test
 
 import (
+	"context"
 	"log"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/auth"
 	"github.com/samesid/samesid/frameworks/gin"
 )
 
@@ -15,12 +17,25 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	r := gin.New()
-	r.Use(gin.Recovery(), samesidgin.Sessions(sessions))
+	users, err := auth.New(sessions, auth.Passwords(findUser), auth.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	protected := func(c *gin.Context) { c.String(http.StatusOK, "You are authorized") }
+
+	r := gin.Default()
+	r.Use(samesidgin.Sessions(sessions))
 	r.GET("/", func(c *gin.Context) {
 		n := sessions.GetInt(c.Request.Context(), "visits") + 1
 		sessions.Put(c.Request.Context(), "visits", n)
 		c.String(http.StatusOK, "visit %d", n)
 	})
+
+	r.POST("/login", gin.WrapH(users.Login()))
+	r.POST("/logout", gin.WrapH(users.Logout()))
+	r.GET("/protected", samesidgin.Wrap(users.Restricted), protected)
 	// Output:
 }
+
+// findUser is in place of a database.
+func findUser(context.Context, string) (user, hash string, err error) { return "", "", auth.ErrInvalid }

@@ -1,5 +1,6 @@
 // Package archtest tests the project's import rules: what each package may link, and
-// which folder may use which. ARCHITECTURE.md is the map.
+// which folder may use which. ARCHITECTURE.md is the map. It also tests what its pages and
+// package comments say: code, commands, links, and the names of tests.
 package archtest
 
 import (
@@ -9,7 +10,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -242,35 +242,20 @@ func TestExamplesUseThePublicAPI(t *testing.T) {
 // tags. A file's name is relative to the root, with slashes.
 func eachImport(t *testing.T, fn func(file, imported string)) {
 	t.Helper()
-	dir := root(t)
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	eachFile(t, func(name string) {
+		if path.Ext(name) != ".go" {
+			return
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root(t), name), nil, parser.ImportsOnly)
 		if err != nil {
-			return err
-		}
-		if d.IsDir() && (d.Name() == "node_modules" || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")) {
-			return filepath.SkipDir
-		}
-		if d.IsDir() || filepath.Ext(path) != ".go" {
-			return nil
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
+			t.Fatal(err)
 		}
 		for _, spec := range file.Imports {
 			if imported, err := strconv.Unquote(spec.Path.Value); err == nil {
-				fn(filepath.ToSlash(name), imported)
+				fn(name, imported)
 			}
 		}
-		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestRequirements(t *testing.T) {

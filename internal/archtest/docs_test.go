@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -81,31 +82,47 @@ func TestSecurityTable(t *testing.T) {
 func testNames(t *testing.T) map[string][]string {
 	t.Helper()
 	tests := map[string][]string{}
-	err := filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
+	eachFile(t, func(name string) {
+		if !strings.HasSuffix(name, "_test.go") {
+			return
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root(t), name), nil, parser.SkipObjectResolution)
 		if err != nil {
-			return err
-		}
-		if d.IsDir() && (d.Name() == "node_modules" || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")) {
-			return filepath.SkipDir
-		}
-		if d.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			return err
+			t.Fatal(err)
 		}
 		for _, decl := range file.Decls {
 			if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Test") {
-				tests[f.Name.Name] = append(tests[f.Name.Name], filepath.Base(filepath.Dir(path)))
+				tests[f.Name.Name] = append(tests[f.Name.Name], path.Base(path.Dir(name)))
 			}
 		}
-		return nil
+	})
+	return tests
+}
+
+// eachFile calls fn with the name of each file of the project, relative to the root and with
+// slashes, but for those in testdata and what is installed or built.
+func eachFile(t *testing.T, fn func(name string)) {
+	t.Helper()
+	dir := root(t)
+	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "node_modules" || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")) && d.Name() != ".github" {
+			return filepath.SkipDir
+		}
+		if d.IsDir() {
+			return nil
+		}
+		name, err := filepath.Rel(dir, file)
+		if err == nil {
+			fn(filepath.ToSlash(name))
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tests
 }
 
 func read(t *testing.T, name string) string {

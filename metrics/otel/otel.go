@@ -2,7 +2,12 @@
 // a samesid Manager makes, by the semantic conventions for database clients, 1.43:
 //
 //	telemetry, err := samesidotel.New(samesidotel.Options{})
-//	sessions, err := adapter.New(adapter.Options{Observe: telemetry.Observe, …})
+//	…
+//	sessions, err := adapter.New(adapter.Options{
+//		…
+//		Observe: telemetry.Observe,
+//	})
+//	…
 //	telemetry.Add(sessions)
 //
 // With a configuration file, set Options.Observe between config.Load and Open. Neither spans nor

@@ -1,7 +1,11 @@
 // Package samesidprometheus gives Prometheus the numbers of a samesid Manager and its store:
 //
 //	numbers := samesidprometheus.New()
-//	sessions, err := adapter.New(adapter.Options{Observe: numbers.Observe, …})
+//	sessions, err := adapter.New(adapter.Options{
+//		…
+//		Observe: numbers.Observe,
+//	})
+//	…
 //	numbers.Add(sessions)
 //	prometheus.MustRegister(numbers)
 //

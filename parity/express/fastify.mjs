@@ -1,19 +1,19 @@
 // The scripted session server on @fastify/session, as far as the tests of it need: ../README.md
 // has the protocol.
 //
-// The configuration's "fastify" are options for @fastify/session; the rest is as for
-// server.mjs.
+// The configuration's "fastify" are options in place of those that the guide,
+// docs/migrating-from-express.md, has; the rest is as for server.mjs.
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 
-import cookie from '@fastify/cookie'
-import session from '@fastify/session'
+import fastifyCookie from '@fastify/cookie'
+import fastifySession from '@fastify/session'
 import fastify from 'fastify'
 
 import { openStore } from './stores.mjs'
 
 const { values: flags } = parseArgs({ options: { addr: { type: 'string' }, config: { type: 'string' } } })
-const { store: storeConfig, fastify: options, secret, cookie: attributes } = JSON.parse(await readFile(flags.config, 'utf8'))
+const { store: storeConfig, fastify: options, secret, cookie } = JSON.parse(await readFile(flags.config, 'utf8'))
 const { store, close } = await openStore(storeConfig)
 
 const operations = {
@@ -36,8 +36,17 @@ for (const method of ['regenerate', 'destroy', 'save', 'reload', 'touch']) {
 }
 
 const app = fastify()
-app.register(cookie)
-app.register(session, { ...options, secret, cookie: attributes, store })
+app.register(fastifyCookie)
+app.register(fastifySession, {
+  secret,                    // Go's, of 32 characters or more
+  store,                     // connect-redis's, or another of the tables above
+  cookie,                    // secure is true by default; { secure: 'auto', maxAge: 604800000 }, say
+  cookieName: 'connect.sid', // else "sessionId"
+  cookiePrefix: 's:',        // else there is none, and Go does not take the signature for one
+  saveUninitialized: false,
+  rolling: false,
+  ...options
+})
 app.post('/run', async (req) => {
   const results = []
   for (const [op, ...args] of req.body.ops) {

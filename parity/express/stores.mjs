@@ -229,12 +229,10 @@ function sqlite3(name) {
     expiry: 'expired',
     touchNeedsMaxAge: true,
     async open({ url, tableName: table }, session) {
-      const { default: connectSqlite3 } = await import(name)
-      const store = new (connectSqlite3({ session }))({ dir: dirname(url), db: basename(url), table })
-      // By itself, a write waits a second for another process's, and fails at once if the
-      // file has changed since a read on the same connection that has not ended.
-      store.db.configure('busyTimeout', 5000)
-      store.db.serialize()
+      const SQLiteStore = (await import(name)).default({ session })
+      const store = new SQLiteStore({ dir: dirname(url), db: basename(url), table })
+      store.db.serialize()                    // one statement at a time
+      store.db.configure('busyTimeout', 5000) // the default is 1000
       await new Promise((resolve) => store.client.once('connect', resolve))
       const all = promisify(store.db.all.bind(store.db))
       return {

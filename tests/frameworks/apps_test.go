@@ -9,11 +9,8 @@ import (
 	"connectrpc.com/connect"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"github.com/go-chi/chi/v5"
 	chimiddleware "github.com/go-chi/chi/v5/middleware"
 	"github.com/gorilla/mux"
-	echo4 "github.com/labstack/echo/v4"
-	echo4middleware "github.com/labstack/echo/v4/middleware"
 	"github.com/labstack/echo/v5"
 	"github.com/labstack/echo/v5/middleware"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -53,26 +50,6 @@ var apps = map[string]func(d *deps) http.Handler{
 	"grpc-gateway": newGateway, "templ": newTempl,
 }
 
-func newChi(d *deps) http.Handler {
-	sessions, users := d.sessions, d.users
-	visit := func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, d.visit(r.Context())) }
-
-	r := chi.NewRouter()
-	r.Use(chimiddleware.Recoverer, chimiddleware.Compress(5))
-	r.Use(sessions.LoadAndSave)
-	r.Get("/visit", visit)
-	r.Method("POST", "/login", users.Login())
-	r.Method("POST", "/logout", users.Logout())
-	r.With(users.Restricted).Get("/protected", d.protected)
-
-	r.Get("/panic", func(_ http.ResponseWriter, r *http.Request) { d.visit(r.Context()); panic("a mistake") })
-	r.Get("/error", func(w http.ResponseWriter, r *http.Request) {
-		d.visit(r.Context())
-		http.Error(w, "in conflict", http.StatusConflict)
-	})
-	return r
-}
-
 func newMux(d *deps) http.Handler {
 	sessions, users := d.sessions, d.users
 	visit := func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, d.visit(r.Context())) }
@@ -93,29 +70,6 @@ func newMux(d *deps) http.Handler {
 		http.Error(w, "in conflict", http.StatusConflict)
 	})
 	return r
-}
-
-func newEcho4(d *deps) http.Handler {
-	sessions, users := d.sessions, d.users
-	visit := func(c echo4.Context) error {
-		return c.String(http.StatusOK, fmt.Sprint(d.visit(c.Request().Context())))
-	}
-	protected := echo4.WrapHandler(http.HandlerFunc(d.protected))
-	e := echo4.New()
-	e.Use(echo4middleware.Recover(), echo4middleware.Gzip())
-	e.Use(echo4.WrapMiddleware(sessions.LoadAndSave))
-	e.GET("/visit", visit)
-	e.POST("/login", echo4.WrapHandler(users.Login()))
-	e.POST("/logout", echo4.WrapHandler(users.Logout()))
-	e.GET("/protected", protected, echo4.WrapMiddleware(users.Restricted))
-
-	e.Logger.SetOutput(discard{})
-	e.GET("/panic", func(c echo4.Context) error { d.visit(c.Request().Context()); panic("a mistake") })
-	e.GET("/error", func(c echo4.Context) error {
-		d.visit(c.Request().Context())
-		return echo4.NewHTTPError(http.StatusConflict, "in conflict")
-	})
-	return e
 }
 
 func newEcho5(d *deps) http.Handler {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
@@ -137,4 +138,53 @@ func TestExpressMiddleware(t *testing.T) {
 		t.Errorf("%d ended, %v", n, err)
 	}
 	express.want(http.StatusUnauthorized, "", "GET", "/me", "")
+}
+
+// A login of Express's that sets what the comment of package auth lists is one for Fresh and for
+// the list of devices, in Go.
+func TestExpressSignIn(t *testing.T) {
+	prefix := testserver.Prefix(t)
+	store, err := backends.Open(t.Context(), backends.Config{
+		URL: testserver.Redis(t), Options: redis.Options{Layout: "connect-redis", Prefix: prefix},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	sessions, err := adapter.New(adapter.Options{Secrets: []string{secret}, Store: store, UserPath: "user.id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type account struct {
+		ID   int64  `json:"id"`
+		Name string `json:"name"`
+	}
+	users, err := auth.New[account](sessions, nil, auth.Options{NoteDevice: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /secret", users.Fresh(time.Minute, "mfa")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a, err := users.Account(r.Context())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		all, err := a.Sessions(r.Context())
+		if err != nil || len(all) != 1 {
+			t.Errorf("%d sessions, %v", len(all), err)
+			return
+		}
+		fmt.Fprint(w, all[0].UserAgent, " from ", all[0].Addr)
+	})))
+	address := startExpress(t, testserver.Redis(t), prefix, secret)
+	plain := httptest.NewServer(sessions.LoadAndSave(mux))
+	defer plain.Close()
+	here := newBrowser(t, plain.URL, &http.Transport{DisableKeepAlives: true})
+	express := here
+	express.server = address
+
+	here.want(http.StatusUnauthorized, "", "GET", "/secret", "")
+	express.want(http.StatusOK, "signed in", "POST", "/signin", "", "User-Agent", "a browser")
+	here.want(http.StatusOK, "a browser from 127.0.0.1", "GET", "/secret", "")
 }

@@ -22,6 +22,15 @@ const app = express()
 app.use(session({ store: new RedisStore({ client, prefix }), secret, resave: false, saveUninitialized: false }))
 app.use(express.urlencoded({ extended: false }), passport.session(), flash())
 app.post('/login', passport.authenticate('local'), (req, res) => res.send('signed in'))
+app.post('/signin', (req, res, next) => req.session.regenerate((err) => {
+  if (err) return next(err)
+  const user = { id: 1, name: 'ada' }
+  req.session.user = user
+  req.session.auth_time = Math.floor(Date.now() / 1000)
+  req.session.amr = ['pwd', 'otp', 'mfa']
+  req.session.auth_device = { userAgent: req.get('User-Agent'), addr: req.ip } // Options.NoteDevice
+  res.send('signed in')
+}))
 app.post('/logout', (req, res, next) => req.logout((err) => err ? next(err) : res.send('signed out')))
 app.get('/me', (req, res) => req.user ? res.send(`hello ${req.user.name}`) : res.sendStatus(401))
 app.post('/flash', (req, res) => res.json(req.flash('info', req.body.text)))
