@@ -391,7 +391,7 @@ func TestOpenWithoutTable(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "session.json", fmt.Sprintf(`{"secret": "s", "store": %q}`, dsn))
 	_, _, err := Open(t.Context(), "session.json")
-	if err == nil || !strings.HasPrefix(err.Error(), "session.json:1:26: store: postgres: ") || !strings.Contains(err.Error(), "CREATE TABLE") {
+	if err == nil || !strings.HasPrefix(err.Error(), "session.json:1:26: store: postgres: ") || !strings.Contains(err.Error(), "; set store.createTable, or run:\n\nCREATE TABLE") {
 		t.Errorf("got %v", err)
 	}
 }

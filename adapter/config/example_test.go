@@ -22,7 +22,9 @@ func ExampleOpen() {
 	//	  sameSite: lax
 	//	store: memory://
 	os.Setenv("SESSION_SECRET", "0123456789abcdef0123456789abcdef")
-	sessions, store, err := config.Open(context.Background(), "testdata/example.yaml")
+	defer chdir("testdata")()
+	ctx := context.Background()
+	sessions, store, err := config.Open(ctx, "session.yaml")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -38,4 +40,16 @@ func ExampleOpen() {
 	stored, err := store.Len(context.Background())
 	fmt.Println(cookie.Name, cookie.MaxAge/86400, "days;", stored, "stored", err)
 	// Output: sid 7 days; 1 stored <nil>
+}
+
+// chdir returns a function that goes back.
+func chdir(dir string) func() {
+	was, err := os.Getwd()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := os.Chdir(dir); err != nil {
+		log.Fatal(err)
+	}
+	return func() { _ = os.Chdir(was) }
 }

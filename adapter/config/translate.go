@@ -80,16 +80,18 @@ func (t translated) Error() string { return t.text }
 func (t translated) Unwrap() error { return t.err }
 
 // translate returns the keys of the fields that an error rejects, and the error's text
-// with the names of keys instead of fields. An error that names no field comes from the
-// store, and is thus about its url.
+// with the names of keys instead of fields. An error that rejects no field comes from the
+// store, and is thus about its url; it may name a field to set.
 func (s *source) translate(err error) (fields []*key, text string) {
 	var r *refusal.Error
 	if !errors.As(err, &r) {
+		pkg, _, _ := strings.Cut(err.Error(), ":")
+		text := s.inKeys(pkg, err.Error(), nil)
 		url := s.byPath["store.url"]
 		if _, ok := s.given[url]; ok {
-			return []*key{url}, s.name(url) + ": " + err.Error()
+			return []*key{url}, s.name(url) + ": " + text
 		}
-		return nil, err.Error()
+		return nil, text
 	}
 	words := maps.Clone(goWords)
 	var names []string
@@ -106,13 +108,18 @@ func (s *source) translate(err error) (fields []*key, text string) {
 	if len(fields) == 0 {
 		return nil, err.Error()
 	}
-	reason := token.ReplaceAllStringFunc(r.Reason, func(w string) string {
-		if k := s.keyOf(r.Package, w); k != nil {
+	return fields, list(names) + ": " + s.inKeys(r.Package, r.Reason, words)
+}
+
+// inKeys returns a text of a package's with the names of keys in place of its fields, and with
+// other words replaced.
+func (s *source) inKeys(pkg, text string, words map[string]string) string {
+	return token.ReplaceAllStringFunc(text, func(w string) string {
+		if k := s.keyOf(pkg, w); k != nil {
 			return s.name(k)
 		}
 		return cmp.Or(words[w], w)
 	})
-	return fields, list(names) + ": " + reason
 }
 
 // token matches possible names in a reason. It matches quoted text and paths as a whole,

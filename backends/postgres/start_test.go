@@ -135,7 +135,7 @@ func TestTableErrors(t *testing.T) {
 		want      string
 		stays     bool // the SQL in the error does not fix everything
 	}{
-		{"no scs table", "", Options{}, `postgres: table "sessions" does not exist; set CreateTable, or run:
+		{"no scs table", "", Options{}, `postgres: table "sessions" does not exist; set Options.CreateTable, or run:
 
 CREATE TABLE "sessions" (
   "token" text NOT NULL,
@@ -144,7 +144,7 @@ CREATE TABLE "sessions" (
   CONSTRAINT "sessions_pkey" PRIMARY KEY ("token")
 );
 CREATE INDEX "sessions_expiry_idx" ON "sessions" ("expiry");`, false},
-		{"no connect-pg-simple table", "", Options{Layout: LayoutConnectPgSimple, TableName: `My"Table`}, `postgres: table "My""Table" does not exist; set CreateTable, or run:
+		{"no connect-pg-simple table", "", Options{Layout: LayoutConnectPgSimple, TableName: `My"Table`}, `postgres: table "My""Table" does not exist; set Options.CreateTable, or run:
 
 CREATE TABLE "My""Table" (
   "sid" varchar NOT NULL,
@@ -153,7 +153,7 @@ CREATE TABLE "My""Table" (
   CONSTRAINT "My""Table_pkey" PRIMARY KEY ("sid")
 );
 CREATE INDEX "IDX_My""Table_expire" ON "My""Table" ("expire");`, false},
-		{"no connect-session-knex table", "", Options{Layout: LayoutConnectSessionKnex, SIDFieldName: "Id"}, `postgres: table "sessions" does not exist; set CreateTable, or run:
+		{"no connect-session-knex table", "", Options{Layout: LayoutConnectSessionKnex, SIDFieldName: "Id"}, `postgres: table "sessions" does not exist; set Options.CreateTable, or run:
 
 CREATE TABLE "sessions" (
   "Id" varchar(255) NOT NULL,
@@ -162,7 +162,7 @@ CREATE TABLE "sessions" (
   CONSTRAINT "sessions_pkey" PRIMARY KEY ("Id")
 );
 CREATE INDEX "sessions_expired_index" ON "sessions" ("expired");`, false},
-		{"no schema", "", Options{SchemaName: "No such"}, `postgres: table "No such"."sessions" does not exist; set CreateTable, or run:
+		{"no schema", "", Options{SchemaName: "No such"}, `postgres: table "No such"."sessions" does not exist; set Options.CreateTable, or run:
 
 CREATE TABLE "No such"."sessions" (
   "token" text NOT NULL,

@@ -337,7 +337,7 @@ func (t table) complete(columns map[string]column) bool {
 // that fixes it.
 func (t table) validate(columns map[string]column) error {
 	if len(columns) == 0 {
-		return fmt.Errorf("table %s does not exist; set CreateTable, or run:\n\n%s;\n%s;", t.q, t.createTable, t.createIndex)
+		return fmt.Errorf("table %s does not exist; set Options.CreateTable, or run:\n\n%s;\n%s;", t.q, t.createTable, t.createIndex)
 	}
 	for _, other := range layouts {
 		_, id := columns[other.id]

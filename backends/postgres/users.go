@@ -56,7 +56,7 @@ func (s *Store) IndexUsers(ctx context.Context, path []string) (looks bool, err 
 		if err = cmp.Or(err, failed); err != nil {
 			err = explain(cleanStart(ctx, err))
 		} else {
-			err = errors.New("the index of users is missing; set CreateTable")
+			err = errors.New("the index of users is missing; set Options.CreateTable")
 		}
 		if len(missing) > 0 {
 			err = fmt.Errorf("%w, or run:\n\n%s;", err, strings.Join(missing, ";\n"))

@@ -129,7 +129,7 @@ func TestIndexOfUsersIsMissing(t *testing.T) {
 			opts.CreateTable = false
 			s := open(t, dsn, opts)
 			looks, err := s.IndexUsers(t.Context(), []string{"user", "id"})
-			if err == nil || looks || !strings.Contains(err.Error(), "set CreateTable, or run:\n\nCREATE ") {
+			if err == nil || looks || !strings.Contains(err.Error(), "set Options.CreateTable, or run:\n\nCREATE ") {
 				t.Fatalf("without the index: %t, %v", looks, err)
 			}
 			if _, err := s.UserTokens(t.Context(), "ann"); err == nil {

@@ -46,7 +46,7 @@ func (s *Store) IndexUsers(ctx context.Context, path []string) (looks bool, err 
 			missing, err = s.usersMissing(ctx, x)
 		}
 		if err == nil && len(missing) > 0 {
-			err = fmt.Errorf("the index of users is missing; set CreateTable, or run:\n\n%s;", strings.Join(missing, ";\n"))
+			err = fmt.Errorf("the index of users is missing; set Options.CreateTable, or run:\n\n%s;", strings.Join(missing, ";\n"))
 		}
 		return err
 	})

@@ -83,7 +83,7 @@ func TestIndexOfUsersIsMissing(t *testing.T) {
 				t.Errorf("a key with a quote: %v", err)
 			}
 			_, err := s.IndexUsers(t.Context(), []string{"user", "id"})
-			if err == nil || !strings.Contains(err.Error(), "set CreateTable, or run:\n\nCREATE ") {
+			if err == nil || !strings.Contains(err.Error(), "set Options.CreateTable, or run:\n\nCREATE ") {
 				t.Fatalf("without the index: %v", err)
 			}
 			if _, err := s.UserTokens(t.Context(), "ann"); err == nil {

@@ -1,6 +1,7 @@
 package archtest
 
 import (
+	"cmp"
 	"go/doc/comment"
 	"go/parser"
 	"go/token"
@@ -17,6 +18,7 @@ import (
 // runs maps the code of a page that a test of its own takes from the page and runs, to the
 // file of that test.
 var runs = map[string]string{
+	"README.md go run .":                   "internal/archtest/readme_test.go",
 	"README.md console":                    "internal/archtest/readme_test.go",
 	"docs/configuration.md yaml":           "adapter/config/generate_test.go", // it makes the page
 	"docs/deployments.md redis":            "backends/redis/start_test.go",
@@ -117,10 +119,8 @@ func stands(t *testing.T, b block, files, code string) {
 func loads(t *testing.T, b block) {
 	t.Helper()
 	for _, m := range regexp.MustCompile(`\$\{(\w+)\}`).FindAllStringSubmatch(b.code, -1) {
-		t.Setenv(m[1], "a-text-of-more-than-thirty-two-bytes")
-		if strings.HasSuffix(m[1], "_URL") {
-			t.Setenv(m[1], "redis://localhost:6379/0")
-		}
+		value := map[string]string{"REDIS_URL": "redis://localhost", "DATABASE_URL": "postgres://localhost"}[m[1]]
+		t.Setenv(m[1], cmp.Or(value, "a-text-of-more-than-thirty-two-bytes"))
 	}
 	text := b.code
 	if !strings.Contains(text, "\nsecret:") {

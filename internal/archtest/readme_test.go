@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,17 +15,16 @@ import (
 	servers "github.com/samesid/samesid/internal/testserver"
 )
 
-// The README's program builds in a module that has nothing but samesid, and answers its
+// The README's program builds in a new module by the README's commands, and answers its
 // transcript as written there, but for the port.
 func TestReadmeProgram(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		servers.Missing(t, "curl is not installed")
 	}
 	readme := read(t, "README.md")
-	program := regexp.MustCompile("(?s)```go\n(package main\n.*?)```").FindStringSubmatch(readme)
-	transcript := regexp.MustCompile("(?s)```console\n(.*?)```").FindStringSubmatch(readme)
-	if program == nil || transcript == nil {
-		t.Fatal("README.md has no program, or no transcript")
+	steps := regexp.MustCompile("(?s)```go\n(package main\n.*?)```.*?\n((?:    go .*\n)+)    go run \\.\n.*?```console\n(.*?)```").FindStringSubmatch(readme)
+	if steps == nil {
+		t.Fatal("README.md has no program, or no commands, or no transcript")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,21 +37,20 @@ func TestReadmeProgram(t *testing.T) {
 	port := func(s string) string { return strings.ReplaceAll(s, "127.0.0.1:8080", addr) }
 
 	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"main.go": port(program[1]),
-		"go.sum":  read(t, "go.sum"),
-		"go.mod": "module hello\n\ngo " + regexp.MustCompile(`(?m)^go (.*)$`).FindStringSubmatch(read(t, "go.mod"))[1] +
-			"\n\nrequire github.com/samesid/samesid v0.0.0\n\nreplace github.com/samesid/samesid => " + root(t) + "\n",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(port(steps[1])), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-mod=mod", "-o", "hello", ".")
-	build.Dir = dir
-	build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "GOPROXY=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	commands := strings.Split(strings.TrimSpace(steps[2]), "\n")
+	// This checkout stands for the release, and "go run ." is a build, so that it can be stopped.
+	commands = slices.Insert(commands, 1, "go mod edit -replace "+module+"="+root(t))
+	for _, command := range append(commands, "go build -o hello .") {
+		words := strings.Fields(command)
+		cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", command, err, out)
+		}
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	server := exec.CommandContext(ctx, filepath.Join(dir, "hello"))
@@ -70,7 +69,7 @@ func TestReadmeProgram(t *testing.T) {
 		}
 	}
 
-	for _, step := range strings.Split(port(transcript[1]), "$ ")[1:] {
+	for _, step := range strings.Split(port(steps[3]), "$ ")[1:] {
 		command, want, _ := strings.Cut(step, "\n")
 		sh := exec.CommandContext(t.Context(), "sh", "-c", command)
 		sh.Dir = dir
