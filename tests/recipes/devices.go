@@ -1,7 +1,6 @@
 package recipes
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -10,14 +9,16 @@ import (
 	"github.com/samesid/samesid/auth"
 )
 
-// Devices is for a Manager with UserPath, and an Auth with NoteDevice.
-func Devices(sessions *adapter.Manager, users *auth.Auth[User]) http.Handler {
-	with := func(do func(context.Context, auth.Account, *http.Request) (any, error)) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// Devices adds the routes to a mux inside of LoadAndSave. It is for a Manager with UserPath, and
+// an Auth with NoteDevice.
+func Devices(mux *http.ServeMux, sessions *adapter.Manager, users *auth.Auth[User]) {
+	csrf := http.NewCrossOriginProtection()
+	handle := func(pattern string, guard func(http.Handler) http.Handler, do func(auth.Account, *http.Request) (any, error)) {
+		mux.Handle(pattern, csrf.Handler(guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			var answer any
 			account, err := users.Account(r.Context())
 			if err == nil {
-				answer, err = do(r.Context(), account, r)
+				answer, err = do(account, r)
 			}
 			if err != nil {
 				sessions.ErrorFunc(w, r, err)
@@ -25,21 +26,13 @@ func Devices(sessions *adapter.Manager, users *auth.Auth[User]) http.Handler {
 			}
 			w.Header().Set("Content-Type", "application/json")
 			_ = json.NewEncoder(w).Encode(answer)
-		})
+		}))))
 	}
+	handle("GET /devices", users.Restricted, func(a auth.Account, r *http.Request) (any, error) { return a.Sessions(r.Context()) })
 	fresh := users.Fresh(10 * time.Minute) // to end sessions, users give their password again (OWASP ASVS 7.5.2)
-	mux := http.NewServeMux()
-	mux.Handle("GET /devices", users.Restricted(with(func(ctx context.Context, a auth.Account, _ *http.Request) (any, error) {
-		return a.Sessions(ctx)
-	})))
-	mux.Handle("POST /devices/{handle}/end", fresh(with(func(ctx context.Context, a auth.Account, r *http.Request) (any, error) {
-		return a.End(ctx, r.PathValue("handle"))
-	})))
-	mux.Handle("POST /devices/end-others", fresh(with(func(ctx context.Context, a auth.Account, _ *http.Request) (any, error) {
-		return a.EndOthers(ctx)
-	})))
-	mux.Handle("POST /devices/end-all", fresh(with(func(ctx context.Context, a auth.Account, _ *http.Request) (any, error) {
-		return a.EndAll(ctx)
-	})))
-	return http.NewCrossOriginProtection().Handler(mux)
+	handle("POST /devices/{handle}/end", fresh, func(a auth.Account, r *http.Request) (any, error) {
+		return a.End(r.Context(), r.PathValue("handle"))
+	})
+	handle("POST /devices/end-others", fresh, func(a auth.Account, r *http.Request) (any, error) { return a.EndOthers(r.Context()) })
+	handle("POST /devices/end-all", fresh, func(a auth.Account, r *http.Request) (any, error) { return a.EndAll(r.Context()) })
 }

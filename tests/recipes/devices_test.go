@@ -16,8 +16,7 @@ func TestDevices(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("POST /login", users.Login())
 	mux.Handle("GET /me", hello(users))
-	mux.Handle("/devices", Devices(sessions, users))
-	mux.Handle("/devices/", Devices(sessions, users))
+	Devices(mux, sessions, users)
 	mux.HandleFunc("POST /yesterday", func(w http.ResponseWriter, r *http.Request) {
 		user, _ := p.byID(r.Context(), 1)
 		if err := users.SignInWith(r.Context(), user, auth.SignInOptions{At: time.Now().Add(-24 * time.Hour)}); err != nil {

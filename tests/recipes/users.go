@@ -78,6 +78,15 @@ func (u Users) rehash(ctx context.Context, user User, password string) error {
 	return err
 }
 
+// Add makes a user.
+func (u Users) Add(ctx context.Context, name, password string) error {
+	hash, err := auth.HashPassword(password)
+	if err == nil {
+		_, err = u.DB.ExecContext(ctx, "INSERT INTO users (name, password) VALUES ($1, $2)", name, hash)
+	}
+	return err
+}
+
 // SetPassword ends all sessions of the user. To go on in this one, sign in what it returns.
 func (u Users) SetPassword(ctx context.Context, id int64, password string) (User, error) {
 	hash, err := auth.HashPassword(password)

@@ -31,20 +31,20 @@ func TestUsers(t *testing.T) {
 	}
 	exec(usersTable)
 	exec(usersTable) // a second start
-	hash, err := auth.HashPassword(password)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.HasPrefix(hash, today) {
-		t.Errorf("HashPassword makes %s…, and the recipe has %s", hash[:len(today)], today)
-	}
 	old, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec("INSERT INTO users (name, password) VALUES ('Ada', $1), ('bob', $2)", hash, string(old))
+	table := Users{db}
+	if err := table.Add(t.Context(), "Ada", password); err != nil {
+		t.Fatal(err)
+	}
+	if user, err := table.get(t.Context(), "name = $1", "Ada"); err != nil || !strings.HasPrefix(user.hash, today) {
+		t.Errorf("HashPassword makes %.30s…, and the recipe has %s; %v", user.hash, today, err)
+	}
+	exec("INSERT INTO users (name, password) VALUES ('bob', $1)", string(old))
 	exec("INSERT INTO users (name) VALUES ('carol')")
-	if _, err := db.ExecContext(t.Context(), "INSERT INTO users (name) VALUES ('ADA')"); err == nil {
+	if table.Add(t.Context(), "ADA", password) == nil {
 		t.Error("there are two users of one name")
 	}
 
@@ -52,7 +52,6 @@ func TestUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := Users{db}
 	users, err := table.NewAuth(sessions, auth.Options{})
 	if err != nil {
 		t.Fatal(err)
