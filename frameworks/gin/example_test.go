@@ -4,6 +4,7 @@ import (
 	"context"
 	"log"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -34,6 +35,10 @@ func Example() {
 	r.POST("/login", gin.WrapH(users.Login()))
 	r.POST("/logout", gin.WrapH(users.Logout()))
 	r.GET("/protected", samesidgin.Wrap(users.Restricted), protected)
+
+	account := r.Group("/account", samesidgin.Wrap(users.Restricted))
+	account.GET("", protected)
+	account.POST("/password", samesidgin.Wrap(users.Fresh(5*time.Minute)), protected)
 	// Output:
 }
 
