@@ -166,6 +166,10 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// startTimeout is what each step of a store's start has at least: making an index may take
+// long. A test makes it shorter.
+var startTimeout = time.Minute
+
 // newStore expects validated options.
 func newStore(ctx context.Context, writer, reader *sql.DB, path string, opts Options) (*Store, error) {
 	s := &Store{
@@ -182,7 +186,7 @@ func newStore(ctx context.Context, writer, reader *sql.DB, path string, opts Opt
 		createTable: opts.CreateTable,
 	}
 	if s.timeout > 0 {
-		s.timeout = max(s.timeout, time.Minute) // making an index may take long
+		s.timeout = max(s.timeout, startTimeout)
 	}
 	if err := s.do(ctx, "open", s.checkConnection); err != nil {
 		return nil, err

@@ -582,6 +582,8 @@ func TestOpenLocked(t *testing.T) {
 	run(t, db, "DELETE FROM sessions")
 	opts := quiet(LayoutSCS)
 	opts.Timeout = 50 * time.Millisecond
+	defer func(was time.Duration) { startTimeout = was }(startTimeout)
+	startTimeout = 100 * time.Millisecond
 	want := "sqlite: open: another connection holds the write lock of " + path + ": context deadline exceeded"
 	if _, err := Open(t.Context(), path, opts); err == nil || err.Error() != want {
 		t.Errorf("Open gave %v\nwant %s", err, want)
