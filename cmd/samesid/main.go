@@ -8,10 +8,10 @@
 //
 // The exit status is 0 if all is well, and otherwise:
 //
-//	1  it has failed, or check has found an error
-//	2  the command line is wrong
-//	3  there is no such session, or no secret has signed the cookie
-//	4  copy has ended, and the stores are not equal yet
+//   - 1: it has failed, or check has found an error
+//   - 2: the command line is wrong
+//   - 3: there is no such session, or no secret has signed the cookie
+//   - 4: copy has ended, and the stores are not equal yet
 package main
 
 import (
