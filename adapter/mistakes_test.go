@@ -22,7 +22,7 @@ func TestNoSessionInTheContext(t *testing.T) {
 	m := newManager(t, adapter.Options{UserPath: "user"})
 	without := map[string]bool{ // a session
 		"Audit": true, "DestroyUser": true, "DestroyWhere": true, "Iterate": true, "IterateUser": true, "Load": true, "LoadID": true,
-		"DestroyHandle": true,
+		"DestroyHandle": true, "CopyTo": true,
 	}
 	tried := 0
 	v := reflect.ValueOf(m)

@@ -8,36 +8,33 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/internal/eachstore"
 )
 
-// users sign in, change something and log out, until stop is called.
+// users sign in, change something and log out.
 type users struct {
-	mu    sync.Mutex
-	in    map[string]int // the visits of those who are signed in, by session id
-	out   []string       // the ids of those who have logged out
-	ended sync.WaitGroup
-	quit  chan struct{}
+	mu  sync.Mutex
+	in  map[string]int // the visits of those who are signed in, by session id
+	out []string       // the ids of those who have logged out
 }
 
-func (u *users) run(t *testing.T, m *adapter.Manager) (stop func()) {
-	u.quit = make(chan struct{})
+// run lets so many of them act, at most, until stop is called.
+func (u *users) run(t *testing.T, m *adapter.Manager, steps int64) (stop func()) {
+	var ended sync.WaitGroup
+	var left atomic.Int64
+	left.Store(steps)
 	for range 4 {
-		u.ended.Go(func() {
-			for {
-				select {
-				case <-u.quit:
-					return
-				default:
-					u.step(t, m)
-				}
+		ended.Go(func() {
+			for left.Add(-1) >= 0 {
+				u.step(t, m)
 			}
 		})
 	}
-	return func() { close(u.quit); u.ended.Wait() }
+	return func() { left.Store(0); ended.Wait() }
 }
 
 // take removes someone who is signed in.
@@ -123,7 +120,7 @@ func TestCopyWhileInUse(t *testing.T) {
 			source, target := from.File(t, settings()), places[i+1].File(t, settings())
 			a, b := open(t, source), open(t, target)
 			args := []string{"copy", "-c", source, "--to", target, "--yes"}
-			stop := u.run(t, a)
+			stop := u.run(t, a, int64(n))
 			if r := samesid(t, "", args...); r.code != notEqual && r.code != 0 {
 				t.Errorf("while the app runs, it ended with %d\n%s%s", r.code, r.out, r.err)
 			}
