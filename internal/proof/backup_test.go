@@ -85,6 +85,28 @@ func TestBackup(t *testing.T) {
 	}, eachstore.Kind.Lasts)
 }
 
+// A Redis with an append-only file does not look at a dump that was put in its place, even if
+// it has no such file yet: docs/operations.md warns of it.
+func TestRedisBackupAndAppendOnlyFile(t *testing.T) {
+	t.Parallel()
+	server := testserver.StartRedis(t, "--appendonly", "yes")
+	for _, k := range eachstore.All() {
+		if !k.HasServer() || k.HasTable() {
+			continue
+		}
+		p := k.On(t, server)
+		p.Redis(t, "SET", p.Settings["prefix"].(string)+"x", "a session", "EX", "3600")
+		restore := backup(t, p)
+		if err := os.RemoveAll(filepath.Join(server.Dir, "appendonlydir")); err != nil {
+			t.Fatal(err)
+		}
+		restore()
+		if n := p.Redis(t, "DBSIZE"); n != int64(0) {
+			t.Errorf("%v keys are there: docs/operations.md need not warn any more", n)
+		}
+	}
+}
+
 // backup makes a backup as docs/operations.md says, and returns what restores it.
 func backup(t *testing.T, p *eachstore.Place) (restore func()) {
 	t.Helper()
