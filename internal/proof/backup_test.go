@@ -18,6 +18,9 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
+// copiesAtOnce has redis-cli --rdb not wait for others who ask for a copy.
+var copiesAtOnce = []string{"--repl-diskless-sync-delay", "0"}
+
 // A backup that is made while two processes serve requests brings back the sessions of its
 // time, those that were logged out of later too. The processes go on, and what
 // docs/operations.md says to do next ends the sessions that must not live.
@@ -27,7 +30,7 @@ func TestBackup(t *testing.T) {
 		t.Parallel()
 		var server *testserver.Server
 		if k.HasServer() && !k.HasTable() {
-			server = testserver.StartRedis(t) // without an append-only file, which would count instead
+			server = testserver.StartRedis(t, copiesAtOnce...) // without an append-only file, which would count instead
 		}
 		p := k.On(t, server)
 		leaktest.Note(rig.Secret, rig.Password)
@@ -89,7 +92,7 @@ func TestBackup(t *testing.T) {
 // it has no such file yet: docs/operations.md warns of it.
 func TestRedisBackupAndAppendOnlyFile(t *testing.T) {
 	t.Parallel()
-	server := testserver.StartRedis(t, "--appendonly", "yes")
+	server := testserver.StartRedis(t, append(copiesAtOnce, "--appendonly", "yes")...)
 	for _, k := range eachstore.All() {
 		if !k.HasServer() || k.HasTable() {
 			continue
