@@ -13,7 +13,7 @@ import (
 // variable begins an assignment, and program a command.
 var variable = regexp.MustCompile(`^[A-Z_]+=`)
 
-var program = regexp.MustCompile(`^((export )?[A-Z_]+=\S*\s+)*(cd|curl|export|go|make|node|npm|scripts/\S+)( |$)`)
+var program = regexp.MustCompile(`^((export )?[A-Z_]+=\S*\s+)*(cd|curl|export|git|go|make|node|npm|scripts/\S+)( |$)`)
 
 func isCommand(line string) bool { return program.MatchString(line) }
 
@@ -65,7 +65,14 @@ func checkCommand(t *testing.T, page string, dir *string, line string) string {
 		return err == nil
 	}
 	switch arguments := words[1:]; words[0] {
+	case "git":
+		if line != "git clone https://"+module {
+			return "it is not this project's"
+		}
 	case "cd":
+		if arguments[0] == path.Base(module) {
+			break // into the clone
+		}
 		if !is(arguments[0]) {
 			return "there is no such folder"
 		}
