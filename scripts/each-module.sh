@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs a command on the Go packages of every module: the root's, or those that
 # GOPKGS names, and then those of each nested module, except tools, which has none.
-# After a failure, the command still runs in the other modules. WITHOUT is a regular
-# expression of import paths to leave out of all packages of the root module.
+# After a failure, the command still runs in the other modules. WITHOUT and ONLY are regular
+# expressions of import paths: those to leave out, and those to take, of all packages.
 #
 #   scripts/each-module.sh go vet
 set -euo pipefail
@@ -14,17 +14,25 @@ if [ "$packages" = ./... ]; then
 	nested=$(find . \( -name node_modules -o -name '.?*' -o -name testdata -o -path ./tools \) -prune \
 		-o -name go.mod -not -path ./go.mod -exec dirname {} \; | sort)
 fi
-root=$packages
-if [ -n "$nested" ] && [ -n "${WITHOUT:-}" ]; then
-	root=$(go list ./... | grep -vE "$WITHOUT")
-fi
+
+# chosen prints the packages of the module in the current folder.
+chosen() {
+	if [ "$packages" != ./... ] || [ -z "${WITHOUT:-}${ONLY:-}" ]; then
+		echo "$packages"
+	else
+		local all
+		all=$(go list ./...) || return
+		grep -vE "${WITHOUT:-^$}" <<<"$all" | grep -E "${ONLY:-.}" || true
+	fi
+}
 
 status=0
-# $root and $packages are lists of patterns.
-# shellcheck disable=SC2086
-"$@" $root || status=1
-for module in $nested; do
+for module in . $nested; do
+	cd "$module"
+	of=$(chosen)
+	# $of is a list of patterns.
 	# shellcheck disable=SC2086
-	(cd "$module" && "$@" $packages) || status=1
+	[ -z "$of" ] || "$@" $of || status=1
+	cd "$OLDPWD"
 done
 exit "$status"
