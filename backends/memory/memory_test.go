@@ -600,13 +600,13 @@ func TestString(t *testing.T) {
 
 func TestBoundDefault(t *testing.T) {
 	s := open(t, memory.Options{})
-	late := time.Now().Add(time.Hour)
-	for i := range 1_000_000 {
-		if err := s.Commit(fmt.Sprint(i), nil, late); err != nil {
-			t.Fatalf("session %d: %v", i, err)
+	for i := range 1_000_000 - 1 {
+		if !s.Reserve() {
+			t.Fatalf("there is no place for session %d", i)
 		}
 	}
-	if err := s.Commit("one more", nil, late); !errors.Is(err, memory.ErrFull) {
+	commit(t, s, "the last", time.Hour)
+	if err := s.Commit("one more", nil, time.Now().Add(time.Hour)); !errors.Is(err, memory.ErrFull) {
 		t.Errorf("session 1,000,001: %v", err)
 	}
 }
