@@ -1,10 +1,13 @@
 package adapter
 
 import (
+	"crypto/hkdf"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/samesid/samesid/internal/refusal"
@@ -15,6 +18,52 @@ import (
 type signer struct {
 	*wire.Signer
 	secrets []*secretUse // in the order of the secrets
+	// derive returns a signer with keys of its own for a purpose. Only the closure holds the
+	// secrets, so that printing a signer does not reveal them.
+	derive  func(purpose string) *wire.Signer
+	derived sync.Map // purpose → *wire.Signer
+}
+
+// of returns the signer for a purpose.
+func (s *signer) of(purpose string) *wire.Signer {
+	if d, ok := s.derived.Load(purpose); ok {
+		return d.(*wire.Signer)
+	}
+	d, _ := s.derived.LoadOrStore(purpose, s.derive(purpose))
+	return d.(*wire.Signer)
+}
+
+// deriving returns a signer's derive.
+func deriving(secrets []string) func(purpose string) *wire.Signer {
+	secrets = slices.Clone(secrets)
+	return func(purpose string) *wire.Signer {
+		keys := make([]string, len(secrets))
+		for i, secret := range secrets {
+			key, err := hkdf.Key(sha256.New, []byte(secret), []byte("samesid"), purpose, sha256.Size)
+			if err != nil {
+				panic("session: " + err.Error()) // HMAC refuses such a secret too
+			}
+			keys[i] = string(key)
+		}
+		return wire.NewSigner(keys)
+	}
+}
+
+// Sign signs a text for a purpose of the app's own, such as a second cookie beside the
+// session's, with the first of the secrets: 43 characters of unpadded base64. The text must
+// not be empty. Each purpose has keys of its own (HKDF, RFC 5869), so that no signature is
+// worth anything for another purpose, nor for a session's cookie. A purpose is a constant of
+// the program: its keys are kept. Sign panics with SignatureNone, which has no secrets.
+func (m *Manager) Sign(purpose, text string) string {
+	signed := m.signer.Load().of(purpose).Sign(text)
+	return signed[strings.LastIndexByte(signed, '.')+1:]
+}
+
+// Verify reports whether one of the secrets has signed the text for the purpose. Its time
+// does not depend on how much of the signature is right. It panics with SignatureNone.
+func (m *Manager) Verify(purpose, text, signature string) bool {
+	signed, ok := m.signer.Load().of(purpose).Unsign("s:" + text + "." + signature)
+	return ok && signed == text // a signature with a dot would be one of a longer text
 }
 
 // secretUse counts the cookies that a secret has verified.
@@ -53,7 +102,7 @@ func validateSecrets(r *refusal.List, secrets []string) {
 }
 
 func (m *Manager) setSecrets(secrets []string) {
-	next := &signer{Signer: wire.NewSigner(secrets)}
+	next := &signer{Signer: wire.NewSigner(secrets), derive: deriving(secrets)}
 	for i, s := range secrets {
 		if len(s) < 32 {
 			m.cfg.Logger.Warn(fmt.Sprintf("session: Secrets[%d] is %d bytes long: use 32 random bytes or more", i, len(s)))

@@ -1,6 +1,10 @@
 package adapter_test
 
 import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +13,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/internal/leaktest"
+	"github.com/samesid/samesid/internal/wire"
 )
 
 const newSecret = "another secret, of thirty-two bytes"
@@ -131,5 +136,73 @@ func TestSetSecretsUnderLoad(t *testing.T) {
 	}
 	if got := m.SecretUses()[0] - before; got != clients*requests {
 		t.Errorf("%d cookies were counted, want %d", got, clients*requests)
+	}
+}
+
+// Sign is HMAC-SHA256 with a key that HKDF derives from the first secret.
+func TestSign(t *testing.T) {
+	leaktest.Note(newSecret)
+	m := newManager(t, adapter.Options{})
+	key, err := hkdf.Key(sha256.New, []byte(secret), []byte("samesid"), "a purpose", 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte("a.text"))
+	want := base64.RawStdEncoding.EncodeToString(mac.Sum(nil))
+	got := m.Sign("a purpose", "a.text")
+	if got != want {
+		t.Fatalf("Sign returns %q, want %q", got, want)
+	}
+	dotted := m.Sign("a purpose", "a.text.more")
+	for _, c := range []struct {
+		what, purpose, text, signature string
+		want                           bool
+	}{
+		{"what was signed", "a purpose", "a.text", got, true},
+		{"another purpose", "another", "a.text", got, false},
+		{"another text", "a purpose", "a.test", got, false},
+		{"another signature", "a purpose", "a.text", m.Sign("a purpose", "a.test"), false},
+		{"a longer text's end in the signature", "a purpose", "a.text", "more." + dotted, false},
+		{"no signature", "a purpose", "a.text", "", false},
+		{"no text", "a purpose", "", m.Sign("a purpose", ""), false},
+		{"a text that begins as a cookie does", "a purpose", "s:a.text", got, false},
+	} {
+		if ok := m.Verify(c.purpose, c.text, c.signature); ok != c.want {
+			t.Errorf("%s: Verify is %t", c.what, ok)
+		}
+	}
+
+	// A rotation: all secrets verify, and the first one signs.
+	for _, step := range []struct {
+		secrets []string
+		old     bool
+	}{{[]string{secret, newSecret}, true}, {[]string{newSecret, secret}, true}, {[]string{newSecret}, false}} {
+		if err := m.SetSecrets(step.secrets); err != nil {
+			t.Fatal(err)
+		}
+		if ok := m.Verify("a purpose", "a.text", got); ok != step.old {
+			t.Errorf("with %d secrets, the old signature verifies: %t", len(step.secrets), ok)
+		}
+	}
+	if m.Sign("a purpose", "a.text") == got {
+		t.Error("the new secret signs as the old one")
+	}
+}
+
+// No signature is worth anything as a session's cookie, nor the other way round.
+func TestSignIsApartFromCookies(t *testing.T) {
+	m := newManager(t, adapter.Options{})
+	id := begin(t, m, map[string]any{"user": "u"})
+	for _, purpose := range []string{"", "samesid", "connect.sid"} {
+		serve(m, "connect.sid="+wire.EncodeURIComponent("s:"+id+"."+m.Sign(purpose, id)), func(_ http.ResponseWriter, r *http.Request) {
+			if m.Token(r.Context()) != "" {
+				t.Errorf("a signature for the purpose %q opens a session", purpose)
+			}
+		})
+		signature := strings.TrimPrefix(wire.NewSigner([]string{secret}).Sign(id), "s:"+id+".")
+		if m.Verify(purpose, id, signature) {
+			t.Errorf("the signature of a session's cookie verifies for the purpose %q", purpose)
+		}
 	}
 }
