@@ -42,6 +42,7 @@ var reasons = []struct {
 	{ErrNotSignedIn, "nobody is signed in"},
 	{ErrStale, "the user signed in too long ago"},
 	{ErrMethod, "the user has not signed in with a method that is asked for"},
+	{ErrUnproven, "the request does not prove that it comes from the session's browser"},
 	{ErrTooManySessions, "the user has too many sessions"},
 	{adapter.ErrUserEnded, "all sessions of the user were ended meanwhile"},
 }

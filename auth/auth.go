@@ -176,6 +176,10 @@ type Options struct {
 	// CORS headers, which this package does not send. Zero value: none.
 	TrustedOrigins []string
 
+	// Binding ties a session to the browser in which its user signed in; the package
+	// devicebound has one. Zero value: whoever has a session's cookie has the session.
+	Binding Binding
+
 	// Refused is called for each request that Login, Logout, Restricted or Fresh refuses,
 	// before the answer. It may answer in its own way (for htmx, say), and returns true if it
 	// has. Cache-Control is set to no-store by then. It must be safe for concurrent use.
@@ -426,7 +430,7 @@ func (o Options) withDefaults() (Options, error) {
 
 // isTaken reports whether a key of the session is not the app's own.
 func isTaken(key string) bool {
-	return key == "cookie" || key == timeKey || key == methodsKey || key == deviceKey || key == stampKey || strings.HasPrefix(key, "__")
+	return key == "cookie" || key == timeKey || key == methodsKey || key == deviceKey || key == stampKey || key == bindingKey || strings.HasPrefix(key, "__")
 }
 
 // crossOrigin returns the protection that trusts TrustedOrigins. It adds the invalid ones

@@ -164,6 +164,9 @@ func (a *Auth[U]) Logout() http.Handler {
 			a.m.ErrorFunc(w, r, err)
 			return
 		}
+		if a.opts.Binding != nil {
+			a.opts.Binding.End(w, r)
+		}
 		// Chromium keeps pages for the back button despite no-store.
 		w.Header().Set("Clear-Site-Data", `"cache"`)
 		if prefersHTML(r.Header) {
@@ -198,7 +201,8 @@ func (a *Auth[U]) mayLogout(r *http.Request) bool {
 // Restricted is the middleware that admits only signed-in users. It answers
 // anybody else with 401 {"message":"Invalid Credentials"}, or redirects a browser
 // that wants a page (a GET or HEAD that prefers text/html) to Options.LoginPage,
-// with the page's path in the query parameter returnTo.
+// with the page's path in the query parameter returnTo. A signed-in user's request that
+// Options.Binding refuses is answered so too, with the message "Sign In Again".
 // Options.Refused can answer otherwise.
 //
 // The handler's response gets "Cache-Control: no-store", which it may replace, so
@@ -213,6 +217,9 @@ func (a *Auth[U]) Restricted(next http.Handler) http.Handler {
 			return
 		case err != nil:
 			a.m.ErrorFunc(w, r, err)
+			return
+		}
+		if !a.proven(w, r) {
 			return
 		}
 		if a.with != nil {

@@ -129,6 +129,9 @@ func (a *Auth[U]) Login(hooks ...Hook[U]) http.Handler {
 			a.m.ErrorFunc(w, r, err)
 			return
 		}
+		if a.opts.Binding != nil {
+			a.opts.Binding.Offer(w, r)
+		}
 		switch {
 		case !c.browser:
 			respond(w, http.StatusOK, textLoggedIn)

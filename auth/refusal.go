@@ -81,7 +81,7 @@ func (a *Auth[U]) refuse(w http.ResponseWriter, r *http.Request, why Refusal, pa
 		why.Status, message = http.StatusForbidden, textTooManySessions
 	case errors.Is(why.Reason, ErrInvalid), errors.Is(why.Reason, ErrNotSignedIn), errors.Is(why.Reason, adapter.ErrUserEnded):
 		why.Status, message = http.StatusUnauthorized, textInvalid
-	case errors.Is(why.Reason, ErrStale), errors.Is(why.Reason, ErrMethod):
+	case errors.Is(why.Reason, ErrStale), errors.Is(why.Reason, ErrMethod), errors.Is(why.Reason, ErrUnproven):
 		why.Status, message = http.StatusUnauthorized, textStale
 	default:
 		why.Status, message = http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError)
