@@ -170,8 +170,8 @@ func TestOnAndOff(t *testing.T) {
 		uses.bind()
 		renews.bind()
 		sleeps.bind()
-		registers.signIn()
 		time.Sleep(10 * time.Minute)
+		registers.signIn()
 
 		for _, c := range []*client{uses, renews, registers} {
 			c.app = off

@@ -61,17 +61,13 @@ func (b *Binding) register(w http.ResponseWriter, r *http.Request) {
 		b.fail(w, r, http.StatusBadRequest, "Malformed Proof", err)
 		return
 	}
-	if b.opts.Off || b.m.Token(ctx) == "" {
-		b.fail(w, r, http.StatusUnauthorized, textRefused, errNoSession)
-		return
-	}
 	if b.m.Exists(ctx, sessionKey) { // so an offer is good for one registration
 		b.fail(w, r, http.StatusUnauthorized, textRefused, errIsBound)
 		return
 	}
 	now := time.Now()
 	at, ok := b.stamped(forRegistration, b.m.ID(ctx), p.challenge)
-	if !ok || !inTime(at, now) {
+	if b.opts.Off || !ok || !inTime(at, now) {
 		b.fail(w, r, http.StatusUnauthorized, textRefused, errNotOffered)
 		return
 	}
@@ -89,7 +85,7 @@ func (b *Binding) register(w http.ResponseWriter, r *http.Request) {
 		b.m.ErrorFunc(w, r, err)
 		return
 	}
-	is := binding{ID: rand.Text(), Key: encoded, At: now.UnixMilli(), Last: at}
+	is := binding{ID: rand.Text(), Key: encoded, At: now.UnixMilli()}
 	if b.save(w, r, is) {
 		b.m.Audit(ctx, slog.LevelInfo, EventBound, "algorithm", p.alg)
 		b.admit(w, is, now)

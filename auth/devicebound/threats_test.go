@@ -2,18 +2,22 @@ package devicebound_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -86,6 +90,13 @@ func TestReplayedProof(t *testing.T) {
 			t.Errorf("the challenge that came along: %d", w.Code)
 		}
 
+		c.refresh()
+		slow = c.proof(c.challenge()) // of the millisecond after the last one's
+		time.Sleep(2*time.Minute + time.Second)
+		if w := c.answer(slow); w.Code != 403 {
+			t.Errorf("after two minutes: %d", w.Code)
+		}
+
 		// A registration's proof is none of a refresh, nor the other way round.
 		if w := c.answer(c.registration(c.offer)); w.Code != 403 {
 			t.Errorf("the offer as a challenge: %d", w.Code)
@@ -124,12 +135,31 @@ func TestAnotherSessionsKey(t *testing.T) {
 		if w := swapped.answer(other.proof(other.challenge())); w.Code != 401 || len(w.Result().Cookies()) > 0 {
 			t.Errorf("another binding's id: %d", w.Code)
 		}
-		// The cookie's signature is of another purpose than the challenge's.
-		if w := c.answer(c.proof(c.cookies[deviceSID].value)); w.Code != 403 {
-			t.Errorf("the cookie as a challenge: %d", w.Code)
+		// What is signed for one purpose is worth nothing for another.
+		purposes := []string{devicebound.ForRegistration, devicebound.ForChallenge, devicebound.ForCookie}
+		for _, purpose := range purposes {
+			if w := c.answer(c.proof(c.bound.Stamp(purpose, c.id, time.Now().UnixMilli()))); w.Code == 200 != (purpose == devicebound.ForChallenge) {
+				t.Errorf("%s as a challenge: %d", purpose, w.Code)
+			}
+			mixed.cookies[deviceSID] = cookie{value: c.bound.Stamp(purpose, c.id, time.Now().Add(time.Minute).UnixMilli())}
+			if w := mixed.do("GET", "/protected"); w.Code == 200 != (purpose == devicebound.ForCookie) {
+				t.Errorf("%s as the cookie: %d", purpose, w.Code)
+			}
+			third := a.client(ecKey())
+			third.signIn()
+			session, _ := ownSession(third)
+			id, _, _ := strings.Cut(strings.TrimPrefix(session, "s%3A"), ".")
+			third.offer = third.bound.Stamp(purpose, id, time.Now().UnixMilli())
+			if w := third.register(); w.Code == 200 != (purpose == devicebound.ForRegistration) {
+				t.Errorf("%s as an offer: %d", purpose, w.Code)
+			}
 		}
-		mixed.cookies[deviceSID] = cookie{value: c.challenge()}
-		mixed.get("/protected", 401)
+		for what, text := range map[string]string{"zeros": strings.Repeat("0", 60) + "9999999999999", "letters": "9999999999999x"} {
+			mixed.cookies[deviceSID] = cookie{value: text + "." + c.m.Sign(devicebound.ForCookie, text+"."+c.id)}
+			if w := mixed.do("GET", "/protected"); w.Code != 401 {
+				t.Errorf("a time with %s: %d", what, w.Code)
+			}
+		}
 		c.get("/protected", 200)
 	})
 }
@@ -523,16 +553,18 @@ func resigned(t *testing.T, value, secret string) string {
 // A binding that can't be read admits nothing.
 func TestUnreadableBinding(t *testing.T) {
 	inTime(t, func(t *testing.T) {
+		long := &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 8191, 1), E: 1<<16 + 1}
 		for name, change := range map[string]func(is map[string]any) any{
-			"null":           func(map[string]any) any { return nil },
-			"a text":         func(map[string]any) any { return "yes" },
-			"a number":       func(map[string]any) any { return 1 },
-			"empty":          func(map[string]any) any { return map[string]any{} },
-			"no key":         func(is map[string]any) any { delete(is, "key"); return is },
-			"no id":          func(is map[string]any) any { delete(is, "id"); return is },
-			"another curve":  func(is map[string]any) any { is["key"] = pkix(t, elliptic.P384()); return is },
-			"half of a key":  func(is map[string]any) any { is["key"] = is["key"].(string)[:40]; return is },
-			"a time of text": func(is map[string]any) any { is["at"] = "now"; return is },
+			"null":             func(map[string]any) any { return nil },
+			"a text":           func(map[string]any) any { return "yes" },
+			"a number":         func(map[string]any) any { return 1 },
+			"empty":            func(map[string]any) any { return map[string]any{} },
+			"no key":           func(is map[string]any) any { delete(is, "key"); return is },
+			"no id":            func(is map[string]any) any { delete(is, "id"); return is },
+			"another curve":    func(is map[string]any) any { is["key"] = pkix(t, elliptic.P384()); return is },
+			"RSA of 8192 bits": func(is map[string]any) any { is["key"] = pkixOf(t, long); return is },
+			"half of a key":    func(is map[string]any) any { is["key"] = is["key"].(string)[:40]; return is },
+			"a time of text":   func(is map[string]any) any { is["at"] = "now"; return is },
 		} {
 			c := newApp(t, adapter.Options{}, devicebound.Options{}).client(ecKey())
 			c.mux.HandleFunc("/change", func(_ http.ResponseWriter, r *http.Request) {
@@ -544,6 +576,10 @@ func TestUnreadableBinding(t *testing.T) {
 			c.bind()
 			challenge := c.challenge()
 			c.get("/change", 200)
+			c.cookies[deviceSID] = cookie{value: c.bound.Stamp(devicebound.ForCookie, "", time.Now().Add(time.Hour).UnixMilli())}
+			if w := c.do("POST", "/device-bound/refresh", "Sec-Secure-Session-Id", c.id); w.Code != 401 {
+				t.Errorf("%s: there is a challenge, %d", name, w.Code)
+			}
 			for _, path := range []string{"/protected", "/required"} {
 				if w := c.do("GET", path); w.Code != 401 {
 					t.Errorf("%s: %s has status %d", name, path, w.Code)
@@ -563,7 +599,12 @@ func pkix(t *testing.T, curve elliptic.Curve) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(curve, rand.Reader)
 	check(t, err)
-	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	return pkixOf(t, &key.PublicKey)
+}
+
+func pkixOf(t *testing.T, key crypto.PublicKey) string {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(key)
 	check(t, err)
 	return encode(der)
 }
@@ -707,6 +748,9 @@ func TestForgedProofs(t *testing.T) {
 			"too long": func(c map[string]any) string {
 				return sign(ec, header("ES256", "jwk", jwks), with(c, "x", strings.Repeat("x", 3000)))
 			},
+			"unused bits":           func(c map[string]any) string { return withUnusedBits(sign(ec, header("ES256", "jwk", jwks), c)) },
+			"a line break":          func(c map[string]any) string { return sign(ec, header("ES256", "jwk", jwks), c) + "\n" },
+			"a longer s":            func(c map[string]any) string { return longer(sign(ec, header("ES256", "jwk", jwks), c)) },
 			"signed by another key": func(c map[string]any) string { return sign(ecKey(), header("ES256", "jwk", jwks), c) },
 			"quotes inside": func(c map[string]any) string {
 				return strings.Replace(sign(ec, header("ES256", "jwk", jwks), c), ".", `".`, 1)
@@ -792,6 +836,23 @@ func TestForgedProofs(t *testing.T) {
 			t.Errorf("the draft's form: %d %s", w.Code, w.Body)
 		}
 	})
+}
+
+// withUnusedBits alters the last character of a token in the bits that decode to nothing.
+func withUnusedBits(token string) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := strings.IndexByte(alphabet, token[len(token)-1])
+	return token[:len(token)-1] + alphabet[last+1:last+2]
+}
+
+// longer puts a zero before the second half of a signature.
+func longer(token string) string {
+	dot := strings.LastIndexByte(token, '.')
+	b, err := base64.RawURLEncoding.DecodeString(token[dot+1:])
+	if err != nil {
+		panic(err)
+	}
+	return token[:dot+1] + encode(slices.Insert(b, 32, 0))
 }
 
 func jsonOf(v any) string {
