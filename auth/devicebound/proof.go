@@ -177,7 +177,7 @@ func (p *proof) ownKey() (crypto.PublicKey, error) {
 		key, err = ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append(append([]byte{4}, x...), y...))
 	case "RSA":
 		n, e := part("n"), part("e")
-		if err != nil || len(n) == 0 || n[0] == 0 || !bytes.Equal(e, []byte{1, 0, 1}) {
+		if err != nil || !bytes.Equal(e, []byte{1, 0, 1}) {
 			return nil, errMalformed
 		}
 		key = &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: 1<<16 + 1}
@@ -197,7 +197,7 @@ func usable(key crypto.PublicKey) bool {
 		return key.Curve == elliptic.P256()
 	case *rsa.PublicKey:
 		bits := key.N.BitLen()
-		return bits >= 2048 && bits <= 4096 && key.N.Bit(0) == 1 && key.E == 1<<16+1
+		return bits >= 2048 && bits <= 4096 && key.E == 1<<16+1
 	}
 	return false
 }

@@ -137,6 +137,9 @@ func TestAnotherSessionsKey(t *testing.T) {
 		}
 		// What is signed for one purpose is worth nothing for another.
 		purposes := []string{devicebound.ForRegistration, devicebound.ForChallenge, devicebound.ForCookie}
+		if purposes[0] == purposes[1] || purposes[1] == purposes[2] || purposes[2] == purposes[0] {
+			t.Errorf("the purposes are %q", purposes)
+		}
 		for _, purpose := range purposes {
 			if w := c.answer(c.proof(c.bound.Stamp(purpose, c.id, time.Now().UnixMilli()))); w.Code == 200 != (purpose == devicebound.ForChallenge) {
 				t.Errorf("%s as a challenge: %d", purpose, w.Code)
@@ -563,8 +566,12 @@ func TestUnreadableBinding(t *testing.T) {
 			"no id":            func(is map[string]any) any { delete(is, "id"); return is },
 			"another curve":    func(is map[string]any) any { is["key"] = pkix(t, elliptic.P384()); return is },
 			"RSA of 8192 bits": func(is map[string]any) any { is["key"] = pkixOf(t, long); return is },
-			"half of a key":    func(is map[string]any) any { is["key"] = is["key"].(string)[:40]; return is },
-			"a time of text":   func(is map[string]any) any { is["at"] = "now"; return is },
+			"RSA with e = 3": func(is map[string]any) any {
+				is["key"] = pkixOf(t, &rsa.PublicKey{N: rsaKey().N, E: 3})
+				return is
+			},
+			"half of a key":  func(is map[string]any) any { is["key"] = is["key"].(string)[:40]; return is },
+			"a time of text": func(is map[string]any) any { is["at"] = "now"; return is },
 		} {
 			c := newApp(t, adapter.Options{}, devicebound.Options{}).client(ecKey())
 			c.mux.HandleFunc("/change", func(_ http.ResponseWriter, r *http.Request) {
@@ -784,6 +791,11 @@ func TestForgedProofs(t *testing.T) {
 			"the point at infinity": func(c map[string]any) string {
 				zero := encode(make([]byte, 32))
 				return sign(ec, header("ES256", "jwk", with(with(jwks, "x", zero), "y", zero)), c)
+			},
+			"x and y cut elsewhere": func(c map[string]any) string {
+				b, err := ec.PublicKey.Bytes()
+				check(t, err)
+				return sign(ec, header("ES256", "jwk", with(with(jwks, "x", encode(b[1:32])), "y", encode(b[32:]))), c)
 			},
 			"a short x": func(c map[string]any) string {
 				return sign(ec, header("ES256", "jwk", with(jwks, "x", jwks["x"].(string)[:42])), c)
