@@ -2,14 +2,17 @@
 // logout, a list of the user's sessions, and a page that shows what happens to the
 // session.
 //
-//	go run ./demo [-addr 127.0.0.1:8080] [-config session.yaml]
+//	go run ./demo [-addr 127.0.0.1:8080] [-config session.yaml] [-https]
 //
 // Without -config, sessions are kept in memory and the cookie is signed with a
-// new random secret at each start, so they end with the process.
+// new random secret at each start, so they end with the process. With -https, the
+// demo has a certificate of its own, and says how a browser can be made to trust it: a
+// session that is bound to its browser takes HTTPS.
 package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -19,6 +22,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -42,6 +46,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	flags.SetOutput(stderr)
 	addr := flags.String("addr", "127.0.0.1:8080", "address to listen on; port 0 picks a free one")
 	file := flags.String("config", "", "configuration `file`; without it, sessions are in memory and end with the process")
+	https := flags.Bool("https", false, "serve HTTPS, with a new certificate that signs itself")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -64,11 +69,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	url := "http://" + reachable(listener.Addr())
+	pin := ""
+	if *https {
+		cert, hash, err := selfSigned()
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		url, pin = "https://"+reachable(listener.Addr()), hash
+		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+	}
 	handler, err := newSite(sessions, url, logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	printWelcome(stdout, url, sessions.note)
+	printWelcome(stdout, url, pin, sessions.note)
 	return serve(ctx, listener, handler)
 }
 
@@ -81,9 +95,14 @@ func reachable(addr net.Addr) string {
 	return addr.String()
 }
 
-func printWelcome(w io.Writer, url, note string) {
+// printWelcome says how to use the demo. pin is the hash of its certificate's key, or "".
+func printWelcome(w io.Writer, url, pin, note string) {
 	fmt.Fprintf(w, "\nOpen %s and sign in as %s or %s with the password %s\n%s\n\nOr from a terminal:\n\n", url, demoUser.Username, guestUser.Username, demoPassword, note)
-	for _, c := range curlCommands(url) {
+	commands := curlCommands(url)
+	if pin != "" {
+		commands = append([]string{chromiumCommand(url, pin)}, commands...)
+	}
+	for _, c := range commands {
 		fmt.Fprintf(w, "  %s\n", c)
 	}
 	fmt.Fprintln(w)
@@ -92,11 +111,15 @@ func printWelcome(w io.Writer, url, note string) {
 // curlCommands returns commands that log in, open the protected route, list the user's
 // sessions and log out.
 func curlCommands(url string) []string {
+	curl := "curl"
+	if strings.HasPrefix(url, "https:") {
+		curl = "curl -k" // the certificate signs itself
+	}
 	return []string{
-		fmt.Sprintf("curl -c cookies.txt -d username=%s -d password=%s %s/login", demoUser.Username, demoPassword, url),
-		fmt.Sprintf("curl -b cookies.txt %s/protected", url),
-		fmt.Sprintf("curl -b cookies.txt %s/sessions", url),
-		fmt.Sprintf("curl -b cookies.txt -c cookies.txt -X POST %s/logout", url),
+		fmt.Sprintf("%s -c cookies.txt -d username=%s -d password=%s %s/login", curl, demoUser.Username, demoPassword, url),
+		fmt.Sprintf("%s -b cookies.txt %s/protected", curl, url),
+		fmt.Sprintf("%s -b cookies.txt %s/sessions", curl, url),
+		fmt.Sprintf("%s -b cookies.txt -c cookies.txt -X POST %s/logout", curl, url),
 	}
 }
 

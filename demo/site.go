@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/auth/devicebound"
 	"github.com/samesid/samesid/internal/wire"
 )
 
@@ -43,13 +44,16 @@ type site struct {
 	*sessions
 	tracer *tracer
 	auth   *auth.Auth[user]
+	bound  *devicebound.Binding // nil: see unbound
 	signer *wire.Signer
 	pages  *template.Template
 	logger *slog.Logger
 	url    string
 	hash   string // of the users' password
 	css    asset
-	icon   asset
+	// unbound is why sessions of this configuration can't be bound to a browser.
+	unbound error
+	icon    asset
 }
 
 type asset struct {
@@ -65,7 +69,11 @@ func newSite(s *sessions, url string, logger *slog.Logger) (http.Handler, error)
 	if x.hash, err = auth.HashPassword(demoPassword); err != nil {
 		return nil, err
 	}
-	x.auth, err = auth.New(s.Manager, x.verifier(), auth.Options{LoginPage: "/", NoteDevice: true, Logger: logger})
+	options := auth.Options{LoginPage: "/", NoteDevice: true, Refused: x.copied, Logger: logger}
+	if x.bound, x.unbound = devicebound.New(s.Manager, devicebound.Options{}); x.unbound == nil {
+		options.Binding = x.bound
+	}
+	x.auth, err = auth.New(s.Manager, x.verifier(), options)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +105,11 @@ func newSite(s *sessions, url string, logger *slog.Logger) (http.Handler, error)
 	app.Handle("GET /sessions", x.signedIn(x.listSessions))
 	app.Handle("POST /sessions/{handle}/end", sameOrigin.Handler(x.signedIn(x.endSession)))
 	app.Handle("POST /sessions/end-others", sameOrigin.Handler(x.signedIn(x.endOthers)))
+	app.Handle("GET /device", x.signedIn(x.showDevice))
+	app.Handle("POST /device/forget", sameOrigin.Handler(http.HandlerFunc(x.forgetProof)))
+	if x.bound != nil {
+		app.Handle("POST /device-bound/", x.bound)
+	}
 	app.Handle("POST /logout", x.auth.Logout())
 	app.Handle("GET /logout", x.auth.Logout())
 	app.Handle("POST /count", sameOrigin.Handler(http.HandlerFunc(x.count)))

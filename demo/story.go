@@ -46,6 +46,8 @@ type page struct {
 
 	Sessions []auth.Session // the user's, on the page that lists them
 	Notice   string         // what was done there, or can't be
+
+	Device *deviceState // on the page of the browser's key
 }
 
 // record is a session as the store holds it.
@@ -96,7 +98,7 @@ func (x *site) page(r *http.Request) *page {
 	p.Wait, _ = strconv.Atoi(r.URL.Query().Get("wait"))
 	if to := r.URL.Query().Get("returnTo"); to != "" {
 		p.ReturnTo = to // Login checks that it is local
-	} else if p.Path == "/protected" {
+	} else if p.Path == "/protected" || p.Path == "/device" {
 		p.ReturnTo = p.Path
 	} else if strings.HasPrefix(p.Path, "/sessions") {
 		p.ReturnTo = "/sessions"
