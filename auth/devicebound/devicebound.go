@@ -10,7 +10,9 @@
 // ignores all this, and its session is as it was; Require demands a proof of every browser.
 //
 //	bound, err := devicebound.New(m, devicebound.Options{})
+//	…
 //	a, err := auth.New(m, verify, auth.Options{Binding: bound})
+//	…
 //	mux.Handle("POST /device-bound/", bound)
 //
 // The session has the public key under "auth_binding", and its own cookie stays as it is, so
