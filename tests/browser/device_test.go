@@ -3,8 +3,13 @@ package browser
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -16,6 +21,9 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
+	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/auth/devicebound"
 	"github.com/samesid/samesid/internal/testserver"
 )
 
@@ -29,33 +37,7 @@ func TestDeviceBound(t *testing.T) {
 		testserver.Missing(t, missing)
 	}
 	address, pin := startHTTPS(t)
-	chrome, err := findChrome()
-	if err != nil {
-		t.Fatal(err)
-	}
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chrome), chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("enable-features", "DeviceBoundSessions:ForceEnableForTesting/true/RequireOriginTrialTokens/false,EnableBoundSessionCredentialsSoftwareKeysForManualTesting"),
-		chromedp.Flag("ignore-certificate-errors-spki-list", pin))
-	if os.Geteuid() == 0 {
-		opts = append(opts, chromedp.NoSandbox)
-	}
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), opts...)
-	t.Cleanup(stop)
-	root, cancel := chromedp.NewContext(allocator)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(root); err != nil {
-		t.Fatalf("%s does not start: %v", chrome, err)
-	}
-	newTab := func() *tab {
-		ctx, cancel := chromedp.NewContext(root, chromedp.WithNewBrowserContext())
-		t.Cleanup(cancel)
-		if err := chromedp.Do(ctx); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel = context.WithTimeout(ctx, 3*time.Minute)
-		t.Cleanup(cancel)
-		return &tab{T: t, ctx: ctx, url: address}
-	}
+	newTab := boundBrowser(t, address, pin)
 
 	owner := newTab()
 	owner.visit("/")
@@ -119,6 +101,95 @@ func TestDeviceBound(t *testing.T) {
 	owner.signIn()
 	for owner.visit("/device"); !strings.Contains(owner.text("main"), "bound to this browser"); {
 		owner.visit("/device")
+	}
+}
+
+// A service worker's requests are held back for a renewal as a page's are, and a login by a
+// script is offered the key too.
+func TestDeviceBoundServiceWorker(t *testing.T) {
+	if browser == nil {
+		testserver.Missing(t, missing)
+	}
+	m := adapter.MustNew(adapter.Options{Secrets: []string{rand.Text() + rand.Text()}})
+	bound, err := devicebound.New(m, devicebound.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verify := func(_ context.Context, username, _ string) (string, error) { return username, nil }
+	a, err := auth.New(m, verify, auth.Options{Binding: bound})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("POST /device-bound/", bound)
+	mux.Handle("POST /login", a.Login())
+	mux.Handle("GET /proven", a.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%t", bound.Proven(r))
+	})))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<!doctype html><link rel=icon href=data:,><h1>page</h1>")
+	})
+	mux.HandleFunc("GET /worker.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		_, _ = io.WriteString(w, `
+			self.addEventListener("install", () => self.skipWaiting())
+			self.addEventListener("activate", e => e.waitUntil(clients.claim()))
+			self.addEventListener("fetch", e => e.respondWith(fetch(e.request).then(async r => new Response("worker " + await r.text()))))`)
+	})
+	server := httptest.NewTLSServer(m.LoadAndSave(mux))
+	t.Cleanup(server.Close)
+	sum := sha256.Sum256(server.Certificate().RawSubjectPublicKeyInfo)
+	b := boundBrowser(t, server.URL, base64.StdEncoding.EncodeToString(sum[:]))()
+	await := func(script string) string {
+		t.Helper()
+		return get(b, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
+	}
+
+	b.visit("/")
+	if got := await(`fetch("/login", {method: "POST", headers: {"Content-Type": "application/json"}, body: '{"username":"ada","password":"x"}'}).then(r => r.text())`); !strings.Contains(got, "logged in") {
+		t.Fatalf("login: %s", got)
+	}
+	const proven = `fetch("/proven").then(r => r.text())`
+	for await(proven) != "true" {
+	}
+	await(`navigator.serviceWorker.register("/worker.js").then(() => navigator.serviceWorker.controller ? "" : new Promise(done => navigator.serviceWorker.addEventListener("controllerchange", () => done(""))))`)
+	call(b, network.DeleteCookies, network.DeleteCookiesParams{Name: deviceCookie, URL: b.url})
+	if got := await(proven); got != "worker true" {
+		t.Errorf("the worker's request: %s", got)
+	}
+}
+
+// boundBrowser starts a browser that trusts the certificate with this hash, and has keys in
+// software. It returns a function that opens a window with cookies and keys of its own.
+func boundBrowser(t *testing.T, address, pin string) (newTab func() *tab) {
+	t.Helper()
+	chrome, err := findChrome()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chrome), chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("enable-features", "DeviceBoundSessions:ForceEnableForTesting/true/RequireOriginTrialTokens/false,EnableBoundSessionCredentialsSoftwareKeysForManualTesting"),
+		chromedp.Flag("ignore-certificate-errors-spki-list", pin))
+	if os.Geteuid() == 0 {
+		opts = append(opts, chromedp.NoSandbox)
+	}
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), opts...)
+	t.Cleanup(stop)
+	root, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(root); err != nil {
+		t.Fatalf("%s does not start: %v", chrome, err)
+	}
+	return func() *tab {
+		ctx, cancel := chromedp.NewContext(root, chromedp.WithNewBrowserContext())
+		t.Cleanup(cancel)
+		if err := chromedp.Do(ctx); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel = context.WithTimeout(ctx, 3*time.Minute)
+		t.Cleanup(cancel)
+		return &tab{T: t, ctx: ctx, url: address}
 	}
 }
 
