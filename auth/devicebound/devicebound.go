@@ -187,6 +187,7 @@ func (b *Binding) Offer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	challenge := b.stamp(forRegistration, b.m.ID(r.Context()), time.Now().UnixMilli())
+	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Add("Secure-Session-Registration", `(ES256 RS256);path="`+b.opts.Path+`/register";challenge="`+challenge+`"`)
 }
 
@@ -204,7 +205,7 @@ func (b *Binding) Check(w http.ResponseWriter, r *http.Request) (answered bool, 
 		return false, nil
 	}
 	err = b.proof(r, is)
-	if err == nil || time.Now().UnixMilli() < is.At+grace.Milliseconds() {
+	if age := time.Since(time.UnixMilli(is.At)); err == nil || age >= -skew && age < grace {
 		return false, nil
 	}
 	return b.refused(w, r, err), err

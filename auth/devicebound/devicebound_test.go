@@ -109,6 +109,21 @@ func TestRequestsDuringRegistration(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		under.get("/protected", 401)
 		c.get("/protected", 200)
+
+		// The server that registered may have been ahead, but a clock that was far off and
+		// has been set right opens nothing for longer.
+		c.mux.HandleFunc("/ahead", func(_ http.ResponseWriter, r *http.Request) {
+			is, err := adapter.Get[map[string]any](r.Context(), c.m, "auth_binding")
+			check(t, err)
+			by, err := time.ParseDuration(r.URL.RawQuery)
+			check(t, err)
+			is["at"] = time.Now().Add(by).UnixMilli()
+			check(t, adapter.Put(r.Context(), c.m, "auth_binding", is))
+		})
+		for by, want := range map[string]int{"30s": 200, "31s": 401, "24h": 401} {
+			c.get("/ahead?"+by, 200)
+			under.get("/protected", want)
+		}
 	})
 }
 

@@ -85,12 +85,21 @@ func equal(a, b crypto.PublicKey) bool {
 func FuzzKey(f *testing.F) {
 	f.Add(`{"crv":"P-256","kty":"EC","x":"Fe5RzGHm5Lsl8UjY3A-eiI0LaN6vu1WEmzES_pKxyAo","y":"qwBSe3TwUPCkMS1UOSA8LtojIkw9dYRcA3UhAvKNry8"}`)
 	f.Add(`{"kty":"RSA","e":"AQAB","n":"` + strings.Repeat("_", 342) + `"}`)
+	f.Add(`{"kty":"RSA","e":"AQAB","n":"` + strings.Repeat("_", 341) + `w"}`)
 	f.Add(`{"kty":"oct","k":"AAAA"}`)
 	f.Add(`null`)
 	f.Fuzz(func(t *testing.T, jwk string) {
 		key, err := (&proof{jwk: []byte(jwk)}).ownKey()
-		if err == nil && !usable(key) {
+		if err != nil {
+			return
+		}
+		if !usable(key) {
 			t.Errorf("%q gives a %T", jwk, key)
+		}
+		for _, p := range []proof{{alg: "ES256", signature: make([]byte, 64)}, {alg: "RS256", signature: make([]byte, 256)}} {
+			if p.isSignedBy(key) {
+				t.Errorf("zeros are a signature of %q", jwk)
+			}
 		}
 	})
 }

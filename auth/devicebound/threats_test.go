@@ -175,6 +175,11 @@ func TestThiefCantRegister(t *testing.T) {
 		c := a.client(ecKey())
 		visitor := c.offer
 		c.signIn()
+		callback := httptest.NewRecorder()
+		a.m.LoadAndSave(http.HandlerFunc(a.bound.Offer)).ServeHTTP(callback, httptest.NewRequest("GET", "/callback", nil))
+		if !strings.Contains(strings.Join(callback.Header()["Cache-Control"], ","), "no-store") {
+			t.Error("a cache may keep the offer")
+		}
 		thief := c.thief(sessionSID)
 		own := a.client(ecKey())
 		own.signIn()
