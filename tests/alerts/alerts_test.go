@@ -163,15 +163,15 @@ func TestAlerts(t *testing.T) {
 				a.calls(1, "find", adapter.OutcomeError, 3*time.Second)
 				a.request(t, "connect.sid=s%3Aforged.signature", func(context.Context) {})
 			}
-			a.calls(10, "swap", adapter.OutcomeConflict, time.Millisecond)
-			a.calls(5, "find", adapter.OutcomeCanceled, time.Millisecond)
-			a.calls(5, "range", adapter.OutcomeOK, time.Minute)
+			a.calls(2, "swap", adapter.OutcomeConflict, time.Millisecond)
+			a.calls(1, "find", adapter.OutcomeCanceled, time.Millisecond)
+			a.calls(2, "range", adapter.OutcomeOK, time.Minute)
 		}},
 		"a store that fails at times": {"SamesidStoreFails", func(_ *testing.T, a *app, _ int) {
-			a.calls(30, "find", adapter.OutcomeError, time.Millisecond)
+			a.calls(2, "find", adapter.OutcomeError, time.Millisecond)
 		}},
 		"a slow store": {"SamesidStoreSlow", func(_ *testing.T, a *app, _ int) {
-			a.calls(100, "find", adapter.OutcomeOK, 2*time.Second)
+			a.calls(2, "find", adapter.OutcomeOK, 2*time.Second)
 		}},
 		"another store than that of the cookies": {"SamesidUnknownSessions", func(t *testing.T, a *app, _ int) {
 			cookie := a.cookie
@@ -212,7 +212,7 @@ func TestAlerts(t *testing.T) {
 			a.request(t, "", func(ctx context.Context) { a.sessions.Put(ctx, "user", "ann") })
 		}},
 		"a session that many requests change": {"SamesidConflicts", func(t *testing.T, a *app, _ int) {
-			for range 60 {
+			for range 16 {
 				a.request(t, a.cookie, func(ctx context.Context) {
 					a.sessions.Put(ctx, "one", time.Now().UnixNano())
 					a.request(t, a.cookie, func(ctx context.Context) { a.sessions.Put(ctx, "other", time.Now().UnixNano()) })
@@ -224,9 +224,9 @@ func TestAlerts(t *testing.T) {
 			a := newApp(t)
 			n := 0
 			for at := began; at.Before(began.Add(lasts)); at = at.Add(scrape) {
-				a.calls(100, "find", adapter.OutcomeOK, time.Millisecond)
-				a.calls(90, "swap", adapter.OutcomeOK, 2*time.Millisecond)
-				for range 10 {
+				a.calls(20, "find", adapter.OutcomeOK, time.Millisecond)
+				a.calls(18, "swap", adapter.OutcomeOK, 2*time.Millisecond)
+				for range 3 {
 					a.read(t)
 				}
 				c.each(t, a, n)
