@@ -161,6 +161,12 @@ func TestLinkFromAnotherOrigin(t *testing.T) {
 		}
 		c.refresh()
 		c.get("/protected", 200)
+
+		unbound := c.app.client(nil) // there is nothing to renew
+		unbound.signIn()
+		if w := unbound.get("/required", 403, append(navigation, "cross-site")...); w.Header().Get("Refresh") != "" {
+			t.Errorf("unbound: %v", w.Header())
+		}
 	})
 }
 
@@ -197,7 +203,6 @@ func TestOnAndOff(t *testing.T) {
 		if w.Code != 200 || w.Body.String() != `{"session_identifier":"`+renews.id+`","continue":false}` {
 			t.Errorf("refresh: %d %s", w.Code, w.Body)
 		}
-		renews.get("/protected", 200)
 		if w := registers.register(); w.Code != 401 {
 			t.Errorf("register: %d", w.Code)
 		}
@@ -229,6 +234,7 @@ func TestNewRefuses(t *testing.T) {
 		"devicebound: manager: has Cookie.Domain \"a.io\"":    {m: adapter.Options{Cookie: adapter.Cookie{Domain: "a.io"}}},
 		"devicebound: manager: has Cookie.Path \"/a\"":        {m: adapter.Options{Cookie: adapter.Cookie{Path: "/a"}}},
 		"devicebound: manager: has a cookie for frames":       {m: adapter.Options{Cookie: adapter.Cookie{SameSite: adapter.SameSiteNone, Secure: adapter.SecureAlways}}},
+		"devicebound: manager: has a cookie for frames in":    {m: adapter.Options{Cookie: adapter.Cookie{Partitioned: true, Secure: adapter.SecureAlways}}},
 		"devicebound: Options.Age: is 4m59s":                  {o: devicebound.Options{Age: 5*time.Minute - time.Second}},
 		"devicebound: Options.Age: is -1ns":                   {o: devicebound.Options{Age: -1}},
 		"devicebound: Options.Path: \"device\" is not":        {o: devicebound.Options{Path: "device"}},
