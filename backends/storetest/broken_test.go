@@ -611,7 +611,13 @@ var broken = map[string]struct {
 		with(func(s *good) scs.CtxStore {
 			return &changesData{s, func(b []byte) []byte { return b[:min(len(b), 1<<16)] }}
 		}),
-		[]string{"odd/bytes"},
+		[]string{"odd/bytes", "odd/a_megabyte"},
+	},
+	"very large data is cut": {
+		with(func(s *good) scs.CtxStore {
+			return &changesData{s, func(b []byte) []byte { return b[:min(len(b), 1<<19)] }}
+		}),
+		[]string{"odd/a_megabyte"},
 	},
 	"a write is seen half done": {
 		with(func(s *good) scs.CtxStore { return &tears{s, make(map[string][]byte)} }),

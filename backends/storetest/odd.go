@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/samesid/samesid/backends/contract"
@@ -122,6 +123,16 @@ var oddTests = []test{
 			e.ok(e.store.Delete("two"), "Delete")
 		}
 	}},
+	{name: "a megabyte", run: func(e *env) {
+		data := []byte(`"` + strings.Repeat("x", 1<<20) + `"`)
+		e.commit("id", data, inAnHour())
+		e.wantFound("id", data, "a megabyte")
+		if e.has("Swap") {
+			longer := slices.Concat([]byte(" "), data)
+			e.wantSwapped("id", data, longer, inAnHour(), "replacing a megabyte")
+			e.wantFound("id", longer, "a megabyte by Swap")
+		}
+	}},
 }
 
 // oddIDs writes a record under each id and checks that the records are separate.
@@ -211,7 +222,7 @@ func oddJSON() [][]byte {
 		[]byte(`{"__proto__":{"cookie":null},"":"","'":"\\x41"}`),
 		[]byte(`null`), []byte(`"text"`), []byte(`[]`), []byte(`0`), []byte(`{}`),
 		[]byte(strings.Repeat("[", 500) + strings.Repeat("]", 500)),
-		[]byte(`{"big":"` + strings.Repeat("x", 1<<20) + `"}`),
+		[]byte(`{"big":"` + strings.Repeat("x", 1<<17) + `"}`),
 	}
 }
 
@@ -220,7 +231,7 @@ func oddBytes() [][]byte {
 	for i := range every {
 		every[i] = byte(i)
 	}
-	big := make([]byte, 1<<20)
+	big := make([]byte, 1<<17)
 	random := rand.NewChaCha8([32]byte{})
 	_, _ = random.Read(big)
 	return [][]byte{
