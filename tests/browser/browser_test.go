@@ -593,12 +593,15 @@ const findProblems = `(() => {
 	const problems = [];
 	const wide = document.documentElement.scrollWidth;
 	if (wide > innerWidth) problems.push("the page is " + wide + " wide in a window of " + innerWidth);
+	const c = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+	const known = {};
 	const rgba = text => {
-		const c = document.createElement("canvas").getContext("2d");
+		if (known[text]) return known[text];
+		c.clearRect(0, 0, 1, 1);
 		c.fillStyle = text;
 		c.fillRect(0, 0, 1, 1);
 		const [r, g, b, a] = c.getImageData(0, 0, 1, 1).data;
-		return { rgb: [r, g, b], a: a / 255 };
+		return known[text] = { rgb: [r, g, b], a: a / 255 };
 	};
 	const luminance = rgb => rgb.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
 		.reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
