@@ -22,7 +22,7 @@ fi
 # with it in the packages that they are made of. The broken stores of storetest are programs
 # too; its calls in parallel run with the detector on each real store. The others start no
 # goroutines.
-plain='/(parity|tests/(browser|schema)|backends/storetest|internal/(archtest|testsummary))(/|$)'
+plain='/(parity|tests/(alerts|browser|schema)|backends/storetest|internal/(archtest|testsummary))(/|$)'
 
 # Vet has looked at all of it before, in make check.
 all() {
