@@ -520,6 +520,8 @@ func TestLooks(t *testing.T) {
 	looks("revealed")
 	b.visit("/protected")
 	looks("protected")
+	b.visit("/device")
+	looks("device")
 	b.visit("/sessions")
 	looks("one-session")
 	for _, userAgent := range []string{

@@ -65,6 +65,8 @@ func TestDeviceBound(t *testing.T) {
 
 	owner.visit("/device")
 	owner.has("#last", "none since")
+	owner.look("bound-light-1280", "light", 1280)
+	owner.look("bound-dark-360", "dark", 360)
 	old := owner.named(deviceCookie).Value
 	owner.click("#forget")
 	owner.hasNot("#last", "none since")
