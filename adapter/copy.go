@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,7 +38,7 @@ func (c Copied) Changes() int { return c.Written + c.Moved + c.Ended }
 // writes to this store any more, and before one uses the other.
 //
 // A session that can't be read, or that the other store can't hold, is in the log, and
-// the rest goes on. progress, if not nil, is called now and then, by one goroutine at a
+// the rest goes on; an older copy of it is deleted, as the app would take it for the session. progress, if not nil, is called now and then, by one goroutine at a
 // time. The error is that of a store, or says why the ids of the two can't be the same.
 //
 // It needs memory for one page of sessions; if the keys are hashed on the way, for some 20
@@ -86,11 +88,27 @@ func (c *copying) prepare() error {
 	return nil
 }
 
-// rehearse makes sure that the two stores are not the same, and that the other one takes
-// records, by one that nobody's cookie can name.
+// prefixer is a store whose records are all that begins with a prefix, in a place where there
+// is more.
+type prefixer interface{ Prefix() string }
+
+// rehearse makes sure that the two stores have no records in common, and that the other one
+// takes records, by one that nobody's cookie can name.
 func (c *copying) rehearse(ctx context.Context) error {
 	to := c.to.cfg
 	key := "samesid-copy-" + rand.Text()[:19] // no longer than an id of Express
+	seen := key                               // by the store that is read
+	a, okA := contract.As[prefixer](c.from.Store)
+	b, okB := contract.As[prefixer](to.Store)
+	nested := okA && okB && a.Prefix() != b.Prefix()
+	if nested {
+		// Each of the two takes the keys of the longer prefix for its own.
+		if rest, ok := strings.CutPrefix(b.Prefix(), a.Prefix()); ok {
+			seen = rest + key
+		} else if rest, ok := strings.CutPrefix(a.Prefix(), b.Prefix()); ok {
+			key = rest + key
+		}
+	}
 	expiry := time.Now().Add(time.Minute)
 	s := &session{m: c.to, r: noRequest()}
 	s.cookie.given = &Cookie{Path: "/"}
@@ -103,11 +121,15 @@ func (c *copying) rehearse(ctx context.Context) error {
 	if _, _, err := to.store.swap(ctx, key, nil, data, expiry); err != nil {
 		return storeError("save", err)
 	}
-	_, same, err := c.from.store.find(ctx, key)
+	_, same, err := c.from.store.find(ctx, seen)
 	if err = errors.Join(storeError("find", err), storeError("delete", to.store.delete(ctx, key))); err != nil {
 		return err
 	}
-	if same {
+	switch {
+	case same && nested:
+		return fmt.Errorf("adapter: CopyTo: both stores are on one server, and one's prefix begins with the other's, so that each "+
+			"has the other's sessions among its own: %q and %q; give the store that is copied to another prefix", a.Prefix(), b.Prefix())
+	case same:
 		return errors.New("adapter: CopyTo: both Managers have the same store")
 	}
 	return nil
@@ -162,21 +184,19 @@ func (c *copying) write(ctx context.Context, token string, data []byte) error {
 	to, key := c.to.cfg, token
 	if c.listed != nil {
 		key = hashID(token)
-		c.mu.Lock()
-		c.listed[maphash.String(c.seed, key)] = true
-		c.mu.Unlock()
 	}
 	for range copyTries {
 		got, err := c.from.store.look(ctx, token)
 		if err != nil || !got.ok {
 			return storeError("find", err)
 		}
+		c.list(key)
 		next, expiry, err := c.convert(got)
 		if err != nil {
-			return c.refuse(token, err)
+			return c.refuse(ctx, token, key, err)
 		}
-		if next == nil {
-			return nil // it has reached its deadline
+		if next == nil { // it has reached its deadline
+			return c.drop(ctx, key)
 		}
 		there, err := to.store.look(ctx, key)
 		if err != nil {
@@ -200,7 +220,7 @@ func (c *copying) write(ctx context.Context, token string, data []byte) error {
 		_, swapped, err := to.store.swap(ctx, key, old, next, expiry)
 		switch {
 		case errors.Is(err, contract.ErrRejected):
-			return c.refuse(token, err)
+			return c.refuse(ctx, token, key, err)
 		case err != nil:
 			return storeError("save", err)
 		case swapped && same:
@@ -333,17 +353,31 @@ func (c *copying) note(ctx context.Context, key string, data []byte, expiry time
 }
 
 // refuse leaves a session out.
-func (c *copying) refuse(token string, err error) error {
+func (c *copying) refuse(ctx context.Context, token, key string, err error) error {
 	c.from.Logger.Error("session: a session can't be copied and is left out", "error", err, "session", c.from.nameOf(token))
 	c.count(func(n *Copied) { n.Sessions++; n.Refused++ })
-	return nil
+	return c.drop(ctx, key)
+}
+
+// drop deletes what an earlier pass has copied of a session that is not to be there.
+func (c *copying) drop(ctx context.Context, key string) error {
+	data, there, err := c.to.cfg.store.find(ctx, key)
+	if err != nil || !there {
+		return storeError("find", err)
+	}
+	return c.delete(ctx, key, data, func() (bool, error) { return false, nil })
 }
 
 // end deletes a session of the other store that this one does not have.
 func (c *copying) end(ctx context.Context, key string, data []byte) error {
+	return c.delete(ctx, key, data, func() (bool, error) { return c.isThere(ctx, key) })
+}
+
+// delete deletes a record of the other store, unless it is to be kept.
+func (c *copying) delete(ctx context.Context, key string, data []byte, keep func() (bool, error)) error {
 	to := c.to.cfg.store
 	for range copyTries {
-		if there, err := c.isThere(ctx, key); err != nil || there {
+		if kept, err := keep(); err != nil || kept {
 			return err
 		}
 		current, swapped, err := to.swap(ctx, key, slices.Clip(data), nil, time.Time{})
@@ -359,6 +393,16 @@ func (c *copying) end(ctx context.Context, key string, data []byte) error {
 		data = current
 	}
 	return errors.New("session: another program writes to the sessions of the store that is copied to")
+}
+
+// list notes that this store has the session of a key.
+func (c *copying) list(key string) {
+	if c.listed == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listed[maphash.String(c.seed, key)] = true
 }
 
 // isThere reports whether this store has the session of one of the other's keys.

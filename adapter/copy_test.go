@@ -307,6 +307,82 @@ func TestCopyRefused(t *testing.T) {
 	}
 }
 
+// A session that has been copied, and then ends or can't be copied any more, is not left
+// there as it was.
+func TestCopyKeepsNothingOld(t *testing.T) {
+	for _, to := range []adapter.StoreKey{adapter.StoreKeyID, adapter.StoreKeyHash} {
+		t.Run(fmt.Sprint(to), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				source, target := newMapStore(), newMapStore()
+				a := newManager(t, adapter.Options{Store: fullStore{source}, Logger: slog.New(slog.DiscardHandler)})
+				b := newManager(t, adapter.Options{Store: rejects{fullStore{target}, "huge"}, StoreKey: to, Codec: adapter.JSONCodec{}})
+				good, huge, garbled := begin(t, a, map[string]any{"k": 1}), begin(t, a, map[string]any{"k": 1}), begin(t, a, map[string]any{"k": 1})
+				late, err := scs.GobCodec{}.Encode(time.Now().Add(time.Minute), map[string]any{"k": "late"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				source.put("an end of its own", late, time.Now().Add(time.Hour))
+				pass(t, a, b, adapter.Copied{Sessions: 4, Written: 4})
+
+				serve(a, cookieFor(huge), func(_ http.ResponseWriter, r *http.Request) { a.Put(r.Context(), "k", "huge") })
+				source.put(garbled, []byte("neither"), time.Now().Add(time.Hour))
+				time.Sleep(2 * time.Minute)
+				pass(t, a, b, adapter.Copied{Sessions: 3, Ended: 3, Refused: 2})
+				pass(t, a, b, adapter.Copied{Sessions: 3, Refused: 2})
+				serve(b, cookieFor(good), func(_ http.ResponseWriter, r *http.Request) {
+					if n := b.GetInt(r.Context(), "k"); n != 1 || len(target.records) != 1 {
+						t.Errorf("the copy has %d sessions, one with %d", len(target.records), n)
+					}
+				})
+			})
+		})
+	}
+}
+
+// prefixed is a store whose records are those of a bigger one that begin with a prefix.
+type prefixed struct {
+	fullStore
+	prefix string
+}
+
+func (s prefixed) Prefix() string { return s.prefix }
+
+func (s prefixed) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	return s.fullStore.FindCtx(ctx, s.prefix+token)
+}
+
+func (s prefixed) Swap(ctx context.Context, token string, old, data []byte, expiry time.Time) ([]byte, bool, error) {
+	return s.fullStore.Swap(ctx, s.prefix+token, old, data, expiry)
+}
+
+func (s prefixed) DeleteCtx(ctx context.Context, token string) error {
+	return s.fullStore.DeleteCtx(ctx, s.prefix+token)
+}
+
+// Two stores are not copied if one has the other's records among its own.
+func TestCopyBetweenPrefixes(t *testing.T) {
+	one, another := newMapStore(), newMapStore()
+	for _, c := range []struct {
+		from, to prefixed
+		want     string
+	}{
+		{prefixed{fullStore{one}, "sess:"}, prefixed{fullStore{one}, "sess:new:"}, "another prefix"},
+		{prefixed{fullStore{one}, "sess:new:"}, prefixed{fullStore{one}, "sess:"}, "another prefix"},
+		{prefixed{fullStore{one}, "sess:"}, prefixed{fullStore{one}, "sess:"}, "the same store"},
+		{prefixed{fullStore{one}, "sess:"}, prefixed{fullStore{another}, "sess:new:"}, ""},
+		{prefixed{fullStore{one}, "sess:new:"}, prefixed{fullStore{another}, "sess:"}, ""},
+		{prefixed{fullStore{one}, "sess:"}, prefixed{fullStore{one}, "scs:"}, ""},
+	} {
+		_, err := newManager(t, adapter.Options{Store: c.from}).CopyTo(t.Context(), newManager(t, adapter.Options{Store: c.to}), nil)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("from %s to %s gave %v, want %q", c.from.prefix, c.to.prefix, err, c.want)
+		}
+		if len(one.records)+len(another.records) > 0 {
+			t.Error("the record that was tried is left")
+		}
+	}
+}
+
 // A store that fails ends the pass with its error.
 func TestCopyFails(t *testing.T) {
 	down := errors.New("down")

@@ -230,6 +230,9 @@ func (s *Store) Ping(ctx context.Context) error {
 // String returns the store's name in log lines, with the pattern of its keys.
 func (s *Store) String() string { return fmt.Sprintf("redis store, keys %q", s.prefix+"*") }
 
+// Prefix returns what the keys of all records begin with.
+func (s *Store) Prefix() string { return s.prefix }
+
 // JSONRecords reports whether the layout is Express's, whose records are JSON.
 func (s *Store) JSONRecords() bool { return s.json }
 

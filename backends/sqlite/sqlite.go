@@ -689,9 +689,9 @@ func (s *Store) value(op string, data []byte) (any, error) {
 	case !s.table.Express:
 		return notNull(data), nil
 	case !utf8.Valid(data) || !json.Valid(data):
-		return nil, fmt.Errorf("sqlite: %s: the record is not JSON in UTF-8, as layout %q has it", op, s.layout)
+		return nil, fmt.Errorf("sqlite: %s: %w: it is not JSON in UTF-8, as layout %q has it", op, contract.ErrRejected, s.layout)
 	case s.numbers && isOddNumber(data):
-		return nil, fmt.Errorf("sqlite: %s: the record is a number that the column %s would change; layout %q is for JSON objects", op, s.table.qData, s.layout)
+		return nil, fmt.Errorf("sqlite: %s: %w: it is a number that the column %s would change; layout %q is for JSON objects", op, contract.ErrRejected, s.table.qData, s.layout)
 	}
 	return string(data), nil
 }

@@ -353,13 +353,13 @@ func TestBadRecords(t *testing.T) {
 			bad = append(bad, "1.0", "1e5", " 7", "-0", "123456789012345678901234567890")
 		}
 		for _, data := range bad {
-			if err := s.Commit("id", []byte(data), inAnHour()); err == nil || strings.Contains(err.Error(), "gob") {
+			if err := s.Commit("id", []byte(data), inAnHour()); !errors.Is(err, contract.ErrRejected) || strings.Contains(err.Error(), "gob") {
 				t.Errorf("%s: Commit of %q gave %v", layout, data, err)
 			}
-			if _, swapped, err := s.Swap(t.Context(), "id", body, []byte(data), inAnHour()); err == nil || swapped {
+			if _, swapped, err := s.Swap(t.Context(), "id", body, []byte(data), inAnHour()); !errors.Is(err, contract.ErrRejected) || swapped {
 				t.Errorf("%s: Swap to %q gave %t, %v", layout, data, swapped, err)
 			}
-			if _, moved, err := s.Move(t.Context(), one("id", string(body)), "new", []byte(data), inAnHour()); err == nil || moved {
+			if _, moved, err := s.Move(t.Context(), one("id", string(body)), "new", []byte(data), inAnHour()); !errors.Is(err, contract.ErrRejected) || moved {
 				t.Errorf("%s: Move to %q gave %t, %v", layout, data, moved, err)
 			}
 		}

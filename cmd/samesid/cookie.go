@@ -25,7 +25,7 @@ secrets has signed it, and the session's name, for show. If none has, it says wh
 connect to the store.`,
 		Example: "  samesid decode-cookie <cookie.txt\n  samesid decode-cookie    # paste it, then Ctrl-D",
 		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.load(a.config)
 			if err != nil {
 				return err
@@ -33,11 +33,14 @@ connect to the store.`,
 			if c.Options.Signature == adapter.SignatureNone {
 				return errors.New("the configuration has no signature, so that a cookie is the session's id alone")
 			}
-			text, err := io.ReadAll(io.LimitReader(a.in, 64<<10))
+			text, err := a.read(cmd.Context(), func() (string, error) {
+				b, err := io.ReadAll(io.LimitReader(a.in, 64<<10))
+				return string(b), err
+			})
 			if err != nil {
 				return err
 			}
-			v, err := decode(c.Options, string(text))
+			v, err := decode(c.Options, text)
 			if err != nil {
 				return status{err, notFound}
 			}
@@ -100,7 +103,7 @@ func decode(o adapter.Options, text string) (verdict, error) {
 				if changed == "" || secrets.note != "" && changed == secret {
 					continue
 				}
-				if name, ok := verify(o.Name, changed, change.of(value)); ok {
+				if name, ok := verify(changed, change.of(value)); ok {
 					v.Secret, v.Session = i+1, name
 					return v, nil
 				}
@@ -137,8 +140,10 @@ func cookieValue(name, text string) (string, error) {
 	return text, nil
 }
 
-// verify asks a Manager with this secret, on a store without sessions.
-func verify(cookie, secret, value string) (session string, ok bool) {
+// verify asks a Manager with this secret, on a store without sessions. The cookie's own name
+// does not count, and may be one that only a secure cookie can have.
+func verify(secret, value string) (session string, ok bool) {
+	const cookie = "connect.sid"
 	seen := &sessionName{}
 	m, err := adapter.New(adapter.Options{Name: cookie, Secrets: []string{secret}, Logger: slog.New(slog.DiscardHandler), Audit: slog.New(seen)})
 	if err != nil {

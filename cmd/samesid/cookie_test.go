@@ -73,4 +73,11 @@ func TestDecodeCookie(t *testing.T) {
 			}
 		})
 	}
+	// A name that a browser takes with Secure alone.
+	for _, name := range []string{"__Host-sid", "__Secure-sid"} {
+		o.Name = name
+		if v, err := decode(o, name+"="+escape(good)); err != nil || v.Secret != 1 || v.Note != "" {
+			t.Errorf("%s: %+v, %v", name, v, err)
+		}
+	}
 }

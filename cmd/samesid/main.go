@@ -30,6 +30,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/samesid/samesid/adapter"
@@ -94,6 +95,9 @@ ended and the stores are not equal yet.`,
 	for _, cmd := range root.Commands() {
 		run := cmd.RunE
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if err := noEmptyFlag(cmd); err != nil {
+				return err
+			}
 			begun = true
 			return run(cmd, args)
 		}
@@ -112,6 +116,22 @@ ended and the stores are not equal yet.`,
 		return s.code
 	}
 	return 1
+}
+
+// noEmptyFlag refuses a flag that is given and empty, as a shell makes it of a variable that is
+// not set: the command is not to take it for one that is not given, and end or list all.
+func noEmptyFlag(cmd *cobra.Command) (err error) {
+	cmd.LocalNonPersistentFlags().Visit(func(f *pflag.Flag) {
+		if f.Value.String() == "" && err == nil {
+			err = fmt.Errorf("--%s is empty", f.Name)
+		}
+	})
+	for _, arg := range cmd.Flags().Args() {
+		if arg == "" && err == nil {
+			err = errors.New("an argument is empty")
+		}
+	}
+	return err
 }
 
 // load reads the configuration.
@@ -203,20 +223,30 @@ func (a *app) confirm(ctx context.Context, yes bool, question string, args ...an
 		return nil
 	}
 	fmt.Fprintf(a.err, question+" [y/N] ", args...)
-	answer := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(a.in).ReadString('\n')
-		answer <- strings.ToLower(strings.TrimSpace(line))
-	}()
-	select {
-	case line := <-answer:
-		if line == "y" || line == "yes" {
-			return nil
-		}
-	case <-ctx.Done():
+	line, _ := a.read(ctx, func() (string, error) { return bufio.NewReader(a.in).ReadString('\n') })
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return nil
 	}
 	fmt.Fprintln(a.err)
 	return errors.New("nothing was done; answer y, or give --yes")
+}
+
+// read waits for what fn reads from standard input, or for an interrupt.
+func (a *app) read(ctx context.Context, fn func() (string, error)) (text string, err error) {
+	done := make(chan struct{})
+	var got string
+	var failed error
+	go func() {
+		got, failed = fn()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return got, failed
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
 }
 
 // bar shows progress towards total on a terminal, and nothing elsewhere.

@@ -5,9 +5,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -201,6 +203,11 @@ func TestEachStore(t *testing.T) {
 		run(1, "n\n", []string{"end", "--handle", of("bob").Handle}, "of the user bob", "nothing was done")
 		run(1, "", []string{"end", "--all"}, "End all 5 sessions")
 		run(3, "y\n", []string{"end", "--handle", "none"})
+		for _, flag := range []string{"--user", "--handle"} { // of a variable that is not set
+			run(2, "", []string{"end", flag, "", "--yes"}, flag+" is empty")
+		}
+		run(2, "", []string{"list", "--user", ""}, "--user is empty")
+		run(2, "", []string{"show", ""}, "argument is empty")
 		run(0, "", []string{"count"}, "5\n")
 		r := run(0, "y\n", []string{"end", "--user", "eve"}, "3 sessions were ended")
 		if n := strings.Count(r.err, `"msg":"session_destroyed"`); n != 3 || !strings.Contains(r.err, `"operator":"olga"`) || !strings.Contains(r.err, `"user":"eve"`) {
@@ -303,6 +310,50 @@ func TestCopyRefuses(t *testing.T) {
 	cmd.Env = append(os.Environ(), "SAMESID_STORE_URL="+place.URL)
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "counts for both files") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// Of two stores on one Redis, neither may have the other's sessions among its own.
+func TestCopyBetweenPrefixes(t *testing.T) {
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		place := k.Place(t)
+		at := func(prefix string) string { return place.File(t, settings(), eachstore.Settings{"prefix": prefix}) }
+		base := "nested-" + strings.ToLower(rand.Text()) + ":"
+		short, long, other := at(base), at(base+"new:"), at("other-"+base)
+		for _, file := range []string{short, long} {
+			m := open(t, file)
+			ann := signIn(t, m, "ann", 3)
+			for _, args := range [][]string{{"-c", short, "--to", long}, {"-c", long, "--to", short}} {
+				want(t, 1, "", append([]string{"copy", "--yes"}, args...), "give the store that is copied to another prefix")
+			}
+			if visits(t, m, ann) != 3 {
+				t.Error("a copy that was refused has ended a session")
+			}
+			if _, err := m.DestroyUser(t.Context(), "ann"); err != nil {
+				t.Error(err)
+			}
+		}
+		signIn(t, open(t, long), "ann", 1)
+		want(t, 0, "", []string{"copy", "-c", long, "--to", other, "--yes"}, "both stores have the same sessions")
+	}, eachstore.IsOf("redis"))
+}
+
+// An interrupt ends the wait for what is typed.
+func TestInterrupt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "session.yaml")
+	if err := os.WriteFile(file, []byte("secret: "+secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in, typed := io.Pipe() // nothing is
+	defer typed.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a := &app{in: in, out: io.Discard, err: io.Discard}
+	if code := a.run(ctx, []string{"decode-cookie", "-c", file}); code != 1 {
+		t.Errorf("decode-cookie ended with %d", code)
+	}
+	if err := a.confirm(ctx, false, "End?"); err == nil {
+		t.Error("an interrupt was taken for yes")
 	}
 }
 
