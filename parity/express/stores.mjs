@@ -231,10 +231,10 @@ function sqlite3(name) {
     async open({ url, tableName: table }, session) {
       const SQLiteStore = (await import(name)).default({ session })
       const store = new SQLiteStore({ dir: dirname(url), db: basename(url), table })
-      store.db.serialize()                    // one statement at a time
       store.db.configure('busyTimeout', 5000) // the default is 1000
-      await new Promise((resolve) => store.client.once('connect', resolve))
+      store.db.serialize()                    // one statement at a time
       const all = promisify(store.db.all.bind(store.db))
+      await all('SELECT 1') // which waits for the table, and for ever if serialize comes first
       return {
         store,
         list: async () => byID(await all(`SELECT sid, sess FROM ${store.table} WHERE expired >= ?`, Date.now())),
