@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -329,13 +329,14 @@ type Info struct {
 	Expires time.Time
 }
 
-// handleOf returns the name of a session that the store has under a key.
+// handleOf returns the name of a session that the store has under a key. It is an argument on a
+// command line, so it never begins with "-", as base64 could.
 func handleOf(key string) string {
 	if key == "" {
 		return ""
 	}
 	sum := sha256.Sum256([]byte("samesid handle\x00" + key))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
+	return hex.EncodeToString(sum[:16])
 }
 
 // Info describes the session of ctx: that of the request or, in IterateUser and Iterate,

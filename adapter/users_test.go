@@ -140,6 +140,9 @@ func TestSessionsOfAUser(t *testing.T) {
 				if i.Handle == "" || i.Current != (i.Handle == of[laptop]) || strings.Contains(laptop+phone+tablet, i.Handle) {
 					t.Errorf("the handle %q, current %t", i.Handle, i.Current)
 				}
+				if strings.Trim(i.Handle, "0123456789abcdef") != "" {
+					t.Errorf("the handle %q could begin with -, which a command line takes for a flag", i.Handle)
+				}
 				if time.Since(i.LastUsed) > time.Minute || time.Until(i.Expires) > time.Hour || time.Until(i.Expires) < 59*time.Minute {
 					t.Errorf("last used %v, expires %v", i.LastUsed, i.Expires)
 				}

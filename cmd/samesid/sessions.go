@@ -98,9 +98,9 @@ func (a *app) list() *cobra.Command {
 	var user string
 	cmd := a.onSessions(&cobra.Command{
 		Use:   "list",
-		Short: "List the live sessions: handle, name in the log, user, last use, end",
+		Short: "List the live sessions: handle, name in the log, last use, end, user",
 		Long: `list prints a line for each live session, in no order: its handle, its name in the log and in
-audit events, its user, when it was last used, and when it ends unless it is used. The user is
+audit events, when it was last used, when it ends unless it is used, and its user. The user is
 known with userPath. It reads the store in pages.`,
 		Args: cobra.NoArgs,
 	}, func(ctx context.Context, s *sessions, _ []string) error {
@@ -109,7 +109,7 @@ known with userPath. It reads the store in pages.`,
 			if err != nil {
 				return err
 			}
-			return a.print(r, "%-22s  %-12s  %-20s  %-20s  %s", r.Handle, r.Session, when(r.LastUsed), when(r.Expires), cmp.Or(r.User, "-"))
+			return a.print(r, "%s  %s  %-20s  %-20s  %s", r.Handle, r.Session, when(r.LastUsed), when(r.Expires), cmp.Or(r.User, "-"))
 		})
 	})
 	cmd.Flags().StringVar(&user, "user", "", "only those of this user; needs userPath")
