@@ -1,12 +1,16 @@
 // Package samesidgin gives the handlers of Gin their sessions:
 //
-//	r := gin.Default()
+//	r := gin.New()
+//	r.Use(gin.Logger(), gin.CustomRecoveryWithWriter(nil, recovered))
 //	r.Use(samesidgin.Sessions(sessions))
 //	r.GET("/", func(c *gin.Context) {
 //		n := sessions.GetInt(c.Request.Context(), "visits") + 1
 //		sessions.Put(c.Request.Context(), "visits", n)
 //		c.String(http.StatusOK, "visit %d", n)
 //	})
+//
+// recovered, in the example, answers after a panic. gin.Recovery, which gin.Default uses, does too, but
+// it can log the request's cookies.
 //
 // The session is in the request's context. A *gin.Context itself does for one if the Engine's
 // ContextWithFallback is set.
@@ -26,8 +30,8 @@ import (
 // Sessions is the Manager's LoadAndSave for Gin, for an Engine or for a group of routes. Both
 // at once do no harm.
 //
-// gin.Recovery belongs outside, before it, as gin.Default has it: a handler that panics
-// then saves nothing. So does what changes the body, such as gzip.
+// A recovery belongs outside, before it: a handler that panics then saves nothing. So does what
+// changes the body, such as gzip.
 func Sessions(m *adapter.Manager) gin.HandlerFunc { return Wrap(m.LoadAndSave) }
 
 // Wrap makes a handler for Gin of a middleware for net/http, such as Restricted or Fresh of an

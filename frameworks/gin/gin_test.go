@@ -2,6 +2,7 @@ package samesidgin_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -276,6 +277,39 @@ func TestPanic(t *testing.T) {
 					t.Errorf("after the panic: %s visits", body)
 				}
 			})
+		}
+	}
+}
+
+// gin.Recovery logs the cookies of a request that panics, in debug mode, and in each mode if it
+// panics because the connection is broken or with http.ErrAbortHandler. The page has another.
+func TestRecoveryLogsNoCookie(t *testing.T) {
+	gin.SetMode(gin.DebugMode)
+	defer gin.SetMode(gin.TestMode)
+	text := &bytes.Buffer{}
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(text, nil)))
+	defer func(out, err io.Writer) { gin.DefaultWriter, gin.DefaultErrorWriter = out, err }(gin.DefaultWriter, gin.DefaultErrorWriter)
+	gin.DefaultWriter, gin.DefaultErrorWriter = text, text
+
+	for name, of := range map[string]struct {
+		recovery gin.HandlerFunc
+		shows    bool
+	}{"Gin's": {gin.Recovery(), true}, "the page's": {gin.CustomRecoveryWithWriter(nil, recovered), false}} {
+		for _, mistake := range []any{"a mistake", http.ErrAbortHandler} {
+			a := &app{Engine: gin.New(), t: t}
+			a.Use(gin.Logger(), of.recovery)
+			a.GET("/panic", func(*gin.Context) { panic(mistake) })
+			text.Reset()
+			w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/panic", nil)
+			r.Header.Set("Cookie", "connect.sid=the-value")
+			a.ServeHTTP(w, r)
+			if shows := strings.Contains(text.String(), "the-value"); shows != of.shows {
+				t.Errorf("%s recovery from %v shows the cookie: %t\n%s", name, mistake, shows, text)
+			}
+			if mistake == "a mistake" && (w.Code != http.StatusInternalServerError || !strings.Contains(text.String(), "TestRecoveryLogsNoCookie")) {
+				t.Errorf("%s recovery answers %d, and logs no stack with the handler:\n%s", name, w.Code, text)
+			}
 		}
 	}
 }
