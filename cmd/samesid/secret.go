@@ -16,8 +16,8 @@ const rotation = `To replace a secret, so that nobody is logged out:
  3. When a cookie's longest life has passed since then, drop the old one. Manager.SecretUses,
     or the metric of it, tells whether it is in use.
 
-If the old one has leaked, do 1 and 2 now, and 3 at once: those who have not come back by then
-are logged out.`
+If the old one has leaked, give all instances the new one alone, at once, without these steps:
+in 2, a cookie that a thief has signed is signed anew too. Everybody has to sign in again.`
 
 func (a *app) secret() *cobra.Command {
 	return &cobra.Command{

@@ -75,6 +75,11 @@ func TestLeaked(t *testing.T) {
 		ada.On(after).IsOut()
 		ada.Login()
 		ada.Sees("")
+
+		// In the steps of a rotation, a thief's cookie is signed anew as well.
+		thief.Cookie = cookie(key, rig.Secret)
+		thief.On(serve(t, store, adapter.Options{Secrets: []string{next, rig.Secret}})).Sees("")
+		thief.On(after).Sees("")
 	})
 	t.Run("hashed keys", func(t *testing.T) {
 		eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
