@@ -121,8 +121,8 @@ ended and the stores are not equal yet.`,
 // noEmptyFlag refuses a flag that is given and empty, as a shell makes it of a variable that is
 // not set: the command is not to take it for one that is not given, and end or list all.
 func noEmptyFlag(cmd *cobra.Command) (err error) {
-	cmd.LocalNonPersistentFlags().Visit(func(f *pflag.Flag) {
-		if f.Value.String() == "" && err == nil {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.String() == "" && f.Name != "config" && err == nil {
 			err = fmt.Errorf("--%s is empty", f.Name)
 		}
 	})

@@ -206,6 +206,7 @@ func TestEachStore(t *testing.T) {
 		for _, flag := range []string{"--user", "--handle"} { // of a variable that is not set
 			run(2, "", []string{"end", flag, "", "--yes"}, flag+" is empty")
 		}
+		run(2, "", []string{"end", "--all=false", "--yes"}, "--all=false ends nothing")
 		run(2, "", []string{"list", "--user", ""}, "--user is empty")
 		run(2, "", []string{"show", ""}, "argument is empty")
 		run(0, "", []string{"count"}, "5\n")

@@ -251,6 +251,8 @@ in if nobody is to be signed in afterwards.`,
 				return err
 			}
 			n, err = s.DestroyWhere(ctx, func(ctx context.Context) bool { return s.Info(ctx).Handle == r.Handle })
+		case !all:
+			return status{errors.New("--all=false ends nothing"), wrongUsage}
 		default:
 			total, err := s.store.Len(ctx)
 			if err != nil {
