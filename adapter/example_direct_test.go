@@ -119,6 +119,17 @@ func ExampleManager_DestroyWhere() {
 	// Output: 2 <nil>
 }
 
+// A store was restored from a backup: nobody is to be signed in.
+func ExampleManager_DestroyAll() {
+	sessions := adapter.MustNew(adapter.Options{Secrets: []string{secret}})
+	signIn(sessions, "ann")
+	signIn(sessions, "bob")
+
+	n, err := sessions.DestroyAll(context.Background())
+	fmt.Println(n, err)
+	// Output: 2 <nil>
+}
+
 // A password has changed: all sessions of its user end, a login with the old one that is
 // under way too.
 func ExampleManager_DestroyUser() {

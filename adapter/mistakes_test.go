@@ -21,7 +21,7 @@ import (
 func TestNoSessionInTheContext(t *testing.T) {
 	m := newManager(t, adapter.Options{UserPath: "user"})
 	without := map[string]bool{ // a session
-		"Audit": true, "DestroyUser": true, "DestroyWhere": true, "Iterate": true, "IterateUser": true, "Load": true, "LoadID": true,
+		"Audit": true, "DestroyUser": true, "DestroyWhere": true, "DestroyAll": true, "Iterate": true, "IterateUser": true, "Load": true, "LoadID": true,
 		"DestroyHandle": true, "CopyTo": true,
 	}
 	tried := 0

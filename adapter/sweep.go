@@ -81,7 +81,36 @@ type sweep struct {
 // no session that matches: one that another process, or another Manager, moves past that
 // pass may be missed, and so may one that begins meanwhile, as by a login. The error is
 // that of listing or deleting, after what it has ended so far.
+//
+// match is not asked about a session that this program can't read, and it stays: another
+// version of the app may know its types. DestroyAll ends those too.
 func (m *Manager) DestroyWhere(ctx context.Context, match func(ctx context.Context) bool) (n int, err error) {
+	return m.destroyWhere(ctx, match, func(string) (bool, error) { return false, nil })
+}
+
+// DestroyAll is DestroyWhere for all sessions of the store, those too that this program
+// can't read. Express: store.clear.
+func (m *Manager) DestroyAll(ctx context.Context) (n int, err error) {
+	return m.destroyWhere(ctx, func(context.Context) bool { return true }, func(key string) (bool, error) {
+		return true, m.endUnread(ctx, key, "")
+	})
+}
+
+// endUnread ends the session of a record that can't be read.
+func (m *Manager) endUnread(ctx context.Context, key, user string) error {
+	if err := m.cfg.store.delete(ctx, key); err != nil {
+		return storeError("delete", err)
+	}
+	m.auditUnread(ctx, key, user)
+	return nil
+}
+
+// auditUnread tells of that.
+func (m *Manager) auditUnread(ctx context.Context, key, user string) {
+	m.Audit(ctx, slog.LevelInfo, EventDestroyed, "session", m.cfg.nameOf(key), "user", user)
+}
+
+func (m *Manager) destroyWhere(ctx context.Context, match func(ctx context.Context) bool, unread func(key string) (ended bool, err error)) (n int, err error) {
 	sw := &sweep{match}
 	m.setSweeps(func(all []*sweep) []*sweep { return append(all, sw) })
 	defer m.setSweeps(func(all []*sweep) []*sweep {
@@ -92,12 +121,14 @@ func (m *Manager) DestroyWhere(ctx context.Context, match func(ctx context.Conte
 			return n, err
 		}
 		matched, failed := 0, m.moves.failed.Load()
-		err := m.Iterate(ctx, func(ctx context.Context) error {
-			if !match(ctx) {
-				return nil
+		err := m.cfg.store.each(ctx, func(key string, data []byte) (err error) {
+			ended := false
+			if visited := m.visited(ctx, key, data); visited == nil {
+				ended, err = unread(key)
+			} else if ended = match(visited); ended {
+				err = m.Destroy(visited)
 			}
-			err := m.Destroy(ctx)
-			if err == nil {
+			if ended && err == nil {
 				matched++
 			}
 			return err

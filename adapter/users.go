@@ -394,8 +394,9 @@ func (m *Manager) usersFor(user string) (*users, error) {
 	return m.cfg.users, nil
 }
 
-// visitUser returns a context with the session of a token, and its record. It is nil if
-// the token has no record, or one that is not the user's.
+// visitUser returns a context with the session of a token, and its record. Both are nil if
+// the token has no record, or one that is not the user's, and the context alone if the record
+// can't be read: it is the user's, as far as is known.
 func (m *Manager) visitUser(ctx context.Context, user, token string) (visited context.Context, data []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, storeError("find", err)
@@ -412,11 +413,13 @@ func (m *Manager) visitUser(ctx context.Context, user, token string) (visited co
 		return nil, nil, storeError("find", err)
 	}
 	if there {
-		if r, err := m.cfg.codec.decode(data); err != nil {
-			there = false
-		} else if is, _ := u.of(r.values); is != user {
-			there = false
+		r, err := m.cfg.codec.decode(data)
+		if err != nil {
+			m.visited(ctx, token, data) // which says so in the log
+			return nil, data, nil
 		}
+		is, _ := u.of(r.values)
+		there = is == user
 	}
 	if there {
 		visited = m.visited(ctx, token, data)
@@ -438,7 +441,8 @@ func (m *Manager) visitUser(ctx context.Context, user, token string) (visited co
 // In Redis, in memory, and in layouts that have no JSON, a session that Express has begun is
 // ended if a Manager with this UserPath has seen it; DestroyWhere finds all.
 //
-// With an error, some may have ended. Calling it again goes on.
+// A session of the user's that this program can't read, as another version of the app has
+// written it, ends too. With an error, some may have ended. Calling it again goes on.
 func (m *Manager) DestroyUser(ctx context.Context, user string) (n int, err error) {
 	return m.destroyUser(ctx, user, func(Info) bool { return true })
 }
@@ -478,14 +482,18 @@ func (m *Manager) destroyUser(ctx context.Context, user string, match func(Info)
 		}
 		quiet++
 		for _, token := range tokens {
-			visited, _, err := m.visitUser(ctx, user, token)
-			if err != nil {
+			visited, data, err := m.visitUser(ctx, user, token)
+			switch {
+			case err != nil:
 				return n, err
-			}
-			if visited == nil || !match(m.Info(visited)) {
+			case visited == nil && data != nil:
+				err = m.endUnread(ctx, token, user)
+			case visited == nil || !match(m.Info(visited)):
 				continue
+			default:
+				err = m.Destroy(visited)
 			}
-			if err := m.Destroy(visited); err != nil {
+			if err != nil {
 				return n, err
 			}
 			n, quiet = n+1, 0
@@ -510,7 +518,7 @@ func (m *Manager) DestroyHandle(ctx context.Context, user, handle string) (ended
 	i := slices.IndexFunc(tokens, func(token string) bool { return handleOf(token) == handle })
 	for i >= 0 {
 		visited, data, err := m.visitUser(ctx, user, tokens[i])
-		if err != nil || visited == nil {
+		if err != nil || data == nil {
 			return false, err
 		}
 		// A delete would not tell whether it was there still.
@@ -518,6 +526,9 @@ func (m *Manager) DestroyHandle(ctx context.Context, user, handle string) (ended
 		switch {
 		case err != nil:
 			return false, storeError("delete", err)
+		case swapped && visited == nil:
+			m.auditUnread(ctx, tokens[i], user)
+			return true, nil
 		case swapped:
 			return true, m.Destroy(visited) // and the cookie, if it is the request's own
 		case current == nil || bytes.Equal(current, data):

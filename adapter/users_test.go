@@ -3,6 +3,8 @@ package adapter_test
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -820,4 +822,58 @@ func schedulesOfEnds(t *testing.T) int {
 		t.Fatalf("MODEL_SCRIPTS: %v", err)
 	}
 	return n / 10
+}
+
+// A session that this program can't read is its user's still: another version of the app may
+// know its types. Listing leaves it out and drops no note on it, and the end of all is its end.
+func TestEndsWhatCantBeRead(t *testing.T) {
+	for _, kind := range []string{"lists", "lists, JSON"} {
+		for how, end := range map[string]func(m *adapter.Manager, handle string) (int, error){
+			"DestroyUser": func(m *adapter.Manager, _ string) (int, error) { return m.DestroyUser(t.Context(), "ann") },
+			"DestroyHandle": func(m *adapter.Manager, handle string) (n int, err error) {
+				ended, err := m.DestroyHandle(t.Context(), "ann", handle)
+				if ended {
+					n = 1
+				}
+				return n, err
+			},
+			"DestroyAll": func(m *adapter.Manager, _ string) (int, error) { return m.DestroyAll(t.Context()) },
+		} {
+			t.Run(kind+", "+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var log, audit leaktest.Log
+					o := adapter.Options{UserPath: "user.id", Cookie: adapter.Cookie{MaxAge: time.Hour}, Logger: log.Logger(), Audit: audit.Logger()}
+					store := memory.New(memory.Options{})
+					defer store.Close()
+					_, o.Codec = userStores[kind]()
+					o.Store = store
+					m := newManager(t, o)
+					id, _ := strings.CutPrefix(signUserIn(t, m, "ann"), "connect.sid=s%3A")
+					id, _, _ = strings.Cut(id, ".")
+					handle := handles(t, m, t.Context(), "ann")[0].Handle
+					if err := store.CommitCtx(t.Context(), id, []byte("of another version's"), time.Now().Add(time.Hour)); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(20 * time.Minute)
+					if all := handles(t, m, t.Context(), "ann"); len(all) != 0 || !strings.Contains(log.String(), "can't be read") {
+						t.Errorf("%d sessions, and the log has %q", len(all), &log)
+					}
+					if n, err := end(m, handle); n != 1 || err != nil {
+						t.Errorf("%d have ended, %v", n, err)
+					}
+					if n, err := store.Len(t.Context()); n != 0 || err != nil {
+						t.Errorf("%d are left, %v", n, err)
+					}
+					if text := audit.String(); !strings.Contains(text, adapter.EventDestroyed) || !strings.Contains(text, "session="+nameOf(id)) {
+						t.Errorf("the audit's log has %s", text)
+					}
+				})
+			})
+		}
+	}
+}
+
+func nameOf(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:6])
 }

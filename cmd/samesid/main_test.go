@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -222,6 +223,50 @@ func TestEachStore(t *testing.T) {
 		run(0, "", []string{"end", "--all", "--yes", "--json"}, `{"ended":1}`)
 		run(0, "", []string{"count"}, "0\n")
 	}, eachstore.Kind.Lasts)
+}
+
+// cart is a type that the app knows, and the command does not.
+type cart struct{ Items []string }
+
+// What the command can't read, the app may: it says so, and ends it with the rest.
+func TestTypesOfTheApp(t *testing.T) {
+	gob.Register(cart{})
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		place := k.Place(t)
+		file := place.File(t, settings())
+		m := open(t, file)
+		sign := func(user string) (id string, info adapter.Info) {
+			ctx, err := m.LoadID(t.Context(), signIn(t, m, user, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Put(ctx, "cart", cart{[]string{"tea"}})
+			if err := m.Save(ctx); err != nil {
+				t.Fatal(err)
+			}
+			return m.ID(ctx), m.Info(ctx)
+		}
+		run := func(code int, args []string, parts ...string) result {
+			t.Helper()
+			return want(t, code, "", append(args, "-c", file), parts...)
+		}
+		ann, info := sign("ann")
+		sign("bob")
+		signIn(t, m, "eve", 1)
+		const left = " left out, as this command can't read it"
+		run(1, []string{"list"}, "2 sessions were"+left, "eve")
+		run(1, []string{"list", "--user", "ann"}, "1 session was"+left)
+		run(1, []string{"show", info.Handle}, left)
+		run(1, []string{"end", "--handle", info.Name, "--yes"}, left)
+		if visits(t, m, ann) != 1 {
+			t.Error("the session was ended")
+		}
+		run(0, []string{"end", "--user", "ann", "--yes"}, "1 session was ended", "session_destroyed", info.Name)
+		run(0, []string{"end", "--all", "--yes"}, "2 sessions were ended")
+		if n := 0; m.Iterate(t.Context(), func(context.Context) error { n++; return nil }) != nil || n > 0 {
+			t.Errorf("%d sessions are alive", n)
+		}
+	}, func(k eachstore.Kind) bool { return k.Lasts() && !k.Layout.Express })
 }
 
 // prune deletes what has expired.

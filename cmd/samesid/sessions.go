@@ -76,15 +76,19 @@ func when(t *time.Time) string {
 	return t.Format("2006-01-02T15:04:05Z")
 }
 
-// visit calls fn for each session, or those of a user.
-func (s *sessions) visit(ctx context.Context, user string, fn func(ctx context.Context) error) error {
+// visit calls fn for each session, or those of a user. Its error is about those that it had to
+// leave out too: the app may know them.
+func (s *sessions) visit(ctx context.Context, user string, fn func(ctx context.Context) error) (err error) {
+	before := s.Stats().UnreadableRecords
 	if user == "" {
-		return s.Iterate(ctx, fn)
+		err = s.Iterate(ctx, fn)
+	} else if err = s.needUserPath(); err == nil {
+		err = s.IterateUser(ctx, user, fn)
 	}
-	if err := s.needUserPath(); err != nil {
-		return err
+	if n := s.Stats().UnreadableRecords - before; err == nil && n > 0 {
+		err = fmt.Errorf("%s left out, as this command can't read it: its values have a type of the app's own, or it is damaged", plural(int(n), "session was", "sessions were"))
 	}
-	return s.IterateUser(ctx, user, fn)
+	return err
 }
 
 func (s *sessions) needUserPath() error {
@@ -224,11 +228,13 @@ func (a *app) end() *cobra.Command {
 		Use:   "end {--user ID | --handle HANDLE | --all}",
 		Short: "End sessions, for good",
 		Long: `end ends the sessions of a user, one session, or all. It is final: a request that is under way
-does not bring one back, and one that gets a new id meanwhile is ended too. Each is an event in
-the audit's log, as JSON on standard error, with the name of whoever runs the command.
+does not bring one back. Each is an event in the audit's log, as JSON on standard error, with the
+name of whoever runs the command.
 
---user also fails a login of that user that is under way. Before --all, keep users from signing
-in if nobody is to be signed in afterwards.`,
+--user and --all also end a session that gets a new id meanwhile, and --user fails a login of
+that user that is under way. --handle ends what has this id: if it has been given another one
+meanwhile, nothing is ended, and the status is 3. Before --all, keep users from signing in if
+nobody is to be signed in afterwards.`,
 		Args: cobra.NoArgs,
 	}, func(ctx context.Context, s *sessions, _ []string) error {
 		var n int
@@ -251,11 +257,14 @@ in if nobody is to be signed in afterwards.`,
 				return err
 			}
 			n, err = s.DestroyWhere(ctx, func(ctx context.Context) bool { return s.Info(ctx).Handle == r.Handle })
+			if n == 0 && err == nil {
+				err = status{errors.New("meanwhile the session has ended by itself, or has been given another id: samesid list --user has it then"), notFound}
+			}
 		case !all:
 			return status{errors.New("--all=false ends nothing"), wrongUsage}
 		default:
-			total, err := s.store.Len(ctx)
-			if err != nil {
+			var total int
+			if total, err = s.store.Len(ctx); err != nil {
 				return err
 			}
 			if err := a.confirm(ctx, yes, "End all %d sessions of this store, so that everybody has to sign in again?", total); err != nil {
@@ -263,10 +272,15 @@ in if nobody is to be signed in afterwards.`,
 			}
 			set, done := a.bar("ending", total)
 			n, err = s.DestroyWhere(ctx, func(context.Context) bool { n++; set(n); return true })
-			done()
-			if err != nil {
-				return err
+			if err == nil { // now those that this command can't read
+				all := n
+				n, err = s.DestroyAll(ctx)
+				n += all
 			}
+			done()
+		}
+		if err != nil && n > 0 {
+			err = fmt.Errorf("%w; %s ended before", err, plural(n, "session was", "sessions were"))
 		}
 		if err != nil {
 			return err
