@@ -350,7 +350,8 @@ func (m *Manager) Info(ctx context.Context) Info {
 	if age == nil && s.m.cfg.idle > 0 {
 		age = &s.m.cfg.idle
 	}
-	if age != nil && *age > 0 && !i.Expires.IsZero() && (s.life.deadline.IsZero() || i.Expires.Before(s.life.deadline)) {
+	// A store rounds the expiry.
+	if age != nil && *age > 0 && !i.Expires.IsZero() && (s.life.deadline.IsZero() || i.Expires.Before(s.life.deadline.Add(-time.Second))) {
 		i.LastUsed = i.Expires.Add(-*age)
 	}
 	return i

@@ -824,6 +824,23 @@ func schedulesOfEnds(t *testing.T) int {
 	return n / 10
 }
 
+// When a session that ends at its deadline was last used is not known, by however little the
+// store's rounding moves its expiry.
+func TestLastUsedBeforeTheDeadline(t *testing.T) {
+	for _, rounding := range []time.Duration{-500 * time.Millisecond, 0, 500 * time.Millisecond} {
+		store := newMapStore()
+		m := newManager(t, adapter.Options{Store: fullStore{store}, UserPath: "user.id", Cookie: adapter.Cookie{MaxAge: time.Hour}})
+		id := begin(t, m, map[string]any{"user": map[string]any{"id": "ann"}})
+		end := time.Now().Add(10 * time.Minute)
+		serve(m, cookieFor(id), func(_ http.ResponseWriter, r *http.Request) { m.SetDeadline(r.Context(), end) })
+		r := store.records[id]
+		store.put(id, r.data, end.Add(rounding))
+		if all := handles(t, m, t.Context(), "ann"); len(all) != 1 || !all[0].LastUsed.IsZero() || all[0].Expires.IsZero() {
+			t.Errorf("rounded by %v: %+v", rounding, all)
+		}
+	}
+}
+
 // A session that this program can't read is its user's still: another version of the app may
 // know its types. Listing leaves it out and drops no note on it, and the end of all is its end.
 func TestEndsWhatCantBeRead(t *testing.T) {

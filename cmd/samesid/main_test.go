@@ -225,6 +225,61 @@ func TestEachStore(t *testing.T) {
 	}, eachstore.Kind.Lasts)
 }
 
+// A list of all says the same of a session as that of its user.
+func TestListsAgree(t *testing.T) {
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		place := k.Place(t)
+		for _, cookie := range []map[string]any{{"maxAge": nil, "secure": "auto"}, {"maxAge": "1h", "secure": "auto"}} {
+			set := settings()
+			set["cookie"], set["absoluteLifetime"] = cookie, "30h"
+			file := place.File(t, set)
+			m := open(t, file)
+			signIn(t, m, "ann", 1)
+			for _, soon := range []bool{false, true} {
+				ctx, err := m.LoadID(t.Context(), signIn(t, m, "ann", 2))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if soon {
+					m.SetDeadline(ctx, time.Now().Add(10*time.Minute))
+				} else {
+					m.SetMaxAge(ctx, 3*time.Hour)
+				}
+				if err := m.Save(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			list := func(args ...string) map[string]row {
+				rows := map[string]row{}
+				for line := range strings.Lines(want(t, 0, "", append(args, "--json", "-c", file)).out) {
+					var r row
+					if err := json.Unmarshal([]byte(line), &r); err != nil {
+						t.Fatal(err)
+					}
+					rows[r.Handle] = r
+				}
+				return rows
+			}
+			known, hers := 0, list("list", "--user", "ann")
+			for handle, r := range list("list") {
+				other := hers[handle]
+				if (r.LastUsed == nil) != (other.LastUsed == nil) || r.Expires == nil || other.Expires == nil || r.Expires.Sub(*other.Expires).Abs() > time.Minute {
+					t.Errorf("of all, the list has\n%+v, and of Ann's\n%+v", r, other)
+				} else if r.LastUsed != nil {
+					known++
+					if time.Since(*r.LastUsed).Abs() > time.Minute || time.Since(*other.LastUsed).Abs() > time.Minute {
+						t.Errorf("last used %v, and %v", r.LastUsed, other.LastUsed)
+					}
+				}
+			}
+			if known != 2 || len(hers) != 3 {
+				t.Errorf("of %d sessions, the last use of %d is known", len(hers), known)
+			}
+			want(t, 0, "", []string{"end", "--all", "--yes", "-c", file})
+		}
+	}, eachstore.Kind.Lasts)
+}
+
 // cart is a type that the app knows, and the command does not.
 type cart struct{ Items []string }
 

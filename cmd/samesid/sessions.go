@@ -53,7 +53,11 @@ func (s *sessions) row(ctx context.Context) (row, error) {
 				info.Expires = expiry
 			}
 		}
-		if age, ok := s.OriginalMaxAge(ctx); ok && !info.Expires.IsZero() && age > 0 {
+		age, ok := s.OriginalMaxAge(ctx)
+		if !ok {
+			age = cmp.Or(s.config.Options.TTL, 24*time.Hour)
+		}
+		if end := s.Deadline(ctx); age > 0 && !info.Expires.IsZero() && (end.IsZero() || info.Expires.Before(end.Add(-time.Second))) {
 			info.LastUsed = info.Expires.Add(-age)
 		}
 	}
