@@ -232,7 +232,7 @@ func TestBrowser(t *testing.T) {
 		{
 			"protected, signed in", func() *httptest.ResponseRecorder { return c.get("/protected") }, 200,
 			[]string{"You are authorized", "Demo User"},
-			nil,
+			[]string{"fingerprint"}, // the page shows none
 		},
 		{
 			"count again", func() *httptest.ResponseRecorder { return c.post("/count", nil) }, 200,
@@ -455,7 +455,7 @@ func TestExpiry(t *testing.T) {
 		says(t, c.get("/"), "Signed in as demo", "10 min left", "This request started the time anew", "has been moved since")
 		time.Sleep(maxAge + time.Second)
 		ended := "names a session that the store does not have"
-		says(t, c.get("/"), "Signed out", ended, "But the store does not know its session")
+		says(t, c.get("/"), "Signed out", "Credentials verified done", ended, "Cookie set done", "But the store does not know its session")
 		says(t, c.get("/protected"), "its session has ended")
 
 		c.signIn()

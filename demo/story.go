@@ -240,7 +240,7 @@ func (p *page) StateVerified() string {
 	switch {
 	case p.SignIn != nil && !p.SignIn.OK:
 		return refused
-	case p.User != nil:
+	case p.SignIn != nil, p.User != nil:
 		return done
 	}
 	return waiting
@@ -257,7 +257,7 @@ func (p *page) StateStored() string {
 }
 
 func (p *page) StateSet() string {
-	if p.Record != nil {
+	if p.Record != nil || p.Last != nil && p.Last.SetCookie != nil && !p.Last.SetCookie.Cleared {
 		return done
 	}
 	return waiting
