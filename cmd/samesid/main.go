@@ -137,7 +137,7 @@ func noEmptyFlag(cmd *cobra.Command) (err error) {
 // load reads the configuration.
 func (a *app) load(path string) (*config.Config, error) {
 	c, err := config.Load(path, sqlite.Backend)
-	if errors.Is(err, os.ErrNotExist) {
+	if _, none := os.Stat(path); err != nil && path != "" && errors.Is(none, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w; --config names the app's configuration file", err)
 	}
 	if err != nil {

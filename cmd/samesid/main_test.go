@@ -494,6 +494,10 @@ func TestMistakes(t *testing.T) {
 	} {
 		want(t, c.code, "", strings.Fields(c.args), c.parts...)
 	}
+	// It is not the configuration file that is missing.
+	if r := want(t, 1, "", []string{"count", "-c", write("files.yaml", "secretFile: none.txt\n")}, "secretFile"); strings.Contains(r.err, "--config") {
+		t.Errorf("without a file of secretFile: %s", r.err)
+	}
 	// What was found, for programs.
 	var f finding
 	if err := json.Unmarshal([]byte(samesid(t, "", "check", "--json", "-c", wrong).out), &f); err != nil || f.Level != "error" || f.Of != "file" {
