@@ -341,8 +341,8 @@ same ids, data, cookies and ends. What the other store has and this one does not
 so that whoever has logged out stays logged out. This store is not changed.
 
 It passes over all sessions until a pass finds nothing different, which verifies the copy. While
-the app is in use there is always something, and it ends with status 4; a later run writes only
-what has changed. To move an app so that nobody is logged out:
+the app is in use there is mostly something, and it ends with status 4; a status of 0 is then true
+of that moment alone. A later run writes only what has changed. To move an app so that nobody is logged out:
 
  1. samesid copy, while the app runs; again, until the changes are few.
  2. Stop the app, or answer 503: no instance may write to the old store any more.
