@@ -65,6 +65,7 @@ func (s status) Unwrap() error { return s.error }
 type app struct {
 	in       io.Reader
 	out, err io.Writer
+	terminal io.Writer // what err writes to
 
 	config string
 	json   bool
@@ -72,6 +73,8 @@ type app struct {
 
 // run runs the command with these arguments, and returns its exit status.
 func (a *app) run(ctx context.Context, args []string) int {
+	out := &output{Writer: a.out}
+	a.out, a.err, a.terminal = out, &output{Writer: a.err}, a.err
 	root := &cobra.Command{
 		Use:   "samesid",
 		Short: "Check, list, end and copy the sessions of an app",
@@ -103,6 +106,9 @@ ended and the stores are not equal yet.`,
 		}
 	}
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		begun, err = true, out.failed
+	}
 	if err == nil {
 		return 0
 	}
@@ -251,7 +257,7 @@ func (a *app) read(ctx context.Context, fn func() (string, error)) (text string,
 
 // bar shows progress towards total on a terminal, and nothing elsewhere.
 func (a *app) bar(what string, total int) (set func(n int), end func()) {
-	file, ok := a.err.(*os.File)
+	file, ok := a.terminal.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return func(int) {}, func() {}
 	}

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/adapter/config"
@@ -278,6 +279,79 @@ func TestListsAgree(t *testing.T) {
 			want(t, 0, "", []string{"end", "--all", "--yes", "-c", file})
 		}
 	}, eachstore.Kind.Lasts)
+}
+
+// What users have put into a session moves no cursor and hides nothing on a terminal, and is
+// the same to a program.
+func TestOddText(t *testing.T) {
+	k := eachstore.All()[slices.IndexFunc(eachstore.All(), func(k eachstore.Kind) bool { return k.Backend.Type == "sqlite" })]
+	file := k.Place(t).File(t, settings())
+	m := open(t, file)
+	const user, key, text = "eve\u202enna 👩\u200d🚀", "key\u009b31m\x1b[2J\n", "\u009b31m\x7f\u2028\U000e0001 ü \"quoted\""
+	ctx, err := m.LoadID(t.Context(), signIn(t, m, user, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Put(ctx, key, text)
+	if err := m.Save(ctx); err != nil {
+		t.Fatal(err)
+	}
+	handle := m.Info(ctx).Handle
+	for _, args := range [][]string{
+		{"list"},
+		{"list", "--json"},
+		{"show", handle, "--values"},
+		{"show", handle, "--values", "--json"},
+		{"end", "--handle", handle},
+		{"end", "--user", user},
+		{"count", "-c", "no\x1b[2Jfile"},
+		{"end", "--user", user, "--yes"},
+	} {
+		if !slices.Contains(args, "-c") {
+			args = append(args, "-c", file)
+		}
+		r := samesid(t, "", args...)
+		for _, c := range r.out + r.err {
+			if !unicode.IsPrint(c) && c != '\n' {
+				t.Errorf("%q has printed %q", args, c)
+			}
+		}
+		if slices.Contains(args, "--json") && args[0] == "show" {
+			var got struct {
+				User string
+				Keys []struct{ Key, Value any }
+			}
+			if err := json.Unmarshal([]byte(r.out), &got); err != nil || got.User != user || !slices.Contains(got.Keys, struct{ Key, Value any }{key, text}) {
+				t.Errorf("a program reads %+v, %v", got, err)
+			}
+		}
+	}
+}
+
+// full is a disk without space.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+// What can't be written is a failure.
+func TestFullDisk(t *testing.T) {
+	k := eachstore.All()[slices.IndexFunc(eachstore.All(), func(k eachstore.Kind) bool { return k.Backend.Type == "sqlite" })]
+	file := k.Place(t).File(t, settings())
+	m := open(t, file)
+	signIn(t, m, "ann", 1)
+	var handle string
+	if err := m.Iterate(t.Context(), func(ctx context.Context) error { handle = m.Info(ctx).Handle; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"show", handle}, {"list"}, {"count"}, {"check"}, {"ddl"}, {"secret"}, {"prune"}, {"help", "list"}, {"copy", "--to", k.Place(t).File(t, settings())},
+	} {
+		var errs bytes.Buffer
+		a := &app{in: strings.NewReader(""), out: full{}, err: &errs}
+		if code := a.run(t.Context(), append(args, "-c", file)); code != 1 || !strings.Contains(errs.String(), "no space left") {
+			t.Errorf("%q on a full disk ended with %d\n%s", args, code, &errs)
+		}
+	}
 }
 
 // cart is a type that the app knows, and the command does not.
