@@ -122,7 +122,7 @@ func (c *copying) rehearse(ctx context.Context) error {
 		return storeError("save", err)
 	}
 	_, same, err := c.from.store.find(ctx, seen)
-	if err = errors.Join(storeError("find", err), storeError("delete", to.store.delete(ctx, key))); err != nil {
+	if err = errors.Join(storeError("find", err), storeError("delete", to.store.delete(context.WithoutCancel(ctx), key))); err != nil {
 		return err
 	}
 	switch {

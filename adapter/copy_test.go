@@ -421,6 +421,41 @@ func TestCopyFails(t *testing.T) {
 	}
 }
 
+// canceling is a store of a copy that is interrupted while it looks there for the first time.
+type canceling struct {
+	fullStore
+	cancel context.CancelFunc
+}
+
+func (s canceling) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	s.cancel()
+	return nil, false, ctx.Err()
+}
+
+// heeding is a store that does nothing for a context that has ended.
+type heeding struct{ fullStore }
+
+func (s heeding) DeleteCtx(ctx context.Context, token string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.fullStore.DeleteCtx(ctx, token)
+}
+
+// A copy that is interrupted leaves no record that it has made for itself.
+func TestCopyInterruptedAtOnce(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	target := newMapStore()
+	a := newManager(t, adapter.Options{Store: canceling{fullStore{newMapStore()}, cancel}})
+	b := newManager(t, adapter.Options{Store: heeding{fullStore{target}}})
+	if _, err := a.CopyTo(ctx, b, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if len(target.records) > 0 {
+		t.Error("the record that was tried is left")
+	}
+}
+
 // loggedOut is a store whose session ends after it was listed.
 type loggedOut struct{ fullStore }
 
