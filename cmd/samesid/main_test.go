@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -464,6 +465,40 @@ func TestCopyBetweenLayouts(t *testing.T) {
 			}
 			want(t, 0, "", []string{"count", "-c", target}, "2\n")
 		})
+	}
+}
+
+// Sessions whose cookies the next file does not accept are copied for nobody, so copy says it.
+func TestCopyToOtherCookies(t *testing.T) {
+	k := eachstore.All()[slices.IndexFunc(eachstore.All(), func(k eachstore.Kind) bool { return k.Backend.Type == "sqlite" })]
+	const other = "another secret of thirty-two bytes or more"
+	leaktest.Note(other)
+	for _, c := range []struct {
+		from, to map[string]any
+		says     string
+	}{
+		{nil, nil, ""},
+		{nil, map[string]any{"secret": []string{other, secret}}, ""},
+		{map[string]any{"secret": []string{other, secret}}, nil, "the first secret"},
+		{nil, map[string]any{"name": "sid"}, "the cookie's name"},
+		{nil, map[string]any{"name": "connect.sid"}, ""},
+		{nil, map[string]any{"signature": "none"}, "signature"},
+		{nil, map[string]any{"signature": "migrating"}, ""},
+		{map[string]any{"signature": "none"}, map[string]any{"signature": "migrating"}, ""},
+		{map[string]any{"signature": "none"}, nil, "signature"},
+	} {
+		from, to := settings(), settings()
+		maps.Copy(from, c.from)
+		maps.Copy(to, c.to)
+		for _, set := range []map[string]any{from, to} {
+			if set["signature"] == "none" {
+				delete(set, "secret")
+			}
+		}
+		r := want(t, 0, "", []string{"copy", "-c", k.Place(t).File(t, from), "--to", k.Place(t).File(t, to)}, c.says)
+		if c.says == "" && r.err != "" || strings.Contains(r.err, other) {
+			t.Errorf("%v to %v: %s", c.from, c.to, r.err)
+		}
 	}
 }
 

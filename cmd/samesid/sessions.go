@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -357,6 +358,9 @@ of that moment alone. A later run writes only what has changed. To move an app s
 		if err != nil {
 			return fmt.Errorf("%s: %w", to, err)
 		}
+		if differs := otherCookies(from.config.Options, target.config.Options); differs != "" {
+			fmt.Fprintf(a.err, "samesid: warning: with %s nobody will be signed in: its app accepts no cookie that the present one sends, as %s\n", to, differs)
+		}
 		return errors.Join(a.copyAll(ctx, from, target, yes), target.store.Close())
 	})
 	cmd.Flags().StringVar(&to, "to", "", "the configuration file with the other store")
@@ -364,6 +368,22 @@ of that moment alone. A later run writes only what has changed. To move an app s
 	_ = cmd.MarkFlagRequired("to")
 	_ = cmd.MarkFlagFilename("to", "yaml", "yml", "json")
 	return cmd
+}
+
+// otherCookies says why an app does not accept the cookies that another one sends; "" if it
+// does.
+func otherCookies(sends, accepts adapter.Options) string {
+	const name = "connect.sid" // the default
+	signs, verifies := sends.Signature != adapter.SignatureNone, accepts.Signature != adapter.SignatureNone
+	switch {
+	case cmp.Or(sends.Name, name) != cmp.Or(accepts.Name, name):
+		return "the cookie's name differs"
+	case signs && !verifies, !signs && accepts.Signature == adapter.SignatureRequired:
+		return "signature differs"
+	case signs && !slices.Contains(accepts.Secrets, sends.Secrets[0]):
+		return "the first secret is not among its secrets"
+	}
+	return ""
 }
 
 // maxPasses is how often copy looks for changes at most.
