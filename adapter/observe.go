@@ -176,12 +176,20 @@ func (o *observed) Move(ctx context.Context, from []contract.Record, to string, 
 }
 
 func (o *observed) Range(ctx context.Context, fn func(token string, data []byte) error) (err error) {
-	size := 0
+	size, stopped := 0, false // stopped: the error is fn's, and the store has not failed
 	ctx, c := o.begin(ctx, "range")
-	defer func() { c.end(true, "", size, err) }()
+	defer func() {
+		failed := err
+		if stopped {
+			failed = nil
+		}
+		c.end(true, "", size, failed)
+	}()
 	return o.each(ctx, func(token string, data []byte) error {
 		size += len(data)
-		return fn(token, data)
+		err := fn(token, data)
+		stopped = err != nil
+		return err
 	})
 }
 

@@ -109,10 +109,24 @@ func TestObserveOutcomes(t *testing.T) {
 		t.Errorf("a conflict: %s", got)
 	}
 
+	// Who lists may stop; that is no failure of the store, and its error is the app's.
+	found := errors.New("found ann@example.org")
+	if err := m.Iterate(t.Context(), func(context.Context) error { return found }); !errors.Is(err, found) {
+		t.Error(err)
+	}
+	last := c.all[len(c.all)-1]
+	if got := c.take(); got != "range ok" || last.Err != nil || last.Bytes == 0 {
+		t.Errorf("a listing that was stopped: %s, %v", got, last.Err)
+	}
+	store.fail = map[string]error{"all": errors.New("down")}
+	if err := m.Iterate(t.Context(), func(context.Context) error { return nil }); err == nil || c.take() != "range error" {
+		t.Errorf("a listing that has failed: %v", err)
+	}
+
 	down := errors.New("down")
 	store.fail = map[string]error{"find": down, "findtouch": down, "findexpiry": down}
 	serve(m, cookieFor(id), func(http.ResponseWriter, *http.Request) {})
-	last := c.all[len(c.all)-1]
+	last = c.all[len(c.all)-1]
 	if got := c.take(); !strings.HasSuffix(got, " error") || !errors.Is(last.Err, down) {
 		t.Errorf("a failure: %s, %v", got, last.Err)
 	}
