@@ -310,8 +310,8 @@ func (m *Manager) UserID(ctx context.Context) string {
 
 // Info is what is known of a session without its data.
 type Info struct {
-	// Handle names the session, on a page for its user, say. It does not give the id
-	// away, and changes with it.
+	// Handle names the session, on a page for its user, say: 32 hexadecimal digits. It does
+	// not give the id away, and changes with it.
 	Handle string
 
 	// Name is the hash that stands for the session in the log and in audit events, as

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,7 +140,7 @@ func TestSessionsOfAUser(t *testing.T) {
 			}
 			of = map[string]string{laptop: all[current].Handle}
 			for _, i := range all {
-				if i.Handle == "" || i.Current != (i.Handle == of[laptop]) || strings.Contains(laptop+phone+tablet, i.Handle) {
+				if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(i.Handle) || i.Current != (i.Handle == of[laptop]) || strings.Contains(laptop+phone+tablet, i.Handle) {
 					t.Errorf("the handle %q, current %t", i.Handle, i.Current)
 				}
 				if strings.Trim(i.Handle, "0123456789abcdef") != "" {
