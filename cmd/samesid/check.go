@@ -181,14 +181,14 @@ const soon = 30 * 24 * time.Hour
 
 // certificate says when a certificate ends soon.
 func (c *checking) certificate(what string, cert *x509.Certificate) {
+	level, text := "ok", "is good until"
 	switch left := time.Until(cert.NotAfter); {
 	case left < 0:
-		c.say("error", "certificate", "%s has ended on %s", what, cert.NotAfter.Format(time.DateOnly))
+		level, text = "error", "has ended on"
 	case left < soon:
-		c.say("warning", "certificate", "%s ends on %s", what, cert.NotAfter.Format(time.DateOnly))
-	default:
-		c.say("ok", "certificate", "%s is good until %s", what, cert.NotAfter.Format(time.DateOnly))
+		level, text = "warning", "ends on"
 	}
+	c.say(level, "certificate", "%s %s %s", what, text, cert.NotAfter.Format(time.DateOnly))
 }
 
 // files looks at the certificates in the files that the store's options name.

@@ -172,7 +172,7 @@ func TestEachStore(t *testing.T) {
 			if err := json.Unmarshal([]byte(line), &r); err != nil {
 				t.Fatal(err)
 			}
-			if r.Expires == nil || time.Until(*r.Expires) < 50*time.Minute || r.LastUsed == nil || time.Since(*r.LastUsed) > 10*time.Minute {
+			if time.Until(r.Expires) < 50*time.Minute || time.Since(r.LastUsed) > 10*time.Minute {
 				t.Errorf("a session that was used last at %v ends at %v", r.LastUsed, r.Expires)
 			}
 			rows = append(rows, r)

@@ -33,22 +33,21 @@ func (a *app) count() *cobra.Command {
 
 // row is what is printed of a session.
 type row struct {
-	Handle   string     `json:"handle"`
-	Session  string     `json:"session"` // its name in the log
-	User     string     `json:"user,omitempty"`
-	LastUsed *time.Time `json:"lastUsed,omitempty"`
-	Expires  *time.Time `json:"expires,omitempty"`
+	Handle   string    `json:"handle"`
+	Session  string    `json:"session"` // its name in the log
+	User     string    `json:"user,omitempty"`
+	LastUsed time.Time `json:"lastUsed,omitzero"`
+	Expires  time.Time `json:"expires,omitzero"`
 }
 
 // row describes the session that is visited.
 func (s *sessions) row(ctx context.Context) (row, error) {
 	info := s.Info(ctx)
-	r := row{Handle: info.Handle, Session: info.Name, User: s.UserID(ctx)}
 	if info.Expires.IsZero() { // a listing reads no expiry
 		if store, ok := contract.As[contract.FindExpirer](s.store); ok {
 			_, expiry, found, err := store.FindExpiry(ctx, s.Token(ctx))
 			if err != nil {
-				return r, err
+				return row{}, err
 			}
 			if found {
 				info.Expires = expiry
@@ -62,23 +61,15 @@ func (s *sessions) row(ctx context.Context) (row, error) {
 			info.LastUsed = info.Expires.Add(-age)
 		}
 	}
-	for _, t := range []struct {
-		at time.Time
-		to **time.Time
-	}{{info.LastUsed, &r.LastUsed}, {info.Expires, &r.Expires}} {
-		if !t.at.IsZero() {
-			at := t.at.UTC().Truncate(time.Second)
-			*t.to = &at
-		}
-	}
-	return r, nil
+	second := func(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
+	return row{info.Handle, info.Name, s.UserID(ctx), second(info.LastUsed), second(info.Expires)}, nil
 }
 
-func when(t *time.Time) string {
-	if t == nil {
+func when(t time.Time) string {
+	if t.IsZero() {
 		return "-"
 	}
-	return t.Format("2006-01-02T15:04:05Z")
+	return t.Format(time.RFC3339)
 }
 
 // visit calls fn for each session, or those of a user. Its error is about those that it had to
@@ -228,7 +219,7 @@ func typeOf(text []byte) string {
 
 func (a *app) end() *cobra.Command {
 	var user, handle string
-	var all, yes bool
+	var yes bool
 	cmd := a.onSessions(&cobra.Command{
 		Use:   "end {--user ID | --handle HANDLE | --all}",
 		Short: "End sessions, for good",
@@ -294,7 +285,7 @@ nobody is to be signed in afterwards.`,
 	})
 	cmd.Flags().StringVar(&user, "user", "", "all sessions of this user; needs userPath")
 	cmd.Flags().StringVar(&handle, "handle", "", "the session with this handle, or this name in the log")
-	cmd.Flags().BoolVar(&all, "all", false, "all sessions")
+	cmd.Flags().Bool("all", false, "all sessions")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.MarkFlagsOneRequired("user", "handle", "all")
 	cmd.MarkFlagsMutuallyExclusive("user", "handle", "all")
