@@ -92,6 +92,7 @@ func (u *users) step(t *testing.T, m *adapter.Manager) {
 // Users log in and out while the sessions go from Redis to Postgres, to SQLite, and back. All
 // who are signed in stay so, and nobody else is. TEST_SESSIONS is how many there are.
 func TestCopyWhileInUse(t *testing.T) {
+	t.Parallel()
 	n := 1000
 	if text := os.Getenv("TEST_SESSIONS"); text != "" {
 		var err error
