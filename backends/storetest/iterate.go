@@ -11,8 +11,8 @@ import (
 	"github.com/samesid/samesid/backends/contract"
 )
 
-// many is larger than the largest page that Range may read.
-const many = 1500
+// many is larger than the largest page that Range may read, which has 1,000 records.
+const many = 1100
 
 // fill commits n records, several concurrently, since each may take a round trip.
 func (e *env) fill(prefix string, n int) map[string][]byte {

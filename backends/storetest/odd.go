@@ -65,9 +65,9 @@ var oddTests = []test{
 		e.wantEverything(map[string][]byte{"known": body(1)}, "after asking for odd ids")
 	}},
 	{name: "ids", run: func(e *env) {
-		e.oddIDs(func(token string, data []byte) bool {
+		e.changeOddIDs(e.oddIDs(func(token string, data []byte) bool {
 			return e.store.CommitCtx(e.Context(), token, data, inAnHour()) == nil
-		})
+		}))
 	}},
 	{name: "ids by swap", needs: []string{"Swap"}, run: func(e *env) {
 		e.oddIDs(func(token string, data []byte) bool {
@@ -135,10 +135,11 @@ var oddTests = []test{
 	}},
 }
 
-// oddIDs writes a record under each id and checks that the records are separate.
-func (e *env) oddIDs(write func(token string, data []byte) bool) {
+// oddIDs writes a record under each id, checks that the records are separate, and returns
+// what is stored.
+func (e *env) oddIDs(write func(token string, data []byte) bool) (stored map[string][]byte) {
 	e.Helper()
-	stored := make(map[string][]byte)
+	stored = make(map[string][]byte)
 	for i, token := range oddIDs {
 		if write(token, body(i)) {
 			stored[token] = body(i)
@@ -146,19 +147,26 @@ func (e *env) oddIDs(write func(token string, data []byte) bool) {
 			e.Errorf("the id %s was refused", show([]byte(token)))
 		}
 	}
-	check := func(what string) {
-		e.Helper()
-		for _, token := range oddIDs {
-			if data, ok := stored[token]; ok {
-				e.wantFound(token, data, what)
-			} else {
-				e.wantAbsent(token, what)
-			}
-		}
-		e.wantEverything(stored, what)
-	}
-	check("written under odd ids")
+	e.wantOddIDs(stored, "written under odd ids")
+	return stored
+}
 
+// wantOddIDs checks that there are these records, and no others.
+func (e *env) wantOddIDs(stored map[string][]byte, what string) {
+	e.Helper()
+	for _, token := range oddIDs {
+		if data, ok := stored[token]; ok {
+			e.wantFound(token, data, what)
+		} else {
+			e.wantAbsent(token, what)
+		}
+	}
+	e.wantEverything(stored, what)
+}
+
+// changeOddIDs touches, replaces, moves and deletes the records under odd ids.
+func (e *env) changeOddIDs(stored map[string][]byte) {
+	e.Helper()
 	for i, token := range oddIDs {
 		data, ok := stored[token]
 		if !ok {
@@ -183,7 +191,7 @@ func (e *env) oddIDs(write func(token string, data []byte) bool) {
 			stored[token] = body(2000 + i)
 		}
 	}
-	check("replaced under odd ids")
+	e.wantOddIDs(stored, "replaced under odd ids")
 
 	for i, token := range oddIDs {
 		if i%2 == 0 {
@@ -191,7 +199,7 @@ func (e *env) oddIDs(write func(token string, data []byte) bool) {
 			delete(stored, token)
 		}
 	}
-	check("after some odd ids were deleted")
+	e.wantOddIDs(stored, "after some odd ids were deleted")
 }
 
 // moveTo creates records and moves them to a token.
