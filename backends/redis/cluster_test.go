@@ -286,7 +286,7 @@ func TestClusterSlotsMove(t *testing.T) {
 	})
 	moved := 0
 	for token, slot := range kept {
-		if moved++; moved > 60 {
+		if moved++; moved > 25 {
 			break
 		}
 		var from string
@@ -400,11 +400,11 @@ func TestClusterHandsOver(t *testing.T) {
 	s := open(t, "redis-cluster://"+cluster.Addrs[0], redis.Options{})
 	u := startUsers(t, s, "user", 8)
 	for _, master := range cluster.Masters() {
-		u.await(2000)
+		u.await(1000)
 		cluster.Failover(cluster.Replica(master))
 		cluster.Ready()
 	}
-	u.await(2000)
+	u.await(1000)
 	u.finish()
 }
 

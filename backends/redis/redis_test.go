@@ -29,6 +29,7 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 func TestStore(t *testing.T) {
 	for _, l := range redis.Backend.Layouts {
 		t.Run(l.Name, func(t *testing.T) {
+			t.Parallel()
 			prefixes := make(map[scs.CtxStore]string)
 			storetest.Run(t, storetest.Harness{
 				New: func(t *testing.T) scs.CtxStore {

@@ -72,7 +72,7 @@ func TestSentinelFailover(t *testing.T) {
 			} else {
 				sentinels.Master.Start()
 			}
-			u.await(1000)
+			u.await(200)
 			u.lost()
 		})
 	}
