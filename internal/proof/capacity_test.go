@@ -97,7 +97,7 @@ func numbers(row string) (all []int) {
 func taken(t *testing.T, p *eachstore.Place, h holder) int {
 	n := 400
 	if !p.Lasts() {
-		n = 3000 // the heap is measured, which has other things too
+		n = 1000 // the heap is measured, which has other things too
 	}
 	// Postgres extends a table for several connections at once by more than they need.
 	store := p.Open(t, eachstore.Settings{"maxConnections": 1})
