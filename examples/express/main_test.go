@@ -44,6 +44,26 @@ func startApp(t *testing.T) string {
 	return strings.TrimSpace(line)
 }
 
+// startHalves starts the two apps on one store, and returns their addresses.
+func startHalves(t *testing.T) (express, goHalf string) {
+	t.Helper()
+	t.Setenv("REDIS_URL", testserver.Redis(t))
+	t.Setenv("SESSION_SECRET", "a secret of at least thirty-two bytes")
+	express = startApp(t)
+	sessions, store, err := config.Open(t.Context(), "session.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	handler, err := newHandler(sessions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return express, server.URL
+}
+
 // The packages of the demo are those of the example.
 func TestPackages(t *testing.T) {
 	ours, err := os.ReadFile("package.json")
@@ -64,20 +84,7 @@ func TestPackages(t *testing.T) {
 
 // The calls of README.md, without nginx, print what it says.
 func TestReadme(t *testing.T) {
-	t.Setenv("REDIS_URL", testserver.Redis(t))
-	t.Setenv("SESSION_SECRET", "a secret of at least thirty-two bytes")
-	express := startApp(t)
-	sessions, store, err := config.Open(t.Context(), "session.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	handler, err := newHandler(sessions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	goHalf := httptest.NewServer(handler)
-	defer goHalf.Close()
+	express, goHalf := startHalves(t)
 	page, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +95,7 @@ func TestReadme(t *testing.T) {
 			want = append(want, says)
 		}
 	}
-	got := testserver.Curl(t, string(page), "127.0.0.1:3000", express, "127.0.0.1:8080", goHalf.URL)
+	got := testserver.Curl(t, string(page), "127.0.0.1:3000", express, "127.0.0.1:8080", goHalf)
 	if len(want) == 0 || !slices.Equal(got, want) {
 		t.Errorf("the calls print\n%q, and README.md has\n%q", got, want)
 	}
@@ -96,20 +103,7 @@ func TestReadme(t *testing.T) {
 
 // A user signs in on Express, uses pages of both halves behind one nginx, and logs out on Go.
 func TestBehindNginx(t *testing.T) {
-	t.Setenv("REDIS_URL", testserver.Redis(t))
-	t.Setenv("SESSION_SECRET", "a secret of at least thirty-two bytes")
-	express := startApp(t)
-	sessions, store, err := config.Open(t.Context(), "session.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	handler, err := newHandler(sessions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	goHalf := httptest.NewServer(handler)
-	defer goHalf.Close()
+	express, goHalf := startHalves(t)
 
 	conf, err := os.ReadFile("nginx.conf")
 	if err != nil {
@@ -118,7 +112,7 @@ func TestBehindNginx(t *testing.T) {
 	forCert := httptest.NewTLSServer(nil)
 	defer forCert.Close()
 	front := testserver.StartNginx(t, forCert.TLS.Certificates[0],
-		strings.NewReplacer("http://127.0.0.1:8080", goHalf.URL, "http://127.0.0.1:3000", express).Replace(string(conf)))
+		strings.NewReplacer("http://127.0.0.1:8080", goHalf, "http://127.0.0.1:3000", express).Replace(string(conf)))
 	browser := testserver.NewBrowser(t, forCert.Client().Transport.(*http.Transport).TLSClientConfig)
 	answer := func(path string, form url.Values) string {
 		t.Helper()
