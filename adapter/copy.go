@@ -37,9 +37,10 @@ func (c Copied) Changes() int { return c.Written + c.Moved + c.Ended }
 // changes behind a pass is seen by the next one, so the last one is made when no app
 // writes to this store any more, and before one uses the other.
 //
-// A session that can't be read, or that the other store can't hold, is in the log, and
-// the rest goes on; an older copy of it is deleted, as the app would take it for the session. progress, if not nil, is called now and then, by one goroutine at a
-// time. The error is that of a store, or says why the ids of the two can't be the same.
+// A session that can't be read, or that the other store can't hold, is left out, and is in
+// the log. An older copy of it is deleted: the app would take that for the session. The
+// error is that of a store, or says why the ids of the two can't be the same. progress, if
+// not nil, is called now and then, by one goroutine at a time.
 //
 // It needs memory for one page of sessions; if the keys are hashed on the way, for some 20
 // bytes a session besides.

@@ -10,8 +10,9 @@ const cleanupBatch = 1000
 
 // Prune deletes the expired sessions now, and returns how many there were. The store does
 // so by itself every CleanupInterval; Prune is for a job in its place, or after many have
-// expired. It deletes batches, oldest first, until one is not full. It skips rows that another transaction, such as another instance's
-// clean-up, has locked, so that neither waits for the other.
+// expired. It deletes batches, oldest first, until one is not full, and skips rows that
+// another transaction, such as another instance's clean-up, has locked, so that neither
+// waits for the other.
 //
 // Each batch begins where the last one ended. During a long transaction, such as a
 // backup, the index keeps all deleted rows, and scanning them again for each batch
