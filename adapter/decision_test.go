@@ -24,11 +24,6 @@ type decision struct {
 	unsetDestroy, maxAge bool
 }
 
-func (d decision) String() string {
-	return fmt.Sprintf("cookie=%s/handler=%s/resave=%t/saveUninitialized=%t/rolling=%t/unsetDestroy=%t/maxAge=%t",
-		d.cookie, d.handler, d.resave, d.saveUninitialized, d.rolling, d.unsetDestroy, d.maxAge)
-}
-
 const (
 	cookieAge  = time.Hour        // cookie.maxAge, where set
 	storeTTL   = 3 * time.Hour    // Options.TTL, where it is not
@@ -162,29 +157,21 @@ func express(d decision) outcome {
 }
 
 func TestDecisions(t *testing.T) {
-	bools := []bool{false, true}
-	n := 0
 	for _, cookie := range []string{"none", "valid", "forged", "expired", "unknown"} {
 		for _, handler := range []string{"nothing", "put", "same put", "delete", "regenerate", "destroy", "unset", "save", "setMaxAge"} {
-			for bits := range 1 << 5 {
-				d := decision{
-					cookie, handler,
-					bools[bits&1], bools[bits>>1&1], bools[bits>>2&1], bools[bits>>3&1], bools[bits>>4&1],
-				}
-				want := express(d)
-				for _, full := range bools {
-					for _, json := range bools {
-						n++
-						t.Run(fmt.Sprintf("%v/full=%t/json=%t", d, full, json), func(t *testing.T) {
-							checkDecision(t, d, want, full, json)
-						})
+			// A subtest for each of the 5,760 would take longer than what it tests.
+			t.Run(fmt.Sprintf("cookie=%s/handler=%s", cookie, handler), func(t *testing.T) {
+				for bits := range 1 << 7 {
+					is := func(bit int) bool { return bits>>bit&1 == 1 }
+					d := decision{cookie, handler, is(0), is(1), is(2), is(3), is(4)}
+					full, json := is(5), is(6)
+					checkDecision(t, d, express(d), full, json)
+					if t.Failed() {
+						t.Fatalf("%+v, full=%t, json=%t", d, full, json)
 					}
 				}
-			}
+			})
 		}
-	}
-	if n != 5*9*32*4 {
-		t.Errorf("%d rows were checked", n)
 	}
 }
 
