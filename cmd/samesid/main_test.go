@@ -267,11 +267,11 @@ func TestListsAgree(t *testing.T) {
 			known, hers := 0, list("list", "--user", "ann")
 			for handle, r := range list("list") {
 				other := hers[handle]
-				if (r.LastUsed == nil) != (other.LastUsed == nil) || r.Expires == nil || other.Expires == nil || r.Expires.Sub(*other.Expires).Abs() > time.Minute {
+				if r.LastUsed.IsZero() != other.LastUsed.IsZero() || r.Expires.IsZero() || r.Expires.Sub(other.Expires).Abs() > time.Minute {
 					t.Errorf("of all, the list has\n%+v, and of Ann's\n%+v", r, other)
-				} else if r.LastUsed != nil {
+				} else if !r.LastUsed.IsZero() {
 					known++
-					if time.Since(*r.LastUsed).Abs() > time.Minute || time.Since(*other.LastUsed).Abs() > time.Minute {
+					if time.Since(r.LastUsed).Abs() > time.Minute || time.Since(other.LastUsed).Abs() > time.Minute {
 						t.Errorf("last used %v, and %v", r.LastUsed, other.LastUsed)
 					}
 				}

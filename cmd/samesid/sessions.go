@@ -219,7 +219,7 @@ func typeOf(text []byte) string {
 
 func (a *app) end() *cobra.Command {
 	var user, handle string
-	var yes bool
+	var all, yes bool
 	cmd := a.onSessions(&cobra.Command{
 		Use:   "end {--user ID | --handle HANDLE | --all}",
 		Short: "End sessions, for good",
@@ -269,9 +269,9 @@ nobody is to be signed in afterwards.`,
 			set, done := a.bar("ending", total)
 			n, err = s.DestroyWhere(ctx, func(context.Context) bool { n++; set(n); return true })
 			if err == nil { // now those that this command can't read
-				all := n
+				read := n
 				n, err = s.DestroyAll(ctx)
-				n += all
+				n += read
 			}
 			done()
 		}
@@ -285,7 +285,7 @@ nobody is to be signed in afterwards.`,
 	})
 	cmd.Flags().StringVar(&user, "user", "", "all sessions of this user; needs userPath")
 	cmd.Flags().StringVar(&handle, "handle", "", "the session with this handle, or this name in the log")
-	cmd.Flags().Bool("all", false, "all sessions")
+	cmd.Flags().BoolVar(&all, "all", false, "all sessions")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.MarkFlagsOneRequired("user", "handle", "all")
 	cmd.MarkFlagsMutuallyExclusive("user", "handle", "all")
