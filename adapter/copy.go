@@ -17,11 +17,11 @@ import (
 
 // Copied counts what CopyTo has done.
 type Copied struct {
-	Sessions int // live sessions that were read
-	Written  int // that were written, as they were missing or different
-	Moved    int // whose expiry alone was moved
-	Ended    int // that were deleted, as this store does not have them
-	Refused  int // that were left out: they can't be read, or the other store can't hold them
+	Sessions int `json:"sessions"` // live sessions that were read
+	Written  int `json:"written"`  // that were written, as they were missing or different
+	Moved    int `json:"moved"`    // whose expiry alone was moved
+	Ended    int `json:"ended"`    // that were deleted, as this store does not have them
+	Refused  int `json:"refused"`  // that were left out: they can't be read, or the other store can't hold them
 }
 
 // Changes is how many sessions a pass found to be different.

@@ -458,7 +458,7 @@ func TestCopyBetweenLayouts(t *testing.T) {
 				args = append(args, "--yes")
 			}
 			want(t, 0, "", args, "both stores have the same sessions")
-			want(t, 0, "", append(args, "--json", "--yes"), `"Sessions":2,"Written":0,"Moved":0,"Ended":0,"Refused":0,"passes":1,"equal":true`)
+			want(t, 0, "", append(args, "--json", "--yes"), `"sessions":2,"written":0,"moved":0,"ended":0,"refused":0,"passes":1,"equal":true`)
 			m := open(t, target)
 			if a, b := visits(t, m, ann), visits(t, m, bob); a != 1 || b != 2 {
 				t.Errorf("the copy has %d and %d visits", a, b)
@@ -519,6 +519,16 @@ func TestCopyRefuses(t *testing.T) {
 	hashes := k.Place(t).File(t, hashed)
 	want(t, 0, "", []string{"copy", "-c", file, "--to", hashes}, "both stores")
 	want(t, 1, "", []string{"copy", "-c", hashes, "--to", k.Place(t).File(t, settings())}, "which can't be undone")
+	damaged := k.Place(t)
+	store := damaged.Open(t)
+	if err := store.CommitCtx(t.Context(), "damaged", []byte("neither JSON nor gob"), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	inJSON := settings()
+	inJSON["codec"] = "json"
+	args := []string{"copy", "-c", damaged.File(t, settings()), "--to", k.Place(t).File(t, inJSON)}
+	want(t, 1, "", args, "1 session, 0 written, 0 moved, 0 ended, 1 refused", "1 session was not copied")
+	want(t, 1, "", append(args, "--json"), `"sessions":1,"written":0,"moved":0,"ended":0,"refused":1,"passes":1,"equal":false`, "1 session was not copied")
 	cmd := exec.Command(binary, "copy", "-c", file, "--to", same)
 	cmd.Env = append(os.Environ(), "SAMESID_STORE_URL="+place.URL)
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "counts for both files") {

@@ -413,8 +413,8 @@ func (a *app) copyAll(ctx context.Context, from, to *sessions, yes bool) error {
 			fmt.Fprintf(a.out, "pass %d: %s, %d written, %d moved, %d ended, %d refused\n",
 				sum.Passes, plural(n.Sessions, "session", "sessions"), n.Written, n.Moved, n.Ended, n.Refused)
 		}
-		sum.Equal = n.Changes() == 0
-		if sum.Equal || sum.Passes == maxPasses || sum.Passes > 2 && n.Changes() >= last {
+		sum.Equal = n.Changes() == 0 && n.Refused == 0
+		if n.Changes() == 0 || sum.Passes == maxPasses || sum.Passes > 2 && n.Changes() >= last {
 			break
 		}
 	}
