@@ -60,6 +60,10 @@ const (
 	// OutcomeCanceled is a call whose request was cancelled, such as by a client that has left.
 	OutcomeCanceled Outcome = "canceled"
 
+	// OutcomeRejected is a write of what the store can't hold (contract.ErrRejected), which is
+	// the application's mistake.
+	OutcomeRejected Outcome = "rejected"
+
 	// OutcomeError is any other failure.
 	OutcomeError Outcome = "error"
 )
@@ -118,6 +122,8 @@ func (c *call) end(done bool, otherwise Outcome, size int, err error) {
 	switch {
 	case err != nil && errors.Is(c.ctx.Err(), context.Canceled):
 		c.Outcome = OutcomeCanceled
+	case errors.Is(err, contract.ErrRejected):
+		c.Outcome = OutcomeRejected
 	case err != nil:
 		c.Outcome = OutcomeError
 	case !done:

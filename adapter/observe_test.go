@@ -14,6 +14,7 @@ import (
 	"github.com/alexedwards/scs/v2/memstore"
 
 	"github.com/samesid/samesid/adapter"
+	"github.com/samesid/samesid/backends/contract"
 	"github.com/samesid/samesid/backends/memory"
 	"github.com/samesid/samesid/internal/leaktest"
 )
@@ -91,6 +92,18 @@ func TestObserve(t *testing.T) {
 			id = old
 			step("unknown", test.unknown, func(context.Context) {})
 		})
+	}
+}
+
+// What a store can't hold is the application's mistake: one user's text is not to ring the alarm
+// of a store that fails.
+func TestObserveRejected(t *testing.T) {
+	var c calls
+	m := newManager(t, adapter.Options{Store: rejects{fullStore{newMapStore()}, "huge"}, Observe: c.note, Logger: (&leaktest.Log{}).Logger()})
+	w := serve(m, "", func(_ http.ResponseWriter, r *http.Request) { m.Put(r.Context(), "k", "huge") })
+	last := c.all[len(c.all)-1]
+	if got := c.take(); got != "swap rejected" || !errors.Is(last.Err, contract.ErrRejected) || w.Code != http.StatusInternalServerError {
+		t.Errorf("%d, %s, %v", w.Code, got, last.Err)
 	}
 }
 
