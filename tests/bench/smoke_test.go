@@ -55,7 +55,7 @@ func TestServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.stop()
+	t.Cleanup(b.stop)
 
 	for name := range samesidTurns {
 		if _, ok := roleNamed(name); !ok {
@@ -64,6 +64,7 @@ func TestServers(t *testing.T) {
 	}
 	for _, r := range roles {
 		t.Run(r.name, func(t *testing.T) {
+			t.Parallel() // each server has a database of its own
 			turns, err := b.countTurns(t.Context(), r)
 			if err != nil {
 				t.Fatal(err)
