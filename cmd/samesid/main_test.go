@@ -284,6 +284,41 @@ func TestListsAgree(t *testing.T) {
 	}, eachstore.Kind.Lasts)
 }
 
+// answer is a person who says yes, after something has happened.
+type answer func()
+
+func (before answer) Read(b []byte) (int, error) {
+	before()
+	return copy(b, "y\n"), nil
+}
+
+// A session that gets a new id while the question waits is not ended under the old one, and the
+// command does not say that it was. With all of its user's, it is.
+func TestRenewedMeanwhile(t *testing.T) {
+	k := eachstore.All()[slices.IndexFunc(eachstore.All(), func(k eachstore.Kind) bool { return k.Backend.Type == "sqlite" })]
+	file := k.Place(t).File(t, settings())
+	m := open(t, file)
+	ctx, err := m.LoadID(t.Context(), signIn(t, m, "ann", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	renew := answer(func() {
+		if err := errors.Join(m.RenewToken(ctx), m.Save(ctx)); err != nil {
+			t.Error(err)
+		}
+		leaktest.Note(m.ID(ctx))
+	})
+	var errs bytes.Buffer
+	a := &app{in: renew, out: io.Discard, err: &errs}
+	if code := a.run(t.Context(), []string{"end", "-c", file, "--handle", m.Info(ctx).Handle}); code != notFound || !strings.Contains(errs.String(), "another id") {
+		t.Errorf("it ended with %d\n%s", code, &errs)
+	}
+	a = &app{in: renew, out: io.Discard, err: io.Discard}
+	if code := a.run(t.Context(), []string{"end", "-c", file, "--user", "ann"}); code != 0 || visits(t, m, m.ID(ctx)) != 0 {
+		t.Errorf("it ended with %d, and the session has %d visits", code, visits(t, m, m.ID(ctx)))
+	}
+}
+
 // What users have put into a session moves no cursor and hides nothing on a terminal, and is
 // the same to a program.
 func TestOddText(t *testing.T) {
