@@ -207,12 +207,12 @@ func (c *copying) write(ctx context.Context, token string, data []byte) error {
 		if same {
 			next = there.data
 		}
+		if err := c.note(ctx, key, next, expiry); err != nil {
+			return err
+		}
 		if same && (got.expiry.IsZero() || there.expiry.IsZero() || there.expiry.Sub(expiry).Abs() <= copyStep) {
 			c.count(func(n *Copied) { n.Sessions++ })
 			return nil
-		}
-		if err := c.note(ctx, key, next, expiry); err != nil {
-			return err
 		}
 		var old []byte
 		if there.ok {

@@ -237,6 +237,20 @@ func TestCopyNotesUsers(t *testing.T) {
 	}
 }
 
+// It is told of those too that were copied before it had userPath, and have not changed since.
+func TestCopyNotesUsersAfterwards(t *testing.T) {
+	a := newManager(t, adapter.Options{})
+	begin(t, a, map[string]any{"user": map[string]any{"id": "ann"}})
+	o := adapter.Options{Store: memory.New(memory.Options{})}
+	pass(t, a, newManager(t, o), adapter.Copied{Sessions: 1, Written: 1})
+	o.UserPath = "user.id"
+	b := newManager(t, o)
+	pass(t, a, b, adapter.Copied{Sessions: 1})
+	if n, err := b.DestroyUser(t.Context(), "ann"); n != 1 || err != nil {
+		t.Errorf("the copy has %d sessions of Ann's, %v", n, err)
+	}
+}
+
 // The copy's settings may be others, and what a store has may be of several formats.
 func TestCopyOddRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
