@@ -313,6 +313,7 @@ func testPanicWhileDialling(t *testing.T) {
 	if p := fmt.Sprint(<-sent); !strings.Contains(p, "no credentials") {
 		t.Errorf("in a batch, the panic is %v", p)
 	}
+	synctest.Wait() // until the batch has ended; else the next call can be in another one
 	panics = false
 	if p := find(); p != nil {
 		t.Errorf("a call after them panics: %v", p)
