@@ -54,6 +54,7 @@ million: ## listing and clean-up of a million sessions in each store: minutes, 3
 
 thorough: ## what make test runs in part, in full: all kinds of servers, many schedules
 	scripts/with-servers.sh env THOROUGH=1 SCHEDULES=20000 MODEL_SCRIPTS=30000 go test -count=1 -timeout=0 ./adapter ./backends/... ./internal/proof
+	scripts/with-servers.sh env TEST_SESSIONS=100000 go -C cmd/samesid test -count=1 -timeout=0 -run '^TestCopyWhileInUse$$' .
 	scripts/with-servers.sh env PARITY_HANDOVERS=1000 PARITY_CONFIGS=20 go test -count=1 -timeout=0 ./parity
 
 soak: ## load of every kind on every store for SOAK=10m, and what it leaves behind
