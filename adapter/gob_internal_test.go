@@ -201,7 +201,7 @@ func FuzzGobCodec(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for i := range b {
 			if u, width := gobUint(b[i:]); width > 3 && u > 1<<20 {
-				t.Skip("package gob takes a map's length as it stands, and makes room for that many values")
+				return // package gob takes a map's length as it stands, and makes room for that many values
 			}
 		}
 		wantAt, want, wantErr := scs.GobCodec{}.Decode(b)
