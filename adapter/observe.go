@@ -237,13 +237,13 @@ func (u *observedUsers) UserTokens(ctx context.Context, user string) (tokens []s
 	return u.UserIndex.UserTokens(ctx, user)
 }
 
-func (u *observedUsers) EndUser(ctx context.Context, user string, ttl time.Duration) (err error) {
+func (u *observedUsers) EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error) {
 	ctx, c := u.o.begin(ctx, "enduser")
 	defer func() { c.end(true, "", 0, err) }()
 	return u.UserIndex.EndUser(ctx, user, ttl)
 }
 
-func (u *observedUsers) UserEnded(ctx context.Context, user string) (ago time.Duration, ended bool, err error) {
+func (u *observedUsers) UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error) {
 	ctx, c := u.o.begin(ctx, "userended")
 	defer func() { c.end(true, "", 0, err) }()
 	return u.UserIndex.UserEnded(ctx, user)

@@ -48,12 +48,17 @@ const (
 	// so how long a request that signs in may take.
 	endedKept = time.Hour
 
+	// endedSettles is the least time that DestroyUser takes once that is noted. A login that
+	// begins afterwards must be told from one that was under way: by clocks of milliseconds,
+	// and with an answer from the store that takes a while.
+	endedSettles = 5 * time.Millisecond
+
 	// unusedNote is the age of a note on a session that is not there from which it is
 	// dropped. A save is over long before.
 	unusedNote = 10 * time.Minute
 
-	// endTries is how often to try to delete a session that must not begin. If all fail, the
-	// request does too; with a new id, nobody has been told it.
+	// endTries is how often to ask whether a session may begin, and to try to delete one that
+	// must not. If all fail, the request does too; with a new id, nobody has been told it.
 	endTries = 3
 
 	// maxUser is the length in bytes of the longest id of a user.
@@ -248,6 +253,8 @@ type signIn struct {
 	holder   map[string]any // has that user
 	admitted string         // the user who has signed in, and is stored
 	arrived  time.Time      // the request has verified nobody's credentials before
+	endedFor string         // the user all of whose sessions this request has ended
+	endedAt  time.Time      // and when, by the store's clock
 }
 
 // signsIn reports whether this request has given the session its user.
@@ -273,9 +280,8 @@ func (s *session) endIfLate(ctx context.Context) error {
 	if err != nil || !signsIn {
 		return err
 	}
-	ago, ended, err := s.m.cfg.users.UserEnded(ctx, s.user)
-	took := time.Since(s.arrived)
-	if err == nil && took < endedKept && (!ended || ago > took) {
+	late, err := s.late(ctx)
+	if err == nil && !late {
 		s.admitted = s.user
 		return nil
 	}
@@ -291,6 +297,24 @@ func (s *session) endIfLate(ctx context.Context) error {
 		return storeError("save", err)
 	}
 	return ErrUserEnded
+}
+
+// late reports whether all sessions of the user who signs in were ended after the request
+// arrived, other than by itself. If it can't be told, they were.
+func (s *session) late(ctx context.Context) (bool, error) {
+	for tries := 1; ; tries++ {
+		asked := time.Since(s.arrived)
+		at, ago, err := s.m.cfg.users.UserEnded(ctx, s.user)
+		took := time.Since(s.arrived)
+		switch {
+		case err != nil:
+			return false, err
+		case s.user == s.endedFor && at.Equal(s.endedAt), took < endedKept && (at.IsZero() || ago > took):
+			return false, nil
+		case tries == endTries || ago+endedSettles < asked: // otherwise a faster answer may tell
+			return true, nil
+		}
+	}
 }
 
 // UserPath returns Options.UserPath.
@@ -460,14 +484,16 @@ func (m *Manager) destroyUser(ctx context.Context, user string, match func(Info)
 		return 0, err
 	}
 	// It may be noted, and not confirmed by all servers. Ending what there is does no harm.
-	if ended := u.EndUser(ctx, user, endedKept); ended != nil {
-		defer func() { err = errors.Join(storeError("delete", ended), err) }()
-	}
-	if own := m.sessionOf(ctx); own != nil {
+	at, failed := u.EndUser(ctx, user, endedKept)
+	if failed != nil {
+		defer func() { err = errors.Join(storeError("delete", failed), err) }()
+	} else if own := m.sessionOf(ctx); own != nil {
 		own.mu.Lock()
-		own.arrived = time.Now()
+		own.endedFor, own.endedAt = user, at
 		own.mu.Unlock()
 	}
+	settled := time.Now().Add(endedSettles)
+	defer func() { time.Sleep(time.Until(settled)) }()
 	// A session can move from one token to another while they are read one by one, and be
 	// seen at neither. It does so twice only if it is noted at a third one in between. So
 	// there is none left when two passes have found none, and nothing new was noted.

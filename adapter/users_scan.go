@@ -32,7 +32,7 @@ func (x *scanned) UserTokens(ctx context.Context, user string) (tokens []string,
 	return tokens, err
 }
 
-func (x *scanned) EndUser(_ context.Context, user string, ttl time.Duration) error {
+func (x *scanned) EndUser(_ context.Context, user string, ttl time.Duration) (at time.Time, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for other, at := range x.ended {
@@ -43,13 +43,17 @@ func (x *scanned) EndUser(_ context.Context, user string, ttl time.Duration) err
 	if x.ended == nil {
 		x.ended = make(map[string]time.Time)
 	}
-	x.ended[user] = time.Now()
-	return nil
+	at = time.Now()
+	if last := x.ended[user]; !at.After(last) {
+		at = last.Add(1)
+	}
+	x.ended[user] = at
+	return at, nil
 }
 
-func (x *scanned) UserEnded(_ context.Context, user string) (ago time.Duration, ended bool, err error) {
+func (x *scanned) UserEnded(_ context.Context, user string) (at time.Time, ago time.Duration, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	at, ended := x.ended[user]
-	return time.Since(at), ended, nil
+	at = x.ended[user]
+	return at, time.Since(at), nil
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,6 +228,45 @@ func TestSignInAfterEndByTheSameRequest(t *testing.T) {
 	})
 }
 
+// The end of all by a request itself is told from one by another in the same instant.
+func TestSignInAfterTwoEndsAtOnce(t *testing.T) {
+	for name, open := range userStores {
+		for _, c := range []struct {
+			own, other string
+			want       error
+		}{
+			{"ann", "bob", nil},
+			{"ann", "ann", adapter.ErrUserEnded},
+			{"bob", "ann", adapter.ErrUserEnded},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				store, codec := open()
+				m := newManager(t, adapter.Options{Store: store, Codec: codec, UserPath: "user", Logger: (&leaktest.Log{}).Logger()})
+				ctx, err := m.LoadID(t.Context(), "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				var wg sync.WaitGroup
+				end := func(ctx context.Context, user string) {
+					wg.Go(func() {
+						if _, err := m.DestroyUser(ctx, user); err != nil {
+							t.Error(err)
+						}
+					})
+					synctest.Wait() // it is noted, and no time has passed
+				}
+				end(ctx, c.own)
+				end(t.Context(), c.other)
+				wg.Wait()
+				m.Put(ctx, "user", "ann")
+				if _, _, err := m.Commit(ctx); !errors.Is(err, c.want) {
+					t.Errorf("%s: %s ended by the request, then %s: Commit returned %v, want %v", name, c.own, c.other, err, c.want)
+				}
+			})
+		}
+	}
+}
+
 // A login whose credentials were verified before all sessions were ended does not succeed.
 func TestSignInBesideEnd(t *testing.T) {
 	ways := map[string]func(m *adapter.Manager, ctx context.Context) error{
@@ -276,7 +316,9 @@ func TestSignInBesideEnd(t *testing.T) {
 
 // A session that is given a new id just before it is read, so that it is seen neither there
 // nor here, is ended still; one that goes on so for ever is an error.
-func TestRenewalsBesideEnd(t *testing.T) {
+func TestRenewalsBesideEnd(t *testing.T) { synctest.Test(t, testRenewalsBesideEnd) }
+
+func testRenewalsBesideEnd(t *testing.T) {
 	for _, renewals := range []int{1, 2, 3, 10_000} {
 		store := &elusive{Store: memory.New(memory.Options{})}
 		m := newManager(t, adapter.Options{Store: store, UserPath: "user.id", Logger: (&leaktest.Log{}).Logger()})
@@ -288,6 +330,7 @@ func TestRenewalsBesideEnd(t *testing.T) {
 				return
 			}
 			left--
+			time.Sleep(time.Millisecond) // a request that arrives in the instant of the end signs nobody in
 			w := serve(m, cookie, func(w http.ResponseWriter, r *http.Request) {
 				if err := m.RenewToken(r.Context()); err != nil {
 					t.Error(err)
@@ -335,6 +378,58 @@ func (s *elusive) FindExpiry(ctx context.Context, token string) ([]byte, time.Ti
 	_, there, _ := s.FindCtx(ctx, token)
 	s.move(there)
 	return s.Store.FindExpiry(ctx, token)
+}
+
+// A login that begins after the end of all is not taken for one that was under way because
+// the store's answer takes long.
+func TestSlowAnswerAfterEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &slowIndex{Store: memory.New(memory.Options{})}
+		m := newManager(t, adapter.Options{Store: store, UserPath: "user", Logger: (&leaktest.Log{}).Logger()})
+		for _, c := range []struct {
+			delays []time.Duration
+			want   error
+		}{
+			{nil, nil},
+			{[]time.Duration{4 * time.Millisecond}, nil},
+			{[]time.Duration{time.Second, time.Second}, nil},
+			{[]time.Duration{time.Second, time.Second, time.Second}, adapter.ErrUserEnded},
+		} {
+			early, err := m.LoadID(t.Context(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := m.DestroyUser(t.Context(), "ann"); err != nil {
+				t.Fatal(err)
+			}
+			late, err := m.LoadID(t.Context(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for ctx, want := range map[context.Context]error{early: adapter.ErrUserEnded, late: c.want} {
+				store.delays = c.delays
+				m.Put(ctx, "user", "ann")
+				if _, _, err := m.Commit(ctx); !errors.Is(err, want) {
+					t.Errorf("delays %v: Commit returned %v, want %v", c.delays, err, want)
+				}
+			}
+		}
+	})
+}
+
+// slowIndex answers UserEnded with delays.
+type slowIndex struct {
+	*memory.Store
+	delays []time.Duration
+}
+
+func (s *slowIndex) UserEnded(ctx context.Context, user string) (time.Time, time.Duration, error) {
+	at, ago, err := s.Store.UserEnded(ctx, user)
+	if len(s.delays) > 0 {
+		time.Sleep(s.delays[0])
+		s.delays = s.delays[1:]
+	}
+	return at, ago, err
 }
 
 // A store that fails while a login asks whether all were ended lets nobody in.
@@ -393,13 +488,14 @@ func (s *failingIndex) UserTokens(ctx context.Context, user string) ([]string, e
 	return tokens, errors.Join(s.err("UserTokens"), err)
 }
 
-func (s *failingIndex) EndUser(ctx context.Context, user string, ttl time.Duration) error {
-	return errors.Join(s.err("EndUser"), s.Store.EndUser(ctx, user, ttl))
+func (s *failingIndex) EndUser(ctx context.Context, user string, ttl time.Duration) (time.Time, error) {
+	at, err := s.Store.EndUser(ctx, user, ttl)
+	return at, errors.Join(s.err("EndUser"), err)
 }
 
-func (s *failingIndex) UserEnded(ctx context.Context, user string) (time.Duration, bool, error) {
-	ago, ended, err := s.Store.UserEnded(ctx, user)
-	return ago, ended, errors.Join(s.err("UserEnded"), err)
+func (s *failingIndex) UserEnded(ctx context.Context, user string) (time.Time, time.Duration, error) {
+	at, ago, err := s.Store.UserEnded(ctx, user)
+	return at, ago, errors.Join(s.err("UserEnded"), err)
 }
 
 // A store that keeps lists is told of each session once, and again before that is
@@ -701,13 +797,14 @@ func (s *flakyStore) UserTokens(ctx context.Context, user string) (tokens []stri
 	return tokens, err
 }
 
-func (s *flakyStore) EndUser(ctx context.Context, user string, ttl time.Duration) error {
-	return s.fails(func() error { return s.UserStore.EndUser(ctx, user, ttl) })
+func (s *flakyStore) EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error) {
+	err = s.fails(func() error { at, err = s.UserStore.EndUser(ctx, user, ttl); return err })
+	return at, err
 }
 
-func (s *flakyStore) UserEnded(ctx context.Context, user string) (ago time.Duration, ended bool, err error) {
-	err = s.fails(func() error { ago, ended, err = s.UserStore.UserEnded(ctx, user); return err })
-	return ago, ended, err
+func (s *flakyStore) UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error) {
+	err = s.fails(func() error { at, ago, err = s.UserStore.UserEnded(ctx, user); return err })
+	return at, ago, err
 }
 
 // TestEndOfAUserIsFinal runs DestroyUser beside logins, renewals and whatever else puts a
@@ -745,7 +842,10 @@ type endOfAUser struct {
 // run runs the requests in so many random orders.
 func (c endOfAUser) run(t *testing.T, runs int, requests ...interleave.Script) {
 	const first, anonymous = "the-first-session", "an-anonymous-one"
-	store, turns := c.open(), &interleave.Turns{Settle: synctest.Wait}
+	store, turns := c.open(), &interleave.Turns{Settle: func() {
+		time.Sleep(10 * time.Millisecond) // longer than DestroyUser does
+		synctest.Wait()
+	}}
 	o := adapter.Options{
 		Store: turns.ScheduledUsers(store), Codec: adapter.JSONCodec{}, StoreKey: c.key, UserPath: "user", GenID: interleave.GenID,
 		Logger: (&leaktest.Log{}).Logger(),

@@ -127,12 +127,13 @@ type UserIndex interface {
 	// UserTokens returns the tokens of a user, each once, in no particular order.
 	UserTokens(ctx context.Context, user string) ([]string, error)
 
-	// EndUser notes for at least ttl that it was called now.
-	EndUser(ctx context.Context, user string, ttl time.Duration) error
+	// EndUser notes for at least ttl that it was called now. at is the time of the call, and
+	// no other call for the user has the same.
+	EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error)
 
-	// UserEnded returns how long ago EndUser was last called for a user, rounded down. ended
-	// is false if it was not, or was forgotten.
-	UserEnded(ctx context.Context, user string) (ago time.Duration, ended bool, err error)
+	// UserEnded returns the time at which EndUser was last called for a user, and how long
+	// ago that was, rounded down. at is zero if it was not, or was forgotten.
+	UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error)
 }
 
 // Unwrapper is implemented by a store that wraps another one, for metrics or tracing.

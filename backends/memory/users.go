@@ -98,9 +98,9 @@ func (s *Store) UserTokens(ctx context.Context, user string) ([]string, error) {
 }
 
 // EndUser implements contract.UserIndex.
-func (s *Store) EndUser(ctx context.Context, user string, ttl time.Duration) error {
+func (s *Store) EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error) {
 	if err := live(ctx, "end user"); err != nil {
-		return err
+		return time.Time{}, err
 	}
 	u := &s.users
 	u.mu.Lock()
@@ -108,25 +108,28 @@ func (s *Store) EndUser(ctx context.Context, user string, ttl time.Duration) err
 	if u.ended == nil {
 		u.ended = make(map[string]noted)
 	}
-	now := time.Now()
-	u.ended[strings.Clone(user)] = noted{now, now.Add(ttl)}
+	at = time.Now()
+	if last, ok := u.ended[user]; ok && !at.After(last.at) {
+		at = last.at.Add(1)
+	}
+	u.ended[strings.Clone(user)] = noted{at, at.Add(ttl)}
 	s.arm()
-	return nil
+	return at, nil
 }
 
 // UserEnded implements contract.UserIndex.
-func (s *Store) UserEnded(ctx context.Context, user string) (ago time.Duration, ended bool, err error) {
+func (s *Store) UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error) {
 	if err := live(ctx, "user ended"); err != nil {
-		return 0, false, err
+		return time.Time{}, 0, err
 	}
 	u := &s.users
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n, ok := u.ended[user]
 	if now := time.Now(); ok && n.until.After(now) {
-		return now.Sub(n.at), true, nil
+		return n.at, max(0, now.Sub(n.at)), nil
 	}
-	return 0, false, nil
+	return time.Time{}, 0, nil
 }
 
 // any reports whether anything is noted.

@@ -22,7 +22,7 @@ func TestUsersAreForgotten(t *testing.T) {
 		}
 		for i := range 1000 {
 			note(fmt.Sprint("user", i), "none", time.Hour)
-			if err := s.EndUser(t.Context(), fmt.Sprint("user", i), 5*time.Minute); err != nil {
+			if _, err := s.EndUser(t.Context(), fmt.Sprint("user", i), 5*time.Minute); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -207,6 +207,17 @@ func (x *usersIndex) note() string {
 		"ON CONFLICT (user_id, token) DO UPDATE SET noted = now(), until = greatest(l.until, excluded.until)"
 }
 
+// end notes that the sessions of a user were ended, at a time that no call before has had.
+func (x *usersIndex) end() string {
+	return "INSERT INTO " + x.lists + " AS l (user_id, token, noted, until) VALUES ($1, '', now(), now() + $2::bigint * interval '1 microsecond') " +
+		"ON CONFLICT (user_id, token) DO UPDATE SET until = greatest(l.until, excluded.until), " +
+		"noted = CASE WHEN l.noted BETWEEN now() AND now() + interval '1 second' THEN l.noted + interval '1 microsecond' ELSE now() END " +
+		"RETURNING " + micros("noted")
+}
+
+// micros returns SQL for a time, or an interval, in microseconds.
+func micros(value string) string { return "floor(extract(epoch FROM " + value + ") * 1000000)::bigint" }
+
 func (x *usersIndex) forget() string {
 	return "DELETE FROM " + x.lists + " WHERE user_id = $1 AND token = $2 AND noted <= now() - $3::bigint * interval '1 microsecond'"
 }
@@ -216,7 +227,7 @@ func (x *usersIndex) tokens() string {
 }
 
 func (x *usersIndex) ended() string {
-	return "SELECT floor(extract(epoch FROM now() - noted) * 1000000)::bigint FROM " + x.lists + " WHERE user_id = $1 AND token = '' AND until > now()"
+	return "SELECT " + micros("noted") + ", " + micros("now() - noted") + " FROM " + x.lists + " WHERE user_id = $1 AND token = '' AND until > now()"
 }
 
 func (x *usersIndex) cleanUp() string {
@@ -281,25 +292,28 @@ func (s *Store) UserTokens(ctx context.Context, user string) (tokens []string, e
 }
 
 // EndUser implements contract.UserIndex.
-func (s *Store) EndUser(ctx context.Context, user string, ttl time.Duration) error {
-	return s.indexed(ctx, "end user", func(ctx context.Context, x *usersIndex) error {
-		_, err := s.db.ExecContext(ctx, x.note(), user, "", ttl.Microseconds())
+func (s *Store) EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error) {
+	err = s.indexed(ctx, "end user", func(ctx context.Context, x *usersIndex) error {
+		var micros int64
+		err := s.db.QueryRowContext(ctx, x.end(), user, ttl.Microseconds()).Scan(&micros)
+		at = time.UnixMicro(micros)
 		return err
 	})
+	return at, err
 }
 
 // UserEnded implements contract.UserIndex.
-func (s *Store) UserEnded(ctx context.Context, user string) (ago time.Duration, ended bool, err error) {
+func (s *Store) UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error) {
 	err = s.indexed(ctx, "user ended", func(ctx context.Context, x *usersIndex) error {
-		var micros int64
-		err := s.db.QueryRowContext(ctx, x.ended(), user).Scan(&micros)
-		ago, ended = max(0, time.Duration(micros-1)*time.Microsecond), err == nil // both were rounded
+		var noted, since int64
+		err := s.db.QueryRowContext(ctx, x.ended(), user).Scan(&noted, &since)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
+		at, ago = time.UnixMicro(noted), max(0, time.Duration(since-1)*time.Microsecond) // both were rounded
 		return err
 	})
-	return ago, ended, err
+	return at, ago, err
 }
 
 // deleteExpiredNotes deletes, in batches, what is noted no longer.

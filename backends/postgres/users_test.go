@@ -229,8 +229,25 @@ func TestNotesAreCleanedUp(t *testing.T) {
 	if err := s.NoteUser(t.Context(), "ann", "again", time.Second); err != nil { // the longest time counts
 		t.Fatal(err)
 	}
-	if err := s.EndUser(t.Context(), "bob", time.Hour); err != nil {
+	if _, err := s.EndUser(t.Context(), "bob", time.Hour); err != nil {
 		t.Fatal(err)
+	}
+	// Two calls in one microsecond: the later one has another time. After the clock was set
+	// back, it has the present one.
+	set := func(ahead string) {
+		exec(t, s.db, "UPDATE "+s.users.index.Load().lists+" SET noted = now() + interval '"+ahead+"' WHERE user_id = 'bob'")
+	}
+	set("500 milliseconds")
+	last, _, err := s.UserEnded(t.Context(), "bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at, err := s.EndUser(t.Context(), "bob", time.Hour); !at.Equal(last.Add(time.Microsecond)) || err != nil {
+		t.Errorf("EndUser at once: %v, %v, want a microsecond after %v", at, err, last)
+	}
+	set("1 hour")
+	if at, err := s.EndUser(t.Context(), "bob", time.Hour); at.After(time.Now().Add(time.Minute)) || err != nil {
+		t.Errorf("EndUser after the clock was set back: %v, %v", at, err)
 	}
 	if _, err := s.Prune(t.Context()); err != nil {
 		t.Fatal(err)
@@ -242,14 +259,15 @@ func TestNotesAreCleanedUp(t *testing.T) {
 	if err := s.Clear(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, ended, err := s.UserEnded(t.Context(), "bob"); !ended || err != nil {
+	if at, _, err := s.UserEnded(t.Context(), "bob"); at.IsZero() || err != nil {
 		t.Errorf("Clear has removed when bob's sessions were ended: %v", err)
 	}
 	// Without the table, there is an error that says so.
 	exec(t, s.db, "DROP TABLE "+s.users.index.Load().lists)
+	_, err = s.EndUser(t.Context(), "secret-ann", time.Hour)
 	for call, err := range map[string]error{
 		"NoteUser": s.NoteUser(t.Context(), "ann", "secret-token", time.Hour),
-		"EndUser":  s.EndUser(t.Context(), "secret-ann", time.Hour),
+		"EndUser":  err,
 	} {
 		if err == nil || !strings.Contains(err.Error(), "42P01") || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s without its table: %v", call, err)

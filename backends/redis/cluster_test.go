@@ -514,18 +514,18 @@ func TestWaitReplicas(t *testing.T) {
 	// So it is for the end of all sessions of a user.
 	replica.Pause()
 	for range 2 {
-		if err := hasty.EndUser(t.Context(), "ann", time.Hour); err == nil || !strings.Contains(err.Error(), "redis: end user: it is done, but 0 of 1 replicas") {
+		if _, err := hasty.EndUser(t.Context(), "ann", time.Hour); err == nil || !strings.Contains(err.Error(), "redis: end user: it is done, but 0 of 1 replicas") {
 			t.Errorf("EndUser, without the replica: %v", err)
 		}
 	}
-	if _, ended, err := hasty.UserEnded(t.Context(), "ann"); !ended || err != nil {
-		t.Errorf("UserEnded on the master: %t, %v", ended, err)
+	if at, _, err := hasty.UserEnded(t.Context(), "ann"); at.IsZero() || err != nil {
+		t.Errorf("UserEnded on the master: %v, %v", at, err)
 	}
 	if err := hasty.NoteUser(t.Context(), "ann", "token", time.Hour); err != nil {
 		t.Errorf("NoteUser, without the replica: %v", err)
 	}
 	replica.Resume()
-	if err := patient.EndUser(t.Context(), "ann", time.Hour); err != nil {
+	if _, err := patient.EndUser(t.Context(), "ann", time.Hour); err != nil {
 		t.Errorf("EndUser, again: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

@@ -468,7 +468,7 @@ func TestConfirmedDeletionsGoAlone(t *testing.T) {
 	s := newShared(t, Options{WaitReplicas: 1, WaitTimeout: time.Millisecond})
 	s.single.shared.Close()
 	var unconfirmed *unconfirmedError
-	if err := s.EndUser(t.Context(), "ann", time.Hour); !errors.As(err, &unconfirmed) {
+	if _, err := s.EndUser(t.Context(), "ann", time.Hour); !errors.As(err, &unconfirmed) {
 		t.Errorf("EndUser: %v", err)
 	}
 	if err := s.DeleteCtx(t.Context(), "0"); !errors.As(err, &unconfirmed) {

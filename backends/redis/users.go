@@ -79,17 +79,21 @@ for i, member in ipairs(tokens) do
 end
 return tokens`)
 
-// endUser notes the present time. Its argument is the time to live. A longer one of an
-// earlier call still counts, as the last call also says what that one has said.
+// endUser notes the present time, or a later one that no call before has had, and returns
+// it in microseconds. Its argument is the time to live. A longer one of an earlier call
+// still counts, as the last call also says what that one has said.
 var endUser = newScript(serverClock + `
-local left = redis.call('PTTL', KEYS[1])
-redis.call('SET', KEYS[1], now(), 'PX', math.max(left, ARGV[1], 1))
-return 1`)
+local at, left, last = now(), redis.call('PTTL', KEYS[1]), tonumber(redis.pcall('GET', KEYS[1]))
+if last and last >= at and last < at + 1000 then
+	at = last + 0.001
+end
+redis.call('SET', KEYS[1], string.format('%.3f', at), 'PX', math.max(left, ARGV[1], 1))
+return string.format('%.0f', at * 1000)`)
 
-// userEnded returns the microseconds since endUser.
+// userEnded returns the time of endUser, and how long ago that was, in microseconds.
 var userEnded = newScript(serverClock + `
 local at = redis.call('GET', KEYS[1])
-return at and math.floor((now() - at) * 1000)`)
+return at and {string.format('%.0f', at * 1000), math.floor((now() - at) * 1000)}`)
 
 // tryUsers tries what the other scripts do, where there is no key, and makes none. It
 // returns the commands that it may not run, or the error of one that fails.
@@ -194,22 +198,25 @@ func (s *Store) UserTokens(ctx context.Context, user string) ([]string, error) {
 
 // EndUser implements contract.UserIndex. Options.WaitReplicas must confirm it, as they
 // must the end of a session.
-func (s *Store) EndUser(ctx context.Context, user string, ttl time.Duration) error {
-	_, err := s.run(ctx, twice, endUser, true, []string{s.endedKey(user)}, millis(ttl))
-	return failed("end user", err)
+func (s *Store) EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error) {
+	micros, err := redigo.Int64(s.run(ctx, twice, endUser, true, []string{s.endedKey(user)}, millis(ttl)))
+	if err != nil {
+		return time.Time{}, failed("end user", err)
+	}
+	return time.UnixMicro(micros), nil
 }
 
 // UserEnded implements contract.UserIndex.
-func (s *Store) UserEnded(ctx context.Context, user string) (ago time.Duration, ended bool, err error) {
-	micros, err := redigo.Int64(s.run(ctx, twice, userEnded, false, []string{s.endedKey(user)}))
+func (s *Store) UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error) {
+	micros, err := redigo.Int64s(s.run(ctx, twice, userEnded, false, []string{s.endedKey(user)}))
 	switch {
 	case errors.Is(err, redigo.ErrNil):
-		return 0, false, nil
+		return time.Time{}, 0, nil
 	case err != nil:
-		return 0, false, failed("user ended", err)
+		return time.Time{}, 0, failed("user ended", err)
 	}
 	// It is below zero if the server's clock was set back.
-	return time.Duration(max(micros, 0)) * time.Microsecond, true, nil
+	return time.UnixMicro(micros[0]), time.Duration(max(micros[1], 0)) * time.Microsecond, nil
 }
 
 // millis returns a time to live, or an age, in milliseconds, rounded up.

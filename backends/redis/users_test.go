@@ -34,7 +34,7 @@ func userCalls(ctx context.Context, s *redis.Store, user string) map[string]func
 		"NoteUser":   func() error { return s.NoteUser(ctx, user, "token", time.Hour) },
 		"ForgetUser": func() error { return s.ForgetUser(ctx, user, "other", 0) },
 		"UserTokens": func() error { _, err := s.UserTokens(ctx, user); return err },
-		"EndUser":    func() error { return s.EndUser(ctx, user, time.Hour) },
+		"EndUser":    func() error { _, err := s.EndUser(ctx, user, time.Hour); return err },
 		"UserEnded":  func() error { _, _, err := s.UserEnded(ctx, user); return err },
 	}
 }
@@ -135,7 +135,7 @@ func TestUsersExpire(t *testing.T) {
 	}
 	note := func(token string, ttl time.Duration) { t.Helper(); ok(s.NoteUser(t.Context(), "ann", token, ttl)) }
 	forget := func(token string) { t.Helper(); ok(s.ForgetUser(t.Context(), "ann", token, 0)) }
-	end := func(ttl time.Duration) { t.Helper(); ok(s.EndUser(t.Context(), "ann", ttl)) }
+	end := func(ttl time.Duration) { t.Helper(); _, err := s.EndUser(t.Context(), "ann", ttl); ok(err) }
 	wantKey := func(ttl time.Duration, what string) (key string) {
 		t.Helper()
 		keys := keysOf(t, c)
@@ -207,11 +207,28 @@ func TestUsersExpire(t *testing.T) {
 	key = wantKey(2*time.Hour, "ended again for less")
 	end(3 * time.Hour)
 	wantKey(3*time.Hour, "ended again for longer")
-	// A server whose clock is set back after EndUser.
-	_, err := c.Do("SET", key, time.Now().Add(time.Hour).UnixMilli())
+	// Two calls in one microsecond: the later one has another time. After the clock was set
+	// back, it has the present one.
+	last := time.UnixMilli(time.Now().Add(500 * time.Millisecond).UnixMilli())
+	_, err := c.Do("SET", key, last.UnixMilli())
 	ok(err)
-	if ago, ended, err := s.UserEnded(t.Context(), "ann"); ago != 0 || !ended || err != nil {
-		t.Errorf("ended in an hour: %v ago, %t, %v", ago, ended, err)
+	for want := last.Add(time.Microsecond); want.Sub(last) < 100*time.Microsecond; want = want.Add(time.Microsecond) {
+		if at, err := s.EndUser(t.Context(), "ann", time.Hour); !at.Equal(want) || err != nil {
+			t.Errorf("EndUser at once: %v, %v, want %v", at, err, want)
+		}
+		if at, _, err := s.UserEnded(t.Context(), "ann"); !at.Equal(want) || err != nil {
+			t.Errorf("UserEnded at once: %v, %v, want %v", at, err, want)
+		}
+	}
+	_, err = c.Do("SET", key, time.Now().Add(time.Hour).UnixMilli())
+	ok(err)
+	if at, err := s.EndUser(t.Context(), "ann", time.Hour); at.After(time.Now().Add(time.Minute)) || err != nil {
+		t.Errorf("EndUser after the clock was set back: %v, %v", at, err)
+	}
+	_, err = c.Do("SET", key, time.Now().Add(time.Hour).UnixMilli())
+	ok(err)
+	if at, ago, err := s.UserEnded(t.Context(), "ann"); ago != 0 || at.IsZero() || err != nil {
+		t.Errorf("ended in an hour: at %v, %v ago, %v", at, ago, err)
 	}
 	_, err = c.Do("UNLINK", key)
 	ok(err)
@@ -275,10 +292,10 @@ func TestUsersGoByTheServersClock(t *testing.T) {
 		if tokens, err := s.UserTokens(t.Context(), "ann"); !slices.Contains(tokens, mine) || want != "" && !slices.Contains(tokens, want) || err != nil {
 			t.Errorf("the tokens are %q, %v; want %s and %s", tokens, err, mine, want)
 		}
-		if ago, ended, err := s.UserEnded(t.Context(), "ann"); ended != (want != "") || ago > time.Minute || err != nil {
-			t.Errorf("ended %v ago, %t, %v", ago, ended, err)
+		if at, ago, err := s.UserEnded(t.Context(), "ann"); at.IsZero() == (want != "") || ago > time.Minute || err != nil {
+			t.Errorf("ended at %v, %v ago, %v", at, ago, err)
 		}
-		if err := s.EndUser(t.Context(), "ann", time.Hour); err != nil {
+		if _, err := s.EndUser(t.Context(), "ann", time.Hour); err != nil {
 			t.Error(err)
 		}
 		ends = time.Now()

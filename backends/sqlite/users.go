@@ -133,19 +133,15 @@ func (s *Store) withUsers(ctx context.Context, op string, fn func(ctx context.Co
 	return s.do(ctx, op, func(ctx context.Context) error { return fn(ctx, x) })
 }
 
-func (s *Store) note(ctx context.Context, x *usersIndex, user, token string, ttl time.Duration) error {
-	_, err := s.writer.ExecContext(ctx, "INSERT INTO "+x.lists+" (user_id, token, noted, until) VALUES (?, ?, "+nowMillis+", "+nowMillis+" + ?) "+
-		"ON CONFLICT (user_id, token) DO UPDATE SET noted = excluded.noted, until = max(until, excluded.until)", user, token, ttl.Milliseconds())
-	return err
-}
-
 // NoteUser implements contract.UserIndex.
 func (s *Store) NoteUser(ctx context.Context, user, token string, ttl time.Duration) error {
 	return s.withUsers(ctx, "note user", func(ctx context.Context, x *usersIndex) error {
 		if x.value != "" {
 			return nil
 		}
-		return s.note(ctx, x, user, token, ttl)
+		_, err := s.writer.ExecContext(ctx, "INSERT INTO "+x.lists+" (user_id, token, noted, until) VALUES (?, ?, "+nowMillis+", "+nowMillis+" + ?) "+
+			"ON CONFLICT (user_id, token) DO UPDATE SET noted = excluded.noted, until = max(until, excluded.until)", user, token, ttl.Milliseconds())
+		return err
 	})
 }
 
@@ -175,25 +171,31 @@ func (s *Store) UserTokens(ctx context.Context, user string) (tokens []string, e
 }
 
 // EndUser implements contract.UserIndex.
-func (s *Store) EndUser(ctx context.Context, user string, ttl time.Duration) error {
-	return s.withUsers(ctx, "end user", func(ctx context.Context, x *usersIndex) error {
-		return s.note(ctx, x, user, "", ttl)
+func (s *Store) EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error) {
+	err = s.withUsers(ctx, "end user", func(ctx context.Context, x *usersIndex) error {
+		var millis int64
+		err := s.writer.QueryRowContext(ctx, "INSERT INTO "+x.lists+" (user_id, token, noted, until) VALUES (?, '', "+nowMillis+", "+nowMillis+" + ?) "+
+			"ON CONFLICT (user_id, token) DO UPDATE SET until = max(until, excluded.until), "+
+			"noted = CASE WHEN noted BETWEEN excluded.noted AND excluded.noted + 1000 THEN noted + 1 ELSE excluded.noted END "+
+			"RETURNING noted", user, ttl.Milliseconds()).Scan(&millis)
+		at = time.UnixMilli(millis)
+		return err
 	})
+	return at, err
 }
 
 // UserEnded implements contract.UserIndex.
-func (s *Store) UserEnded(ctx context.Context, user string) (ago time.Duration, ended bool, err error) {
+func (s *Store) UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error) {
 	err = s.withUsers(ctx, "user ended", func(ctx context.Context, x *usersIndex) error {
-		var millis int64
-		err := s.reader.QueryRowContext(ctx, "SELECT "+nowMillis+" - noted FROM "+x.lists+" WHERE user_id = ? AND token = '' AND until > "+nowMillis, user).Scan(&millis)
-		ended = err == nil
-		ago = max(0, time.Duration(millis-1)*time.Millisecond) // both were rounded
+		var noted, since int64
+		err := s.reader.QueryRowContext(ctx, "SELECT noted, "+nowMillis+" - noted FROM "+x.lists+" WHERE user_id = ? AND token = '' AND until > "+nowMillis, user).Scan(&noted, &since)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
+		at, ago = time.UnixMilli(noted), max(0, time.Duration(since-1)*time.Millisecond) // both were rounded
 		return err
 	})
-	return ago, ended, err
+	return at, ago, err
 }
 
 // deleteExpiredNotes deletes, in batches, what is noted no longer.

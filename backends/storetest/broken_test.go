@@ -678,6 +678,10 @@ var broken = map[string]struct {
 		with(func(s *good) scs.CtxStore { return &usersFault{good: s, end: func(user *string) { *user = "all" }} }),
 		[]string{"users/ended"},
 	},
+	"two ends have one time": {
+		with(func(s *good) scs.CtxStore { return &endedFault{usersFault{good: s}} }),
+		[]string{"users/ended"},
+	},
 	"looks at one key": {
 		with(func(s *good) scs.CtxStore { return &looksFault{looks: looks{good: s}, cut: 1} }),
 		[]string{"users/tokens_of_one_user", "users/records_of_all_kinds"},
@@ -802,18 +806,31 @@ func (s *usersFault) ForgetUser(ctx context.Context, user, token string, age tim
 	return s.good.ForgetUser(ctx, user, token, age)
 }
 
-func (s *usersFault) EndUser(ctx context.Context, user string, ttl time.Duration) error {
+func (s *usersFault) EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error) {
 	if s.end != nil {
 		s.end(&user)
 	}
 	return s.good.EndUser(ctx, user, ttl)
 }
 
-func (s *usersFault) UserEnded(ctx context.Context, user string) (time.Duration, bool, error) {
+func (s *usersFault) UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error) {
 	if s.end != nil {
 		s.end(&user)
 	}
 	return s.good.UserEnded(ctx, user)
+}
+
+// endedFault notes the times of ends in minutes.
+type endedFault struct{ usersFault }
+
+func (s *endedFault) EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error) {
+	at, err = s.good.EndUser(ctx, user, ttl)
+	return at.Truncate(time.Minute), err
+}
+
+func (s *endedFault) UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error) {
+	at, ago, err = s.good.UserEnded(ctx, user)
+	return at.Truncate(time.Minute), ago, err
 }
 
 // looksFault does not find all users in its records.

@@ -83,17 +83,33 @@ func (s *good) UserTokens(ctx context.Context, user string) (tokens []string, er
 	return tokens, nil
 }
 
-func (s *good) EndUser(ctx context.Context, user string, ttl time.Duration) error {
-	return s.NoteUser(ctx, user, "", ttl)
-}
-
-func (s *good) UserEnded(ctx context.Context, user string) (time.Duration, bool, error) {
-	if ctx.Err() != nil {
-		return 0, false, ctx.Err()
+func (s *good) EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error) {
+	last, _, err := s.UserEnded(ctx, user)
+	if err == nil {
+		err = s.NoteUser(ctx, user, "", ttl)
+	}
+	if err != nil {
+		return time.Time{}, err
 	}
 	defer s.mu.hold()()
-	n, ended := s.users[user][""]
-	return s.now().Sub(n.at), ended && n.until.After(s.now()), nil
+	n := s.users[user][""]
+	if !n.at.After(last) {
+		n.at = last.Add(1)
+	}
+	s.users[user][""] = n
+	return n.at, nil
+}
+
+func (s *good) UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error) {
+	if ctx.Err() != nil {
+		return time.Time{}, 0, ctx.Err()
+	}
+	defer s.mu.hold()()
+	n := s.users[user][""]
+	if !n.until.After(s.now()) {
+		return time.Time{}, 0, nil
+	}
+	return n.at, max(0, s.now().Sub(n.at)), nil
 }
 
 // looks is a store that finds the users in its records.

@@ -46,6 +46,13 @@ func (i indexed) note(user, token string) {
 	i.ok(i.NoteUser(i.Context(), user, token, 2*time.Hour), "NoteUser")
 }
 
+func (i indexed) end(user string, ttl time.Duration) (at time.Time) {
+	i.Helper()
+	at, err := i.EndUser(i.Context(), user, ttl)
+	i.ok(err, "EndUser")
+	return at
+}
+
 // wantTokens checks the tokens of a user. Those that no longer are the user's may be on the
 // list of a store that keeps lists.
 func (i indexed) wantTokens(user string, want, former []string, what string) {
@@ -183,36 +190,44 @@ var userTests = []test{
 		e.ok(err, "Swap")
 		i.wantTokens("ann", []string{"before", "late"}, nil, "by the first")
 		second.wantTokens("ann", []string{"before", "late"}, nil, "by the second")
-		e.ok(second.EndUser(e.Context(), "ann", time.Hour), "EndUser")
-		if _, ended, err := i.UserEnded(e.Context(), "ann"); !ended || err != nil {
-			e.Errorf("UserEnded: %t, %v, want what another handle has noted", ended, err)
+		noted := second.end("ann", time.Hour)
+		if at, _, err := i.UserEnded(e.Context(), "ann"); !at.Equal(noted) || err != nil {
+			e.Errorf("UserEnded: %v, %v, want %v, which another handle has noted", at, err, noted)
 		}
 	}},
 	{name: "ended", needs: userNeeds, run: func(e *env) {
 		i := e.index(e.store)
 		i.begin("ann", "a")
-		ended := func(user string, want bool, least, most time.Duration) {
+		ended := func(user string, want time.Time, least, most time.Duration) {
 			e.Helper()
-			ago, ended, err := i.UserEnded(e.Context(), user)
+			at, ago, err := i.UserEnded(e.Context(), user)
 			if e.Advance != nil {
 				most += 10 * time.Second // of real time
 			}
-			if ended != want || err != nil || ended && (ago < least || ago > most) {
-				e.Errorf("UserEnded %s: %v, %t, %v; want %t, %v to %v", user, ago, ended, err, want, least, most)
+			if !at.Equal(want) || err != nil || !want.IsZero() && (ago < least || ago > most) {
+				e.Errorf("UserEnded %s: at %v, %v ago, %v; want %v, %v to %v ago", user, at, ago, err, want, least, most)
 			}
 		}
-		ended("ann", false, 0, 0)
-		e.ok(i.EndUser(e.Context(), "ann", time.Hour), "EndUser")
-		ended("ann", true, 0, 0)
-		ended("bob", false, 0, 0)
-		e.ok(i.EndUser(e.Context(), "bob", time.Second), "EndUser")
+		var never time.Time
+		ended("ann", never, 0, 0)
+		noted := i.end("ann", time.Hour)
+		ended("ann", noted, 0, 0)
+		ended("bob", never, 0, 0)
+		i.end("bob", time.Second)
 		e.ok(i.NoteUser(e.Context(), "bob", "short", time.Second), "NoteUser")
 		e.advance(2 * time.Second)
-		ended("ann", true, 2*time.Second, 2*time.Second)
-		ended("bob", false, 0, 0)
+		ended("ann", noted, 2*time.Second, 2*time.Second)
+		ended("bob", never, 0, 0)
 		i.wantTokens("bob", nil, nil, "after the time that it was noted for")
-		e.ok(i.EndUser(e.Context(), "ann", time.Hour), "EndUser")
-		ended("ann", true, 0, 0)
+		var before []time.Time
+		for range 20 {
+			noted = i.end("ann", time.Hour)
+			if slices.ContainsFunc(before, noted.Equal) {
+				e.Errorf("two calls of EndUser have the time %v", noted)
+			}
+			before = append(before, noted)
+		}
+		ended("ann", noted, 0, 0)
 		i.wantTokens("ann", []string{"a"}, nil, "ended") // the Manager ends them
 		e.wantEverything(map[string][]byte{"a": of(`"ann"`)}, "ended")
 	}},
@@ -243,7 +258,8 @@ var userTests = []test{
 		cancel()
 		_, err1 := i.UserTokens(ctx, "ann")
 		_, _, err2 := i.UserEnded(ctx, "ann")
-		errs := map[string]error{"UserTokens": err1, "UserEnded": err2, "EndUser": i.EndUser(ctx, "ann", time.Hour)}
+		_, err3 := i.EndUser(ctx, "ann", time.Hour)
+		errs := map[string]error{"UserTokens": err1, "UserEnded": err2, "EndUser": err3}
 		if !i.looks {
 			errs["NoteUser"] = i.NoteUser(ctx, "ann", "b", time.Hour)
 			errs["ForgetUser"] = i.ForgetUser(ctx, "ann", "a", 0)
@@ -254,8 +270,8 @@ var userTests = []test{
 			}
 		}
 		i.wantTokens("ann", []string{"a"}, nil, "after calls with a context that is done")
-		if _, ended, err := i.UserEnded(e.Context(), "ann"); ended || err != nil {
-			e.Errorf("UserEnded after a call with a context that is done: %t, %v", ended, err)
+		if at, _, err := i.UserEnded(e.Context(), "ann"); !at.IsZero() || err != nil {
+			e.Errorf("UserEnded after a call with a context that is done: %v, %v", at, err)
 		}
 	}},
 }

@@ -86,16 +86,16 @@ func (s *store) NoteUser(ctx context.Context, user, token string, ttl time.Durat
 	return s.Store.NoteUser(ctx, user, token, ttl)
 }
 
-func (s *store) EndUser(ctx context.Context, user string, ttl time.Duration) error {
+func (s *store) EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error) {
 	if err := s.before("EndUser"); err != nil {
-		return err
+		return time.Time{}, err
 	}
 	return s.Store.EndUser(ctx, user, ttl)
 }
 
-func (s *store) UserEnded(ctx context.Context, user string) (time.Duration, bool, error) {
+func (s *store) UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error) {
 	if err := s.before("UserEnded"); err != nil {
-		return 0, false, err
+		return time.Time{}, 0, err
 	}
 	return s.Store.UserEnded(ctx, user)
 }

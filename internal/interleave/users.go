@@ -42,12 +42,12 @@ func (s *scheduledUsers) UserTokens(ctx context.Context, user string) ([]string,
 	return s.users.UserTokens(ctx, user)
 }
 
-func (s *scheduledUsers) EndUser(ctx context.Context, user string, ttl time.Duration) error {
+func (s *scheduledUsers) EndUser(ctx context.Context, user string, ttl time.Duration) (at time.Time, err error) {
 	s.turn(ctx)
 	return s.users.EndUser(ctx, user, ttl)
 }
 
-func (s *scheduledUsers) UserEnded(ctx context.Context, user string) (time.Duration, bool, error) {
+func (s *scheduledUsers) UserEnded(ctx context.Context, user string) (at time.Time, ago time.Duration, err error) {
 	s.turn(ctx)
 	return s.users.UserEnded(ctx, user)
 }
