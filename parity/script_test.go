@@ -320,7 +320,7 @@ func (r *runner) request(method, path, send string, into any) error {
 	req.Header.Set("Content-Type", "text/plain")
 	resp, err := steady.Do(req)
 	if err != nil {
-		return err
+		return r.died(err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -396,7 +396,11 @@ func (r *runner) begin(st step, cookie []string) (*http.Response, error) {
 	if st.Proto != "" {
 		req.Header.Set("X-Forwarded-Proto", st.Proto)
 	}
-	return client.Do(req)
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, r.died(err)
+	}
+	return resp, nil
 }
 
 // read reads the answer to its end.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/samesid/samesid/internal/leaktest"
@@ -119,6 +120,15 @@ type server struct {
 	done func() // stops it, or keeps it for the next test of its store
 
 	stopped atomic.Bool
+}
+
+// died adds what the program has said to the error of a request, if the program has ended.
+func (srv *server) died(err error) error {
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	srv.stop()
+	return fmt.Errorf("%w; the program has ended, and said: %s", err, srv.log)
 }
 
 // leashed is a shell script that kills its program when standard input ends, and so
