@@ -274,6 +274,7 @@ function knex(name, type, live, connect) {
         tablename: tableName, sidfieldname: sidFieldName, createtable: createTable, disableDbCleanup: true // until 4
       })
       await store.ready
+      while (createTable && !await db.schema.hasTable(tableName)) {} // until 5, ready does not wait for it
       return {
         store,
         list: async () => byID(await db(tableName).select({ sid: sidFieldName }, 'sess').whereRaw(live)),
