@@ -77,12 +77,23 @@ func newShared(t *testing.T, opts Options) *shared {
 		t.Fatal(err)
 	}
 	s.Store = store
+	filler, err := New(pool, Options{}) // patient, whatever opts.Timeout is
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range 10 {
-		if err := s.Commit(fmt.Sprint(i), fmt.Append(nil, "data ", i), soon()); err != nil {
+		if err := filler.Commit(fmt.Sprint(i), fmt.Append(nil, "data ", i), soon()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return s
+}
+
+// taken returns once something waits for the channel.
+func taken(where *atomic.Pointer[chan struct{}]) {
+	for where.Load() != nil {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func soon() time.Time { return time.Now().Add(time.Hour) }
@@ -341,10 +352,13 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 		{"before the reply", &s.hang, "new 0"},
 	} {
 		name, where := c.name, c.where
-		late, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
+		late, end := batch.Late(t.Context())
 		wait := make(chan struct{})
 		where.Store(&wait)
+		go func() {
+			taken(where)
+			end()
+		}()
 		s.single.shared.Together(8, func(i int) {
 			data := fmt.Append(nil, "new ", i)
 			if i == 0 {
@@ -380,9 +394,7 @@ func TestHangingConnection(t *testing.T) {
 		_, _, err := s.FindCtx(t.Context(), "0")
 		hangs <- err
 	}()
-	for s.hang.Load() != nil {
-		time.Sleep(time.Millisecond)
-	}
+	taken(&s.hang)
 	for i := range 8 {
 		if data, _, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != fmt.Sprint("data ", i) || err != nil {
 			t.Errorf("Find %d: %q, %v", i, data, err)
@@ -412,8 +424,12 @@ func TestErrorOfATransactionInABatch(t *testing.T) {
 func TestLateBatch(t *testing.T) {
 	s := newShared(t, Options{Timeout: 50 * time.Millisecond})
 	wait := make(chan struct{})
-	time.AfterFunc(100*time.Millisecond, func() { close(wait) })
 	s.hang.Store(&wait)
+	go func() {
+		taken(&s.hang)
+		time.Sleep(100 * time.Millisecond)
+		close(wait)
+	}()
 	s.single.shared.Together(8, func(i int) {
 		if err := s.CommitCtx(t.Context(), fmt.Sprint(i), []byte("new"), soon()); !isTimeout(err) {
 			t.Errorf("Commit %d: %v", i, err)

@@ -209,10 +209,11 @@ func TestUsersExpire(t *testing.T) {
 	wantKey(3*time.Hour, "ended again for longer")
 	// Two calls in one microsecond: the later one has another time. After the clock was set
 	// back, it has the present one.
-	last := time.UnixMilli(time.Now().Add(500 * time.Millisecond).UnixMilli())
-	_, err := c.Do("SET", key, last.UnixMilli())
-	ok(err)
-	for want := last.Add(time.Microsecond); want.Sub(last) < 100*time.Microsecond; want = want.Add(time.Microsecond) {
+	for i := range 99 {
+		last := time.Now().Add(900 * time.Millisecond).Truncate(time.Millisecond).Add(time.Duration(i) * time.Microsecond)
+		_, err := c.Do("SET", key, fmt.Sprintf("%.3f", float64(last.UnixMicro())/1000))
+		ok(err)
+		want := last.Add(time.Microsecond)
 		if at, err := s.EndUser(t.Context(), "ann", time.Hour); !at.Equal(want) || err != nil {
 			t.Errorf("EndUser at once: %v, %v, want %v", at, err, want)
 		}
@@ -220,7 +221,7 @@ func TestUsersExpire(t *testing.T) {
 			t.Errorf("UserEnded at once: %v, %v, want %v", at, err, want)
 		}
 	}
-	_, err = c.Do("SET", key, time.Now().Add(time.Hour).UnixMilli())
+	_, err := c.Do("SET", key, time.Now().Add(time.Hour).UnixMilli())
 	ok(err)
 	if at, err := s.EndUser(t.Context(), "ann", time.Hour); at.After(time.Now().Add(time.Minute)) || err != nil {
 		t.Errorf("EndUser after the clock was set back: %v, %v", at, err)
