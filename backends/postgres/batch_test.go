@@ -358,8 +358,13 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	late, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
+	late, end := batch.Late(t.Context())
+	go func() {
+		for s.db.Stats().WaitCount == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		end()
+	}()
 	s.queues.replace.Together(8, func(i int) {
 		data := fmt.Appendf(nil, `{"new":%d}`, i)
 		if i == 0 {

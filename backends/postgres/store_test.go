@@ -935,8 +935,10 @@ func TestDeadlines(t *testing.T) {
 	opts.Timeout = 50 * time.Millisecond
 	opts.MaxConns = 1
 	hasty := open(t, dsn, opts)
+	hasty.timeout = time.Minute
 	commit(t, s, "id", body, inAnHour())
 	commit(t, hasty, "id", body, inAnHour())
+	hasty.timeout = opts.Timeout
 
 	tx, err := rawDB(t, dsn).Begin()
 	if err != nil {
@@ -1063,7 +1065,9 @@ func TestVanishedServer(t *testing.T) {
 	opts := quiet(LayoutSCS)
 	opts.Timeout, opts.ConnectTimeout, opts.MaxConns = 100*time.Millisecond, time.Second, 2
 	s := open(t, u.String(), opts)
+	s.timeout = time.Minute
 	commit(t, s, "id", body, inAnHour())
+	s.timeout = opts.Timeout
 
 	release := p.hold()
 	defer time.AfterFunc(30*time.Second, release).Stop()

@@ -237,7 +237,7 @@ func TestNotesAreCleanedUp(t *testing.T) {
 	set := func(ahead string) {
 		exec(t, s.db, "UPDATE "+s.users.index.Load().lists+" SET noted = now() + interval '"+ahead+"' WHERE user_id = 'bob'")
 	}
-	set("500 milliseconds")
+	set("900 milliseconds")
 	last, _, err := s.UserEnded(t.Context(), "bob")
 	if err != nil {
 		t.Fatal(err)
