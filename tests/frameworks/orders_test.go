@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -213,6 +214,35 @@ func TestCompressors(t *testing.T) {
 	}
 }
 
+// untilOver has the time of a timeout be over when over is called, in place of its own: a short
+// one could be over before the session was read.
+func untilOver(timeout func(http.Handler) http.Handler) (middleware func(http.Handler) http.Handler, over func()) {
+	done := make(chan struct{})
+	return func(h http.Handler) http.Handler {
+		h = timeout(h)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(w, r.WithContext(lateContext{r.Context(), done}))
+		})
+	}, sync.OnceFunc(func() { close(done) })
+}
+
+// lateContext is a context whose deadline is over once done is closed.
+type lateContext struct {
+	context.Context
+	done chan struct{}
+}
+
+func (l lateContext) Done() <-chan struct{} { return l.done }
+
+func (l lateContext) Err() error {
+	select {
+	case <-l.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 // http.TimeoutHandler inside drops both the response of a handler that is too late and what it
 // does to the session. Outside, it drops the response alone: after a login, the store has another
 // session than the client.
@@ -221,7 +251,7 @@ func TestTimeoutHandler(t *testing.T) {
 		t.Run(fmt.Sprintf("inside=%v", inside), func(t *testing.T) {
 			d, log := newDeps(t)
 			answered, ended := make(chan struct{}), make(chan struct{})
-			timeout := func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Millisecond, "too late") }
+			timeout, over := untilOver(func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Hour, "too late") })
 			note := func(h http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					defer close(ended)
@@ -235,6 +265,7 @@ func TestTimeoutHandler(t *testing.T) {
 			mux := http.NewServeMux()
 			mux.Handle("/", d.sessions.LoadAndSave(routes(d)))
 			mux.Handle("/late", with(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				over()
 				<-answered
 				if err := d.sessions.Regenerate(r.Context()); inside != errors.Is(err, adapter.ErrResponseBegun) { // as a login does
 					t.Error(err)
@@ -269,13 +300,15 @@ func TestTimeouts(t *testing.T) {
 	for _, inside := range []bool{true, false} {
 		t.Run(fmt.Sprintf("inside=%v", inside), func(t *testing.T) {
 			d, log := newDeps(t)
-			order := []func(http.Handler) http.Handler{chimiddleware.Timeout(time.Millisecond), d.sessions.LoadAndSave}
+			timeout, over := untilOver(chimiddleware.Timeout(time.Hour))
+			order := []func(http.Handler) http.Handler{timeout, d.sessions.LoadAndSave}
 			if inside {
 				slices.Reverse(order)
 			}
 			mux := http.NewServeMux()
 			mux.Handle("/", d.sessions.LoadAndSave(routes(d)))
 			mux.Handle("/late", with(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				over()
 				<-r.Context().Done()
 				d.visit(r.Context())
 			}), order...))
