@@ -486,7 +486,7 @@ func TestOpenWaits(t *testing.T) {
 	want := "postgres: open: dial tcp " + server.Addr + ": connect: connection refused"
 	inTime(t, func(ctx context.Context) error {
 		if _, err := Open(ctx, server.URL, quiet(LayoutSCS)); err == nil || err.Error() != want {
-			return fmt.Errorf("Open gave %v\nwant %s", err, want)
+			return fmt.Errorf("Open gave %w\nwant %s", err, want)
 		}
 		return nil
 	})

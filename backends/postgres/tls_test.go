@@ -229,7 +229,7 @@ func TestPlainToTLS(t *testing.T) {
 	const want = "postgres: open: the connection was closed before an answer: either the server is not up behind its proxy, or this is the port of something else, "
 	inTime(t, func(ctx context.Context) error {
 		if _, err := Open(ctx, "postgres://u@"+l.Addr().String()+"/d?sslmode=disable", opts); err == nil || !strings.HasPrefix(err.Error(), want) {
-			return fmt.Errorf("Open gave %v\nwant %s", err, want)
+			return fmt.Errorf("Open gave %w\nwant %s", err, want)
 		}
 		return nil
 	})

@@ -124,7 +124,7 @@ func TestOpenWaits(t *testing.T) {
 		opts.Logger = slog.New(slog.NewTextHandler(log, nil))
 		_, err := redis.Open(ctx, "redis://u:hunter2@"+addr, opts)
 		if err == nil || err.Error() != want || !errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("Open: %v; want %s", err, want)
+			return fmt.Errorf("Open: %w; want %s", err, want)
 		}
 		return nil
 	})
@@ -162,7 +162,7 @@ func TestOpenWaits(t *testing.T) {
 			fake.conns.Store(0)
 			_, err := redis.Open(ctx, "redis://"+fake.addr, opts)
 			if waited := errors.Is(err, context.DeadlineExceeded); err == nil || waited != (want != "") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
-				return fmt.Errorf("%s: %v; want %q", reply, err, want)
+				return fmt.Errorf("%s: %w; want %q", reply, err, want)
 			}
 			if fake.conns.Load() < 2 && want != "" {
 				return fmt.Errorf("%s: Open has not tried again", reply)

@@ -539,7 +539,7 @@ func TestLocked(t *testing.T) {
 				want := "sqlite: " + op + ": another connection holds the write lock of " + path + ": context deadline exceeded"
 				inTime(t, &impatient.timeout, func() error {
 					if err := call(t.Context(), impatient); err == nil || err.Error() != want || !errors.Is(err, context.DeadlineExceeded) {
-						return fmt.Errorf("%s gave %v\nwant %s", op, err, want)
+						return fmt.Errorf("%s gave %w\nwant %s", op, err, want)
 					}
 					return nil
 				})
@@ -587,7 +587,7 @@ func TestOpenLocked(t *testing.T) {
 	want := "sqlite: open: another connection holds the write lock of " + path + ": context deadline exceeded"
 	inTime(t, &startTimeout, func() error {
 		if _, err := Open(t.Context(), path, opts); err == nil || err.Error() != want {
-			return fmt.Errorf("Open gave %v\nwant %s", err, want)
+			return fmt.Errorf("Open gave %w\nwant %s", err, want)
 		}
 		return nil
 	})
