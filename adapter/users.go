@@ -253,8 +253,10 @@ type signIn struct {
 	holder   map[string]any // has that user
 	admitted string         // the user who has signed in, and is stored
 	arrived  time.Time      // the request has verified nobody's credentials before
-	endedFor string         // the user all of whose sessions this request has ended
-	endedAt  time.Time      // and when, by the store's clock
+
+	// ended are the users all of whose sessions this request has ended, and when, by the
+	// store's clock.
+	ended map[string]time.Time
 }
 
 // signsIn reports whether this request has given the session its user.
@@ -306,10 +308,11 @@ func (s *session) late(ctx context.Context) (bool, error) {
 		asked := time.Since(s.arrived)
 		at, ago, err := s.m.cfg.users.UserEnded(ctx, s.user)
 		took := time.Since(s.arrived)
+		own, isOwn := s.ended[s.user]
 		switch {
 		case err != nil:
 			return false, err
-		case s.user == s.endedFor && at.Equal(s.endedAt), took < endedKept && (at.IsZero() || ago > took):
+		case isOwn && at.Equal(own), took < endedKept && (at.IsZero() || ago > took):
 			return false, nil
 		case tries == endTries || ago+endedSettles < asked: // otherwise a faster answer may tell
 			return true, nil
@@ -489,7 +492,10 @@ func (m *Manager) destroyUser(ctx context.Context, user string, match func(Info)
 		defer func() { err = errors.Join(storeError("delete", failed), err) }()
 	} else if own := m.sessionOf(ctx); own != nil {
 		own.mu.Lock()
-		own.endedFor, own.endedAt = user, at
+		if own.ended == nil {
+			own.ended = make(map[string]time.Time)
+		}
+		own.ended[user] = at
 		own.mu.Unlock()
 	}
 	settled := time.Now().Add(endedSettles)

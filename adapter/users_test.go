@@ -228,6 +228,28 @@ func TestSignInAfterEndByTheSameRequest(t *testing.T) {
 	})
 }
 
+// A request that has ended all sessions of several users, as one that makes one account of two
+// does, may sign in any of them.
+func TestSignInAfterEndOfSeveral(t *testing.T) {
+	eachUserStore(t, adapter.Options{UserPath: "user"}, func(t *testing.T, m *adapter.Manager) {
+		for _, user := range []string{"ann", "bob"} {
+			ctx, err := m.LoadID(t.Context(), "")
+			for _, ended := range []string{"ann", "bob"} {
+				if err == nil {
+					_, err = m.DestroyUser(ctx, ended)
+				}
+			}
+			m.Put(ctx, "user", user)
+			if err == nil {
+				_, _, err = m.Commit(ctx)
+			}
+			if err != nil {
+				t.Errorf("%s: %v", user, err)
+			}
+		}
+	})
+}
+
 // The end of all by a request itself is told from one by another in the same instant.
 func TestSignInAfterTwoEndsAtOnce(t *testing.T) {
 	for name, open := range userStores {
