@@ -62,9 +62,7 @@ const (
 // newSession makes the session of a request.
 func (m *Manager) newSession(r *http.Request) (*session, error) {
 	s := &session{m: m, r: r}
-	if m.cfg.users != nil {
-		s.arrived = time.Now()
-	}
+	s.arrive(context.Background())
 	s.cookie.given = &m.cfg.Cookie
 	if m.cfg.CookieFunc != nil {
 		given := m.cfg.CookieFunc(r)

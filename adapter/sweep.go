@@ -42,6 +42,7 @@ func (m *Manager) visited(ctx context.Context, key string, data []byte) context.
 		s.cookie.given = &m.cfg.Cookie
 	}
 	s.id, s.fixed, s.at, s.mute = key, key, key, true
+	s.arrive(ctx)
 	s.enter(ctx)
 	r, err := m.cfg.codec.decode(data)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -257,6 +258,20 @@ type signIn struct {
 	// ended are the users all of whose sessions this request has ended, and when, by the
 	// store's clock.
 	ended map[string]time.Time
+}
+
+// arrive notes that what may sign a user in begins now or, for a session that a request has
+// found among others, that it began with the request.
+func (s *session) arrive(ctx context.Context) {
+	if s.m.cfg.users == nil {
+		return
+	}
+	s.arrived = time.Now()
+	if own := s.m.sessionOf(ctx); own != nil {
+		own.mu.Lock()
+		defer own.mu.Unlock()
+		s.arrived, s.ended = own.arrived, maps.Clone(own.ended)
+	}
 }
 
 // signsIn reports whether this request has given the session its user.

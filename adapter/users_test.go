@@ -250,6 +250,54 @@ func TestSignInAfterEndOfSeveral(t *testing.T) {
 	})
 }
 
+// A session that is listed can be given another user, and another id. What a request lists,
+// it signs in as it does itself.
+func TestIterateSignsIn(t *testing.T) {
+	eachUserStore(t, adapter.Options{UserPath: "user"}, func(t *testing.T, m *adapter.Manager) {
+		for _, c := range []struct {
+			lists, ends string // in which context; no ends: nowhere
+			want        error
+		}{
+			{"job", "", nil},
+			{"job", "request", nil},
+			{"request", "", nil},
+			{"request", "request", nil},
+			{"request", "job", adapter.ErrUserEnded},
+		} {
+			begin := func() context.Context {
+				t.Helper()
+				ctx, err := m.LoadID(t.Context(), "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return ctx
+			}
+			ann := begin()
+			m.Put(ann, "user", "ann")
+			if _, _, err := m.Commit(ann); err != nil {
+				t.Fatal(err)
+			}
+			in := map[string]context.Context{"job": t.Context(), "request": begin()}
+			if c.ends != "" {
+				if _, err := m.DestroyUser(in[c.ends], "bob"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := m.IterateUser(in[c.lists], "ann", func(ctx context.Context) error {
+				m.Put(ctx, "user", "bob")
+				if err := m.Save(ctx); err != nil {
+					return err
+				}
+				return errors.Join(m.RenewToken(ctx), m.Save(ctx))
+			})
+			n, _ := m.DestroyUser(t.Context(), "bob")
+			if want := map[bool]int{true: 1}[c.want == nil]; !errors.Is(err, c.want) || n != want {
+				t.Errorf("listed by the %s, all ended by the %q: %v, want %v; bob has %d sessions, want %d", c.lists, c.ends, err, c.want, n, want)
+			}
+		}
+	})
+}
+
 // The end of all by a request itself is told from one by another in the same instant.
 func TestSignInAfterTwoEndsAtOnce(t *testing.T) {
 	for name, open := range userStores {
