@@ -102,8 +102,10 @@ type Options struct {
 	Keep []string
 
 	// MaxSessions is how many sessions a user may have (OWASP ASVS 7.1.2). A login beyond
-	// that ends the one that signed in first, or itself with KeepSessions. It takes a
-	// Manager with Options.UserPath. Zero value: any number.
+	// that ends the one that signed in first, or itself with KeepSessions. The order is that
+	// of the logins here, whatever SignInOptions.At says; it is in the sessions, under
+	// "auth_order". One without it counts by "auth_time". It takes a Manager with
+	// Options.UserPath. Zero value: any number.
 	MaxSessions int
 
 	// KeepSessions refuses a login beyond MaxSessions, with ErrTooManySessions, 403 and
@@ -430,7 +432,7 @@ func (o Options) withDefaults() (Options, error) {
 
 // isTaken reports whether a key of the session is not the app's own.
 func isTaken(key string) bool {
-	return key == "cookie" || key == timeKey || key == methodsKey || key == deviceKey || key == stampKey || key == bindingKey || strings.HasPrefix(key, "__")
+	return key == "cookie" || key == timeKey || key == methodsKey || key == deviceKey || key == stampKey || key == orderKey || key == bindingKey || strings.HasPrefix(key, "__")
 }
 
 // crossOrigin returns the protection that trusts TrustedOrigins. It adds the invalid ones

@@ -24,6 +24,11 @@ type device struct {
 	Addr      string `json:"addr"`
 }
 
+// orderKey is the session's key for its place among those of its user, with
+// Options.MaxSessions: the time of the login in milliseconds since 1970, or more, so that it
+// is after each login that had ended before, whatever the clocks of two servers say.
+const orderKey = "auth_order"
+
 // maxUserAgent is how much of a User-Agent header is noted, in bytes.
 const maxUserAgent = 256
 
@@ -69,6 +74,8 @@ type Session struct {
 	// escape them. Empty without it.
 	UserAgent string `json:"userAgent,omitempty"`
 	Addr      string `json:"addr,omitempty"`
+
+	order int64 // see orderKey; of a session without it, by SignedIn
 }
 
 // Account returns the sessions of the user who is signed in. The error is ErrNotSignedIn if
@@ -116,7 +123,7 @@ func (a Account) Sessions(ctx context.Context) ([]Session, error) {
 	return all, err
 }
 
-// compare orders sessions by when they signed in. All who compare them agree.
+// compare orders sessions by when they signed in.
 func (s Session) compare(other Session) int {
 	return cmp.Or(s.SignedIn.Compare(other.SignedIn), strings.Compare(s.Handle, other.Handle))
 }
@@ -127,6 +134,10 @@ func describe(ctx context.Context, m *adapter.Manager) Session {
 	s := Session{Handle: info.Handle, Current: info.Current, LastUsed: info.LastUsed, Expires: info.Expires}
 	if at := m.GetFloat(ctx, timeKey); at > 0 {
 		s.SignedIn = time.Unix(int64(at), 0)
+		s.order = s.SignedIn.UnixMilli()
+	}
+	if order := int64(m.GetFloat(ctx, orderKey)); order > 0 {
+		s.order = order
 	}
 	// What is not as SignIn writes it counts as unknown.
 	s.Methods, _ = adapter.Get[[]string](ctx, m, methodsKey)
@@ -222,6 +233,17 @@ func (a *Auth[U]) bound(ctx context.Context) error {
 	if err != nil { // their sessions would not be found
 		return errors.Join(err, a.m.Destroy(ctx))
 	}
+	if a.opts.MaxSessions > 0 {
+		before, err := account.Sessions(ctx)
+		if err != nil {
+			return err
+		}
+		order := time.Now().UnixMilli()
+		for _, s := range before {
+			order = max(order, s.order+1)
+		}
+		a.m.Put(ctx, orderKey, order)
+	}
 	// The error may be that all sessions were ended meanwhile.
 	if err := a.m.Save(ctx); err != nil || a.opts.MaxSessions == 0 {
 		return err
@@ -230,7 +252,9 @@ func (a *Auth[U]) bound(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(all, Session.compare)
+	slices.SortFunc(all, func(a, b Session) int {
+		return cmp.Or(cmp.Compare(a.order, b.order), strings.Compare(a.Handle, b.Handle))
+	})
 	if !a.opts.KeepSessions {
 		slices.Reverse(all)
 	}

@@ -204,6 +204,37 @@ func TestLoginWhileAllEnd(t *testing.T) {
 	login(t, b)
 }
 
+// Which login is one too many does not depend on what the clocks say: not on when the user gave
+// their credentials to a provider, nor on a server whose clock is behind, nor within a second.
+func TestMaxSessionsInOrder(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		m := newManager(t, adapter.Options{UserPath: "user.id"})
+		a := newAuth(t, m, verifyAda, auth.Options{MaxSessions: 2, KeepSessions: keep})
+		var ids []string
+		for i := range 8 {
+			ctx, err := m.LoadID(t.Context(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = a.SignInWith(ctx, ada, auth.SignInOptions{At: time.Now().Add(-time.Duration(i/2) * time.Hour)})
+			tooMany := errors.Is(err, auth.ErrTooManySessions)
+			if err != nil && !tooMany || tooMany != (keep && i >= 2) {
+				t.Errorf("keep %t: login %d: %v", keep, i, err)
+			}
+			ids = append(ids, m.ID(ctx))
+		}
+		for i, id := range ids {
+			ctx, err := m.LoadID(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stays := i < 2 && keep || i >= 6 && !keep; (m.UserID(ctx) != "") != stays {
+				t.Errorf("keep %t: session %d is alive: %t", keep, i, !stays)
+			}
+		}
+	}
+}
+
 // Of more sessions than the user may have, the first ones end, or the last ones don't
 // begin, also when many begin at once.
 func TestMaxSessions(t *testing.T) {
