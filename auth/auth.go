@@ -474,8 +474,8 @@ type SignInOptions struct {
 //
 // A user (or, with NewByID, an id) that encodes as null, false or "" is an error, as these
 // mean that nobody is signed in. Other errors are the Manager's: pass them to its
-// ErrorFunc; with Options.MaxSessions, it can also be ErrTooManySessions. The session is
-// stored, and its cookie set, when the response begins.
+// ErrorFunc; with Options.MaxSessions, it can also be ErrTooManySessions. With an error,
+// nobody is signed in. The session is stored, and its cookie set, when the response begins.
 func (a *Auth[U]) SignIn(ctx context.Context, user U) error {
 	return a.SignInWith(ctx, user, SignInOptions{})
 }
@@ -508,9 +508,7 @@ func (a *Auth[U]) SignInWith(ctx context.Context, user U, opts SignInOptions) er
 	}
 	a.m.Put(ctx, timeKey, at.Unix())
 	if len(opts.Methods) > 0 {
-		if err := adapter.Put(ctx, a.m, methodsKey, opts.Methods); err != nil {
-			return fmt.Errorf("auth: sign in: %w", err)
-		}
+		err = adapter.Put(ctx, a.m, methodsKey, opts.Methods)
 	}
 	if opts.MaxAge != 0 {
 		a.m.SetMaxAge(ctx, opts.MaxAge)
@@ -521,12 +519,14 @@ func (a *Auth[U]) SignInWith(ctx context.Context, user U, opts SignInOptions) er
 	if s, ok := any(user).(Stamper); ok {
 		a.m.Put(ctx, stampKey, stampOf(s))
 	}
-	err = a.noteDevice(ctx, opts.From)
+	if err == nil {
+		err = a.noteDevice(ctx, opts.From)
+	}
 	if err == nil {
 		err = a.bound(ctx)
 	}
-	if err != nil {
-		return fmt.Errorf("auth: sign in: %w", err)
+	if err != nil { // the end of the request would save the session, with its user
+		return errors.Join(fmt.Errorf("auth: sign in: %w", err), a.m.Destroy(ctx))
 	}
 	a.auditLogin(ctx, opts)
 	return nil

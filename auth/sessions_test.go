@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/auth"
+	"github.com/samesid/samesid/backends/memory"
 	"github.com/samesid/samesid/internal/leaktest"
 )
 
@@ -233,6 +235,46 @@ func TestMaxSessionsInOrder(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A login that fails while it looks for the sessions that are too many signs nobody in.
+func TestMaxSessionsCantBeFound(t *testing.T) {
+	for _, call := range []int{1, 2} { // before and after the new one is stored
+		store := &blindStore{Store: memory.New(memory.Options{})}
+		m := newManager(t, adapter.Options{Store: store, UserPath: "user.id", Logger: (&leaktest.Log{}).Logger()})
+		mux := routes(m, newAuth(t, m, verifyAda, auth.Options{MaxSessions: 1}))
+		b := newBrowser(t, serve(t, m, mux))
+		login(t, b)
+		other := newBrowser(t, b.base)
+		store.fails.Store(int64(call))
+		res := other.do("POST", "/login", goodJSON, "Content-Type", typeJSON)
+		if res.StatusCode != http.StatusServiceUnavailable || strings.Contains(res.Header.Get("Set-Cookie"), "s%3A") {
+			t.Errorf("call %d fails: login answered %d, with the cookie %q", call, res.StatusCode, res.Header.Get("Set-Cookie"))
+		}
+		if res := other.do("GET", "/protected", ""); res.StatusCode != http.StatusUnauthorized {
+			t.Errorf("call %d fails: /protected answered %d after the login", call, res.StatusCode)
+		}
+		all := 0
+		if err := m.Iterate(t.Context(), func(context.Context) error { all++; return nil }); all != 1 || err != nil {
+			t.Errorf("call %d fails: there are %d sessions, want 1; %v", call, all, err)
+		}
+		if res := b.do("GET", "/protected", ""); res.StatusCode != http.StatusOK {
+			t.Errorf("call %d fails: /protected answered the other one %d", call, res.StatusCode)
+		}
+	}
+}
+
+// blindStore fails in the call of UserTokens with this number from now.
+type blindStore struct {
+	*memory.Store
+	fails atomic.Int64
+}
+
+func (s *blindStore) UserTokens(ctx context.Context, user string) ([]string, error) {
+	if s.fails.Add(-1) == 0 {
+		return nil, errors.New("it fails")
+	}
+	return s.Store.UserTokens(ctx, user)
 }
 
 // Of more sessions than the user may have, the first ones end, or the last ones don't
