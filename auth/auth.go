@@ -475,7 +475,7 @@ type SignInOptions struct {
 // A user (or, with NewByID, an id) that encodes as null, false or "" is an error, as these
 // mean that nobody is signed in. Other errors are the Manager's: pass them to its
 // ErrorFunc; with Options.MaxSessions, it can also be ErrTooManySessions. With an error,
-// nobody is signed in. The session is stored, and its cookie set, when the response begins.
+// user is not signed in. The session is stored, and its cookie set, when the response begins.
 func (a *Auth[U]) SignIn(ctx context.Context, user U) error {
 	return a.SignInWith(ctx, user, SignInOptions{})
 }
