@@ -358,12 +358,13 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	late, end := batch.Late(t.Context())
+	over := make(chan struct{})
+	late := testserver.Late(t.Context(), over)
 	go func() {
 		for s.db.Stats().WaitCount == 0 {
 			time.Sleep(time.Millisecond)
 		}
-		end()
+		close(over)
 	}()
 	s.queues.replace.Together(8, func(i int) {
 		data := fmt.Appendf(nil, `{"new":%d}`, i)

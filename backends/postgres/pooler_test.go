@@ -459,24 +459,6 @@ func TestTableChanges(t *testing.T) {
 	}
 }
 
-// inTime gives f ever more time, until it has no error: on a busy machine a short time can be
-// over before Open has tried.
-func inTime(t *testing.T, f func(context.Context) error) {
-	t.Helper()
-	for limit := 200 * time.Millisecond; ; limit *= 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), limit)
-		err := f(ctx)
-		cancel()
-		if err == nil {
-			return
-		}
-		if limit > 5*time.Second {
-			t.Error(err)
-			return
-		}
-	}
-}
-
 // Open waits for a server that is not up yet, until its context ends. It then says what
 // the last reason was.
 func TestOpenWaits(t *testing.T) {
@@ -484,7 +466,7 @@ func TestOpenWaits(t *testing.T) {
 	server := testserver.StartPostgres(t)
 	server.Stop()
 	want := "postgres: open: dial tcp " + server.Addr + ": connect: connection refused"
-	inTime(t, func(ctx context.Context) error {
+	testserver.InTime(t, func(ctx context.Context) error {
 		if _, err := Open(ctx, server.URL, quiet(LayoutSCS)); err == nil || err.Error() != want {
 			return fmt.Errorf("Open gave %w\nwant %s", err, want)
 		}

@@ -227,7 +227,7 @@ func TestPlainToTLS(t *testing.T) {
 	opts := quiet(LayoutSCS)
 	opts.Logger = slog.New(slog.DiscardHandler)
 	const want = "postgres: open: the connection was closed before an answer: either the server is not up behind its proxy, or this is the port of something else, "
-	inTime(t, func(ctx context.Context) error {
+	testserver.InTime(t, func(ctx context.Context) error {
 		if _, err := Open(ctx, "postgres://u@"+l.Addr().String()+"/d?sslmode=disable", opts); err == nil || !strings.HasPrefix(err.Error(), want) {
 			return fmt.Errorf("Open gave %w\nwant %s", err, want)
 		}

@@ -529,7 +529,7 @@ func TestWaitReplicas(t *testing.T) {
 		t.Errorf("EndUser, again: %v", err)
 	}
 	want := "redis: open: context deadline exceeded while waiting for the server: NOREPLICAS 1 of 2 replicas that Options.WaitReplicas counts are there"
-	inTime(t, func(ctx context.Context) error {
+	testserver.InTime(t, func(ctx context.Context) error {
 		if _, err := redis.Open(ctx, server.URL, redis.Options{WaitReplicas: 2}); err == nil || !strings.HasPrefix(err.Error(), want) || !errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("Open with more replicas than there are: %w", err)
 		}

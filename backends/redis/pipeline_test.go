@@ -352,12 +352,13 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 		{"before the reply", &s.hang, "new 0"},
 	} {
 		name, where := c.name, c.where
-		late, end := batch.Late(t.Context())
+		over := make(chan struct{})
+		late := testserver.Late(t.Context(), over)
 		wait := make(chan struct{})
 		where.Store(&wait)
 		go func() {
 			taken(where)
-			end()
+			close(over)
 		}()
 		s.single.shared.Together(8, func(i int) {
 			data := fmt.Append(nil, "new ", i)
@@ -427,7 +428,7 @@ func TestLateBatch(t *testing.T) {
 	s.hang.Store(&wait)
 	go func() {
 		taken(&s.hang)
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // longer than Timeout, which the connection has as a deadline
 		close(wait)
 	}()
 	s.single.shared.Together(8, func(i int) {

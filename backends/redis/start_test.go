@@ -119,7 +119,7 @@ func TestOpenWaits(t *testing.T) {
 	log := new(syncBuffer)
 	var opts redis.Options
 	want := "redis: open: context deadline exceeded while waiting for the server: dial tcp " + addr + ": connect: connection refused"
-	inTime(t, func(ctx context.Context) error {
+	testserver.InTime(t, func(ctx context.Context) error {
 		log = new(syncBuffer)
 		opts.Logger = slog.New(slog.NewTextHandler(log, nil))
 		_, err := redis.Open(ctx, "redis://u:hunter2@"+addr, opts)
@@ -158,7 +158,7 @@ func TestOpenWaits(t *testing.T) {
 		"-NOPERM User app has no permissions to access the 'scs:session:hunter2' key, but it is secret": "",
 	} {
 		fake := newFake(t, func(string) string { return reply + "\r\n" })
-		inTime(t, func(ctx context.Context) error {
+		testserver.InTime(t, func(ctx context.Context) error {
 			fake.conns.Store(0)
 			_, err := redis.Open(ctx, "redis://"+fake.addr, opts)
 			if waited := errors.Is(err, context.DeadlineExceeded); err == nil || waited != (want != "") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
@@ -169,24 +169,6 @@ func TestOpenWaits(t *testing.T) {
 			}
 			return nil
 		})
-	}
-}
-
-// inTime gives f ever more time, until it has no error: on a busy machine a short time can be
-// over before Open has tried.
-func inTime(t *testing.T, f func(context.Context) error) {
-	t.Helper()
-	for limit := 100 * time.Millisecond; ; limit *= 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), limit)
-		err := f(ctx)
-		cancel()
-		if err == nil {
-			return
-		}
-		if limit > 5*time.Second {
-			t.Error(err)
-			return
-		}
 	}
 }
 

@@ -1,9 +1,6 @@
 package batch
 
-import (
-	"context"
-	"sync"
-)
+import "sync"
 
 // Hold makes all calls wait until release is called, for tests. waits has a value for each
 // call that waits, once it is in the queue. It has room for a thousand.
@@ -40,26 +37,4 @@ func (q *Queue[T]) Together(n int, call func(i int)) {
 	}
 	release()
 	all.Wait()
-}
-
-// Late returns a context whose deadline is over when end is called, for tests.
-func Late(ctx context.Context) (late context.Context, end func()) {
-	l := lateContext{ctx, make(chan struct{})}
-	return l, sync.OnceFunc(func() { close(l.done) })
-}
-
-type lateContext struct {
-	context.Context
-	done chan struct{}
-}
-
-func (l lateContext) Done() <-chan struct{} { return l.done }
-
-func (l lateContext) Err() error {
-	select {
-	case <-l.done:
-		return context.DeadlineExceeded
-	default:
-		return nil
-	}
 }

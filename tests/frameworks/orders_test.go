@@ -31,6 +31,7 @@ import (
 
 	"github.com/samesid/samesid/adapter"
 	"github.com/samesid/samesid/backends/memory"
+	"github.com/samesid/samesid/internal/testserver"
 )
 
 // The lines that the page names.
@@ -221,26 +222,9 @@ func untilOver(timeout func(http.Handler) http.Handler) (middleware func(http.Ha
 	return func(h http.Handler) http.Handler {
 		h = timeout(h)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h.ServeHTTP(w, r.WithContext(lateContext{r.Context(), done}))
+			h.ServeHTTP(w, r.WithContext(testserver.Late(r.Context(), done)))
 		})
 	}, sync.OnceFunc(func() { close(done) })
-}
-
-// lateContext is a context whose deadline is over once done is closed.
-type lateContext struct {
-	context.Context
-	done chan struct{}
-}
-
-func (l lateContext) Done() <-chan struct{} { return l.done }
-
-func (l lateContext) Err() error {
-	select {
-	case <-l.done:
-		return context.DeadlineExceeded
-	default:
-		return nil
-	}
 }
 
 // http.TimeoutHandler inside drops both the response of a handler that is too late and what it
