@@ -116,7 +116,7 @@ type users struct {
 	stop chan struct{}
 	wg   sync.WaitGroup
 
-	mayLose atomic.Bool // a master that others have replaced is back, and loses what it then confirms
+	mayLose atomic.Bool // a failover may lose what no replica had confirmed, and a master that was replaced what it still confirms
 
 	calls, failed atomic.Int64
 	mu            sync.Mutex
@@ -417,6 +417,7 @@ func TestClusterFailover(t *testing.T) {
 	for name, pause := range map[string]bool{"killed": false, "hangs": true} {
 		u := startUsers(t, s, name, 8)
 		u.await(1000)
+		u.mayLose.Store(true)
 		master := cluster.Masters()[0]
 		replica := cluster.Replica(master)
 		if pause {

@@ -191,8 +191,9 @@ type Options struct {
 	// have confirmed it within WaitTimeout, although it is done on the master; to repeat
 	// it is right. So it is for the end of all sessions of a user, which a login under way
 	// must notice. The old id of a session that is given a new one, what is noted in the
-	// list of a user's sessions, and Clear, are not waited for. It makes the loss unlikely and does not exclude it, as a failover may
-	// still choose another replica. See WAIT in the documentation of Redis.
+	// list of a user's sessions, and Clear, are not waited for. It makes the loss unlikely
+	// and does not exclude it, as a failover may still choose another replica. See WAIT in
+	// the documentation of Redis.
 	WaitReplicas int `key:"waitReplicas"`
 
 	// WaitTimeout limits the wait for WaitReplicas. Zero value: 1s.

@@ -59,13 +59,13 @@ func TestSentinelFailover(t *testing.T) {
 				redis.Options{WaitReplicas: 1, Timeout: 500 * time.Millisecond, ConnectTimeout: 500 * time.Millisecond})
 			u := startUsers(t, s, "user", 8)
 			u.await(1000)
+			u.mayLose.Store(true)
 			if hangs {
 				sentinels.Master.Pause()
 			} else {
 				sentinels.Master.Kill()
 			}
 			sentinels.Promoted(sentinels.Other, "")
-			u.mayLose.Store(true)
 			// A deletion is done, and an error, until there is a replica again.
 			if hangs {
 				sentinels.Master.Resume()
