@@ -170,7 +170,8 @@ func TestGobDefinitionsAreReadOnce(t *testing.T) {
 		"decode": {func() { _, _, _ = gobCodec{}.Decode(b) }, func() { _, _, _ = scs.GobCodec{}.Decode(b) }},
 		"encode": {func() { _, _ = gobCodec{}.Encode(time.Now(), values) }, func() { _, _ = scs.GobCodec{}.Encode(time.Now(), values) }},
 	} {
-		if own, scs := testing.AllocsPerRun(100, tt.own), testing.AllocsPerRun(100, tt.scs); own > scs/2 {
+		// The race detector lets a sync.Pool drop one value in four at random.
+		if own, scs := testing.AllocsPerRun(1000, tt.own), testing.AllocsPerRun(100, tt.scs); own > scs*2/3 {
 			t.Errorf("%s: %v allocations, scs has %v", name, own, scs)
 		}
 	}
