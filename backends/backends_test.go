@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"syscall"
@@ -104,12 +103,7 @@ func TestOpenBounds(t *testing.T) {
 }
 
 func TestOpenFails(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := l.Addr().String()
-	l.Close()
+	nobody := testserver.FreeAddr(t)
 	for _, url := range []string{"redis://u:hunter2@" + nobody, "postgres://u:hunter2@" + nobody + "/d?sslmode=disable"} {
 		// A store may wait for its server until its context ends.
 		// On a busy machine, a short time can be over before it has tried.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -309,12 +308,7 @@ func serve(s *adapter.Manager, cookies []*http.Cookie, do func(*http.Request)) *
 
 // The error about an unusable server has the place of its URL.
 func TestOpenFails(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := l.Addr().String()
-	l.Close()
+	nobody := testserver.FreeAddr(t)
 
 	for _, test := range []struct {
 		name, file string

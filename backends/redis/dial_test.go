@@ -242,12 +242,7 @@ func readPEM(t *testing.T, dir, file string) []byte {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	_, port, err := net.SplitHostPort(testserver.FreeAddr(t))
 	if err != nil {
 		t.Fatal(err)
 	}

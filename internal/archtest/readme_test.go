@@ -26,14 +26,7 @@ func TestReadmeProgram(t *testing.T) {
 	if steps == nil {
 		t.Fatal("README.md has no program, or no commands, or no transcript")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	addr := servers.FreeAddr(t)
 	port := func(s string) string { return strings.ReplaceAll(s, "127.0.0.1:8080", addr) }
 
 	dir := t.TempDir()

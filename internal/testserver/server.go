@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -192,11 +193,28 @@ func launch(start func(port int) (*Server, error)) (*Server, error) {
 	return nil, errs
 }
 
+// freePort returns a port at which nobody listens. It is none that the system gives to
+// outgoing connections, as one of those could take the port while a server is restarted.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	var errs error
+	for range 20 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10240+rand.IntN(32768-10240)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().(*net.TCPAddr).Port, nil
+		}
+		errs = errors.Join(errs, err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, errs
+}
+
+// FreeAddr returns an address at which nobody listens, for a server that a test will stop
+// and start again at the same one.
+func FreeAddr(tb testing.TB) string {
+	tb.Helper()
+	port, err := freePort()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return fmt.Sprint("127.0.0.1:", port)
 }

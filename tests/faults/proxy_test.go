@@ -14,6 +14,8 @@ import (
 	"github.com/Shopify/toxiproxy/v2/stream"
 	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/rs/zerolog"
+
+	"github.com/samesid/samesid/internal/testserver"
 )
 
 // proxy stands between the app and the server of its store.
@@ -25,7 +27,7 @@ type proxy struct {
 func newProxy(t *testing.T, upstream string) *proxy {
 	t.Helper()
 	p := &proxy{t: t}
-	p.listen("127.0.0.1:0", upstream)
+	p.listen(testserver.FreeAddr(t), upstream)
 	t.Cleanup(func() { p.Stop() })
 	return p
 }
