@@ -16,15 +16,17 @@ export GOPKGS GOTESTFLAGS INSTALL
 BIN := $(CURDIR)/.build/bin
 GOFILES = $(shell find . -name node_modules -prune -o -name '.?*' -prune -o -name '*.go' -print)
 
-.PHONY: help test check lint api fmt fuzz bench million thorough soak cover demo clean
+.PHONY: help test check versions lint api fmt fuzz bench million thorough soak cover demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: check ## everything CI runs: checks, short fuzzing, all tests on real servers
+test: ## short fuzzing, and all tests on real servers; with FULL=1 on each layout of each store
 	scripts/fuzz.sh 15000x 60
-	scripts/with-servers.sh scripts/versions.sh
 	scripts/with-servers.sh scripts/test.sh
+
+versions: ## the tests that a Go release or a word size can break, on the newest Go and 32 bits
+	scripts/with-servers.sh scripts/versions.sh
 
 check: .build/tools ## formatting, go vet, the linters and CI's own files
 	@unformatted=$$(gofmt -l $(GOFILES)) && [ -z "$$unformatted" ] || \
@@ -55,7 +57,7 @@ million: ## listing and clean-up of a million sessions in each store: minutes, 3
 thorough: ## what make test runs in part, in full: all kinds of servers, many schedules
 	scripts/with-servers.sh env THOROUGH=1 SCHEDULES=20000 MODEL_SCRIPTS=30000 go test -count=1 -timeout=0 ./adapter ./backends/... ./internal/proof
 	scripts/with-servers.sh env TEST_SESSIONS=100000 go -C cmd/samesid test -count=1 -timeout=0 -run '^TestCopyWhileInUse$$' .
-	scripts/with-servers.sh env PARITY_HANDOVERS=1000 PARITY_CONFIGS=20 go test -count=1 -timeout=0 ./parity
+	scripts/with-servers.sh env THOROUGH=1 PARITY_HANDOVERS=1000 PARITY_CONFIGS=20 go test -count=1 -timeout=0 ./parity
 
 soak: ## load of every kind on every store for SOAK=10m, and what it leaves behind
 	scripts/with-servers.sh env SOAK=$(SOAK) go test -count=1 -timeout=0 -v -run '^TestSoak$$' ./internal/proof

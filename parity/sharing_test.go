@@ -247,7 +247,7 @@ var handOvers = []struct {
 // A session that began on one side continues, changes and ends on the other.
 func TestSharingOperations(t *testing.T) {
 	t.Parallel()
-	forEachShared(t, testHandOvers)
+	forEach(t, store.recorded, testHandOvers)
 }
 
 func testHandOvers(t *testing.T, of store) {
@@ -326,7 +326,7 @@ func TestSharingHandOvers(t *testing.T) {
 	steps := fromEnv(t, "PARITY_HANDOVERS", 80)
 	seed := fromEnv(t, "PARITY_SEED", rand.Uint64())
 	t.Logf("PARITY_SEED=%d", seed)
-	forEachShared(t, func(t *testing.T, of store) {
+	forSome(t, store.recorded, func(t *testing.T, of store) {
 		g := generator{rand.New(rand.NewPCG(seed, 0)), of.endsInTime()}
 		sh := share(t, of, pick(g, node, gos), tenMinutes)
 		// The expected content of the store, by visitor.
@@ -530,7 +530,7 @@ var oddities = map[string]string{
 // Odd data works in both directions, and survives the other side's save.
 func TestSharingOddData(t *testing.T) {
 	t.Parallel()
-	forEachShared(t, func(t *testing.T, of store) {
+	forEach(t, store.recorded, func(t *testing.T, of store) {
 		sh := share(t, of, gos, minute)
 		names := slices.Sorted(maps.Keys(oddities))
 		var write, read []op
@@ -673,7 +673,7 @@ func testNamesOfSession(t *testing.T, sh *shared) {
 // Both sides use the same sessions under load.
 func TestSharingUnderLoad(t *testing.T) {
 	t.Parallel()
-	forEachShared(t, func(t *testing.T, of store) {
+	forSome(t, store.recorded, func(t *testing.T, of store) {
 		// Node's log must be of this test alone, so its server is a new one.
 		sh := shareAt(t, of, of.place(t), node, tenMinutes, map[side][]string{node: {}})
 		seed := fromEnv(t, "PARITY_SEED", rand.Uint64())
@@ -970,7 +970,7 @@ const gone = "gone"
 // TestSharingMeanwhile tests concurrent requests.
 func TestSharingMeanwhile(t *testing.T) {
 	t.Parallel()
-	forEachShared(t, func(t *testing.T, of store) {
+	forSome(t, store.recorded, func(t *testing.T, of store) {
 		sh := share(t, of, node, minute)
 		for _, resave := range []bool{false, true} {
 			if resave {
@@ -1049,7 +1049,7 @@ func (v *visitor) begin(t *testing.T, s side, ops ...op) (end func() outcome) {
 // A change that Go has shown to a client is already stored for the other side.
 func TestSharingSavedBeforeSeen(t *testing.T) {
 	t.Parallel()
-	forEachShared(t, func(t *testing.T, of store) {
+	forSome(t, store.recorded, func(t *testing.T, of store) {
 		sh := share(t, of, gos, minute)
 		for s, want := range map[side]string{
 			gos:  `{"a":1}`,
@@ -1185,7 +1185,7 @@ func TestSharingTimeZones(t *testing.T) {
 	need(t)
 	db := testserver.StartPostgres(t, "timezone=Asia/Kathmandu")
 	zones := map[side][]string{node: {"TZ=Pacific/Kiritimati"}, gos: {"TZ=America/St_Johns"}}
-	forEachShared(t, func(t *testing.T, of store) {
+	forSome(t, store.recorded, func(t *testing.T, of store) {
 		at := func(query string) place {
 			if of.Type == "postgres" {
 				return publicPlace(t, db.URL+query, of)
@@ -1254,7 +1254,7 @@ func publicPlace(tb testing.TB, url string, s store) place {
 // A login through Passport is valid in Go, and vice versa.
 func TestSharingPassport(t *testing.T) {
 	t.Parallel()
-	forEachShared(t, func(t *testing.T, of store) {
+	forSome(t, store.recorded, func(t *testing.T, of store) {
 		sh := share(t, of, node, minute)
 		sessions := sh.open(minute)
 		t.Run("user object", func(t *testing.T) {

@@ -112,25 +112,36 @@ func storeNamed(tb testing.TB, name string) store {
 
 // forEach runs a test on each store of which on returns true.
 func forEach(t *testing.T, on func(store) bool, test func(t *testing.T, s store)) {
-	for _, s := range allStores(t) {
-		if on(s) {
-			t.Run(s.Name, func(t *testing.T) {
-				t.Parallel()
-				test(t, s)
-			})
-		}
+	forAll(t, those(t, on), test)
+}
+
+// forSome runs a test of what does not depend on the layout on some of the stores of which
+// on returns true.
+func forSome(t *testing.T, on func(store) bool, test func(t *testing.T, s store)) {
+	forAll(t, some(t, those(t, on)), test)
+}
+
+// some returns one store of each type, or all if testserver.Full.
+func some(tb testing.TB, all []store) []store {
+	tb.Helper()
+	return slices.Concat(testserver.Sample(tb, all, func(s store) string { return s.Type })...)
+}
+
+func forAll(t *testing.T, stores []store, test func(t *testing.T, s store)) {
+	for _, s := range stores {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			test(t, s)
+		})
 	}
 }
 
-// forEachStore runs a test on each store.
-func forEachStore(t *testing.T, test func(t *testing.T, s store)) {
-	forEach(t, func(store) bool { return true }, test)
+func those(tb testing.TB, on func(store) bool) []store {
+	tb.Helper()
+	return slices.DeleteFunc(allStores(tb), func(s store) bool { return !on(s) })
 }
 
-// forEachShared runs a test on each store that both sides can share.
-func forEachShared(t *testing.T, test func(t *testing.T, s store)) {
-	forEach(t, store.recorded, test)
-}
+func anyStore(store) bool { return true }
 
 // recorded reports whether the tests can read the store's records.
 func (s store) recorded() bool { return s.Type != "memory" }

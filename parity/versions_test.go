@@ -30,7 +30,7 @@ func olderStores(t *testing.T) (older []store) {
 // Sessions are handed over from and to older releases of the packages just as with the newest.
 func TestVersions(t *testing.T) {
 	t.Parallel()
-	for _, s := range olderStores(t) { // one at a time: they share a Node process
+	for _, s := range some(t, olderStores(t)) { // one at a time: they share a Node process
 		t.Run(s.Name, func(t *testing.T) {
 			if s.Fails {
 				testFails(t, s)

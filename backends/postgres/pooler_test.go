@@ -38,8 +38,8 @@ func poolers(t *testing.T) map[string][]string {
 func TestPgBouncer(t *testing.T) {
 	server := testserver.StartPostgres(t)
 	for name, conf := range poolers(t) {
-		if name == "session" && !testserver.Thorough() {
-			continue // as without a pooler
+		if name == "session" && !testserver.Thorough() || name != "transaction" && !testserver.Full() {
+			continue // as without a pooler, or as by default
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -59,47 +59,57 @@ func IsOf(typ string) func(Kind) bool {
 	return func(k Kind) bool { return k.Backend.Type == typ }
 }
 
-func (k Kind) meets(conditions []func(Kind) bool) bool {
-	return !slices.ContainsFunc(conditions, func(is func(Kind) bool) bool { return !is(k) })
+// meet returns the layouts that meet all conditions.
+func meet(t *testing.T, conditions []func(Kind) bool) []Kind {
+	t.Helper()
+	all := slices.DeleteFunc(All(), func(k Kind) bool {
+		return slices.ContainsFunc(conditions, func(is func(Kind) bool) bool { return !is(k) })
+	})
+	if len(all) == 0 {
+		t.Fatal("no store meets the conditions")
+	}
+	return all
 }
 
 // Run runs a test on each layout of each store that meets all conditions.
 func Run(t *testing.T, test func(*testing.T, Kind), conditions ...func(Kind) bool) {
 	t.Helper()
-	ran := false
-	for _, k := range All() {
-		if k.meets(conditions) {
-			ran = true
-			t.Run(k.String(), func(t *testing.T) { test(t, k) })
-		}
-	}
-	if !ran {
-		t.Error("no store meets the conditions")
-	}
+	run(t, meet(t, conditions), test)
 }
 
-// RunOwn is Run with a server, which the test may stop, for each kind of store that has
-// one. The layouts of a store share it, one after the other.
+// RunSome is Run for what does not depend on the layout: on one of each store, or on all
+// if testserver.Full.
+func RunSome(t *testing.T, test func(*testing.T, Kind), conditions ...func(Kind) bool) {
+	t.Helper()
+	run(t, slices.Concat(testserver.Sample(t, meet(t, conditions), Kind.typ)...), test)
+}
+
+// RunOwn is RunSome with a server, which the test may stop, for each kind of store that
+// has one. The layouts of a store share it, one after the other.
 func RunOwn(t *testing.T, parallel bool, test func(*testing.T, *Place), conditions ...func(Kind) bool) {
 	t.Helper()
-	for _, b := range backends.All(sqlite.Backend) {
-		of := append(slices.Clone(conditions), IsOf(b.Type))
-		i := slices.IndexFunc(All(), func(k Kind) bool { return k.meets(of) })
-		if i < 0 {
-			continue
-		}
-		t.Run(b.Type, func(t *testing.T) {
+	for _, of := range testserver.Sample(t, meet(t, conditions), Kind.typ) {
+		t.Run(of[0].typ(), func(t *testing.T) {
 			if parallel {
 				t.Parallel()
 			}
 			var s *testserver.Server
-			if first := All()[i]; first.HasServer() {
-				s = first.Start(t)
+			if of[0].HasServer() {
+				s = of[0].Start(t)
 			}
-			Run(t, func(t *testing.T, k Kind) { test(t, k.On(t, s)) }, of...)
+			run(t, of, func(t *testing.T, k Kind) { test(t, k.On(t, s)) })
 		})
 	}
 }
+
+func run(t *testing.T, on []Kind, test func(*testing.T, Kind)) {
+	t.Helper()
+	for _, k := range on {
+		t.Run(k.String(), func(t *testing.T) { test(t, k) })
+	}
+}
+
+func (k Kind) typ() string { return k.Backend.Type }
 
 // Settings are options of a store, by their keys in a configuration file, with values of
 // the options' types. Each store takes those that it has.

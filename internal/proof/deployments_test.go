@@ -47,7 +47,7 @@ func TestTwoProcessesBehindPgBouncer(t *testing.T) {
 // and then die. What was acknowledged before a hand-over is there; no logout is undone by a death.
 func TestTwoProcessesOnACluster(t *testing.T) {
 	t.Parallel()
-	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+	eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
 		cluster := testserver.StartCluster(t, 3)
 		p := &eachstore.Place{Kind: k, URL: "redis-cluster://" + strings.Join(cluster.Addrs, ","), Settings: eachstore.Settings{
 			"layout": k.Layout.Name, "waitReplicas": 1,

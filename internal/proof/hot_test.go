@@ -34,7 +34,7 @@ func onHotSession(t *testing.T, o rig.Options, test func(*testing.T, *rig.Load))
 		}
 	}
 	conns := eachstore.Settings{"maxConnections": 16}
-	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+	eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
 		p := k.Place(t)
 		one := p.Open(t, conns)
 		if !k.Lasts() {

@@ -54,7 +54,7 @@ func TestLeaked(t *testing.T) {
 		return all
 	}
 
-	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+	eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
 		t.Parallel()
 		store := k.Place(t).Open(t)
 		before := serve(t, store, adapter.Options{Secrets: []string{rig.Secret}})
@@ -82,7 +82,7 @@ func TestLeaked(t *testing.T) {
 		thief.On(after).Sees("")
 	})
 	t.Run("hashed keys", func(t *testing.T) {
-		eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+		eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
 			t.Parallel()
 			store := k.Place(t).Open(t)
 			at := serve(t, store, adapter.Options{Secrets: []string{rig.Secret}, StoreKey: adapter.StoreKeyHash})

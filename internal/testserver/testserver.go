@@ -15,6 +15,7 @@ package testserver
 import (
 	"crypto/rand"
 	"errors"
+	"hash/fnv"
 	"os"
 	"strings"
 	"testing"
@@ -38,6 +39,37 @@ func Missing(tb testing.TB, why string) {
 // Thorough reports whether a test is to run in full what it otherwise runs in part: make
 // thorough sets THOROUGH=1.
 func Thorough() bool { return os.Getenv("THOROUGH") == "1" }
+
+// Full reports whether a test is to run on all of what it otherwise runs on some of:
+// with FULL=1, as in CI, and if Thorough.
+func Full() bool { return os.Getenv("FULL") == "1" || Thorough() }
+
+// Sample returns one of the layouts of each kind of store, for a test of what does not
+// depend on the layout. Which one depends on the test's name, so that each has its tests.
+// If Full, it returns all, by kind.
+func Sample[T any](tb testing.TB, layouts []T, kind func(T) string) (sample [][]T) {
+	tb.Helper()
+	at := make(map[string]int)
+	for _, l := range layouts {
+		i, ok := at[kind(l)]
+		if !ok {
+			i = len(sample)
+			at[kind(l)] = i
+			sample = append(sample, nil)
+		}
+		sample[i] = append(sample[i], l)
+	}
+	if Full() {
+		return sample
+	}
+	for i, of := range sample {
+		h := fnv.New32a()
+		h.Write([]byte(tb.Name() + " " + kind(of[0])))
+		one := int(h.Sum32() % uint32(len(of)))
+		sample[i] = of[one : one+1]
+	}
+	return sample
+}
 
 // check ends the test if err is not nil: with Missing if the server is not installed,
 // and otherwise as a failure.

@@ -114,7 +114,7 @@ func (s *system) run(t *testing.T, sizes ...int) *rig.Load {
 // conditions, in parallel.
 func onNetwork(t *testing.T, l limits, test func(*testing.T, *system), conditions ...func(eachstore.Kind) bool) {
 	t.Parallel()
-	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+	eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
 		t.Parallel()
 		test(t, newSystem(t, k.Place(t), l))
 	}, append(conditions, eachstore.Kind.HasServer)...)

@@ -144,7 +144,7 @@ func TestPostgresRowLocked(t *testing.T) {
 // onFile runs a test on each layout whose sessions are in a file, without a server.
 func onFile(t *testing.T, test func(*testing.T, *eachstore.Place)) {
 	t.Parallel()
-	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
+	eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
 		t.Parallel()
 		test(t, k.Place(t))
 	}, eachstore.Kind.HasTable, func(k eachstore.Kind) bool { return !k.HasServer() })
