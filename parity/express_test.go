@@ -50,9 +50,9 @@ func TestExpress(t *testing.T) {
 	testserver.Redis(t)
 	testserver.Postgres(t)
 	t.Run("behaviour", func(t *testing.T) {
-		full := make(map[string]bool)
+		sampled := make(map[string]bool)
 		for _, s := range some(t, allStores(t)) {
-			full[s.Name] = true
+			sampled[s.Name] = true
 		}
 		forEach(t, anyStore, func(t *testing.T, s store) {
 			testBehaviours(t, s, func(b *behaviour) bool {
@@ -60,7 +60,7 @@ func TestExpress(t *testing.T) {
 					return false
 				}
 				// What depends on the store is tested on each.
-				return b.on == nil && (full[s.Name] || b.shows != "") || b.on != nil && b.on(s)
+				return b.on == nil && (sampled[s.Name] || b.shows != "") || b.on != nil && b.on(s)
 			})
 		})
 		t.Run("options", func(t *testing.T) {

@@ -1185,7 +1185,7 @@ func TestSharingTimeZones(t *testing.T) {
 	need(t)
 	db := testserver.StartPostgres(t, "timezone=Asia/Kathmandu")
 	zones := map[side][]string{node: {"TZ=Pacific/Kiritimati"}, gos: {"TZ=America/St_Johns"}}
-	forSome(t, store.recorded, func(t *testing.T, of store) {
+	forEach(t, store.recorded, func(t *testing.T, of store) {
 		at := func(query string) place {
 			if of.Type == "postgres" {
 				return publicPlace(t, db.URL+query, of)

@@ -24,7 +24,7 @@ fi
 # goroutines.
 plain='/(parity|tests/(alerts|browser|schema)|backends/storetest|internal/(archtest|testsummary))(/|$)'
 
-# Vet has looked at all of it before, in make check.
+# make check has vet.
 all() {
 	local status=0 flags=" ${GOTESTFLAGS:-} "
 	if [ -z "$whole" ] || ! [[ $flags = *' -race '* ]]; then

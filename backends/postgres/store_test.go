@@ -124,8 +124,8 @@ func wantAbsent(t *testing.T, s scs.Store, token string) {
 	}
 }
 
-// In full, each layout and each kind of connection is tested, connect-pg-simple by
-// TestPgBouncer; if thorough, more pairs of them.
+// Each layout and each kind of connection is tested, connect-pg-simple by TestPgBouncer; if
+// thorough, more pairs of them.
 func TestContract(t *testing.T) {
 	run := func(name string, layout Layout, param, value string, named ...bool) {
 		t.Run(name, func(t *testing.T) {
@@ -137,9 +137,7 @@ func TestContract(t *testing.T) {
 			testContract(t, layout, dsn, named...)
 		})
 	}
-	if testserver.Full() {
-		run("serializable by default", LayoutConnectSessionKnex, "default_transaction_isolation", "serializable")
-	}
+	run("serializable by default", LayoutConnectSessionKnex, "default_transaction_isolation", "serializable")
 	run("prepared statements", LayoutConnectSessionSequelize, "binary_parameters", "yes", true)
 	for _, layout := range allLayouts {
 		tested := layout == LayoutConnectSessionKnex || layout == LayoutConnectSessionSequelize || layout == LayoutConnectPgSimple

@@ -59,7 +59,7 @@ func TestCapacity(t *testing.T) {
 		t.Fatal(err)
 	}
 	leaktest.Note(rig.Secret)
-	eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
+	eachstore.Run(t, func(t *testing.T, k eachstore.Kind) {
 		if k.Lasts() {
 			t.Parallel()
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// onServers runs a test on each layout of Redis, with servers of its own. A logout waits for
-// a replica.
+// onServers runs a test on layouts of Redis (eachstore.RunSome), with servers of its own. A
+// logout waits for a replica.
 func onServers(t *testing.T, test func(*testing.T, func(url string) *system)) {
 	t.Parallel()
 	eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
