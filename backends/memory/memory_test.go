@@ -20,6 +20,7 @@ import (
 	"github.com/samesid/samesid/backends/memory"
 	"github.com/samesid/samesid/backends/storetest"
 	"github.com/samesid/samesid/internal/leaktest"
+	"github.com/samesid/samesid/internal/testserver"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -146,13 +147,10 @@ func TestNoGoroutineStays(t *testing.T) {
 	if n := runtime.NumGoroutine(); n > goroutines+50 {
 		t.Errorf("%d goroutines for 100 stores", n-goroutines)
 	}
-	for deadline := time.Now().Add(20 * time.Second); freed.Load() < 100 && time.Now().Before(deadline); {
+	testserver.Until(t, "the collection of 100 stores, of which most are not closed", func() bool {
 		runtime.GC()
-		time.Sleep(time.Millisecond)
-	}
-	if n := freed.Load(); n != 100 {
-		t.Errorf("%d of 100 stores are freed that nobody has closed", n)
-	}
+		return freed.Load() == 100
+	})
 	check()
 }
 

@@ -361,10 +361,8 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 	over := make(chan struct{})
 	late := testserver.Late(t.Context(), over)
 	go func() {
-		for s.db.Stats().WaitCount == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		close(over)
+		defer close(over)
+		testserver.Until(t, "a batch that waits for the connection", func() bool { return s.db.Stats().WaitCount > 0 })
 	}()
 	s.queues.replace.Together(8, func(i int) {
 		data := fmt.Appendf(nil, `{"new":%d}`, i)

@@ -90,10 +90,9 @@ func newShared(t *testing.T, opts Options) *shared {
 }
 
 // taken returns once something waits for the channel.
-func taken(where *atomic.Pointer[chan struct{}]) {
-	for where.Load() != nil {
-		time.Sleep(time.Millisecond)
-	}
+func taken(t *testing.T, where *atomic.Pointer[chan struct{}]) {
+	t.Helper()
+	testserver.Until(t, "a call that waits", func() bool { return where.Load() == nil })
 }
 
 func soon() time.Time { return time.Now().Add(time.Hour) }
@@ -357,8 +356,8 @@ func TestOneCallerOfABatchLeaves(t *testing.T) {
 		wait := make(chan struct{})
 		where.Store(&wait)
 		go func() {
-			taken(where)
-			close(over)
+			defer close(over)
+			taken(t, where)
 		}()
 		s.single.shared.Together(8, func(i int) {
 			data := fmt.Append(nil, "new ", i)
@@ -395,7 +394,7 @@ func TestHangingConnection(t *testing.T) {
 		_, _, err := s.FindCtx(t.Context(), "0")
 		hangs <- err
 	}()
-	taken(&s.hang)
+	taken(t, &s.hang)
 	for i := range 8 {
 		if data, _, err := s.FindCtx(t.Context(), fmt.Sprint(i)); string(data) != fmt.Sprint("data ", i) || err != nil {
 			t.Errorf("Find %d: %q, %v", i, data, err)
@@ -427,9 +426,9 @@ func TestLateBatch(t *testing.T) {
 	wait := make(chan struct{})
 	s.hang.Store(&wait)
 	go func() {
-		taken(&s.hang)
+		defer close(wait)
+		taken(t, &s.hang)
 		time.Sleep(100 * time.Millisecond) // longer than Timeout, which the connection has as a deadline
-		close(wait)
 	}()
 	s.single.shared.Together(8, func(i int) {
 		if err := s.CommitCtx(t.Context(), fmt.Sprint(i), []byte("new"), soon()); !isTimeout(err) {

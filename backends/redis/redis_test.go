@@ -521,16 +521,13 @@ func TestMoveOnCluster(t *testing.T) {
 	if _, err := c.Do("CLUSTER", slots...); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	testserver.Until(t, "the cluster", func() bool {
 		info, err := redigo.String(c.Do("CLUSTER", "INFO"))
-		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("%q, %v", info, err)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if strings.Contains(info, "cluster_state:ok") {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return strings.Contains(info, "cluster_state:ok")
+	})
 	soon := time.Now().Add(time.Hour)
 	for prefix, can := range map[string]bool{"sess:": false, "{sess}:": true} {
 		s := open(t, server.URL, redis.Options{Prefix: prefix, Mode: "cluster"})

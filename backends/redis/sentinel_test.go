@@ -17,7 +17,7 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// The contract holds on a Redis that Sentinels have named, which is tested in full alone.
+// The contract holds on a Redis that Sentinels have named: all of it if testserver.Full.
 func TestStoreOnSentinel(t *testing.T) {
 	t.Parallel()
 	const password = "of-the-Sentinels"
@@ -45,9 +45,12 @@ func TestStoreOnSentinel(t *testing.T) {
 	if testserver.Full() {
 		storetest.Run(t, harness)
 	} else {
-		s := harness.Reopen(t, harness.New(t))
+		s := harness.New(t)
 		if err := s.Commit("id", []byte("data"), time.Now().Add(time.Hour)); err != nil {
 			t.Error(err)
+		}
+		if data, _, err := harness.Reopen(t, s).Find("id"); string(data) != "data" || err != nil {
+			t.Errorf("by another Sentinel: %q, %v", data, err)
 		}
 	}
 	opts.SentinelPassword = "wrong"

@@ -139,9 +139,7 @@ func TestOpenWaits(t *testing.T) {
 		}
 		opened <- err
 	}()
-	for strings.Count(log.String(), "waiting for it") < 2 {
-		time.Sleep(time.Millisecond)
-	}
+	testserver.Until(t, "Open's second try", func() bool { return strings.Count(log.String(), "waiting for it") >= 2 })
 	server.Start()
 	if err := <-opened; err != nil {
 		t.Errorf("Open, of a server that starts meanwhile: %v", err)
@@ -281,7 +279,7 @@ func TestIdleConnections(t *testing.T) {
 				wg.Wait()
 			}
 			all(0)
-			for clients := 0; clients != 1; time.Sleep(10 * time.Millisecond) {
+			testserver.Until(t, "the end of the idle connections", func() bool {
 				c, err := redigo.DialURL(server.URL)
 				if err != nil {
 					t.Fatal(err)
@@ -291,8 +289,8 @@ func TestIdleConnections(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				clients = strings.Count(list, "\n")
-			}
+				return strings.Count(list, "\n") == 1
+			})
 			all(1)
 		})
 	}

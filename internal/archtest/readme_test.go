@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	servers "github.com/samesid/samesid/internal/testserver"
 )
@@ -51,16 +50,13 @@ func TestReadmeProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { stop(); _ = server.Wait() }()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	servers.Until(t, "the program", func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = conn.Close()
-			break
 		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+		return err == nil
+	})
 
 	for _, step := range strings.Split(port(steps[3]), "$ ")[1:] {
 		command, want, _ := strings.Cut(step, "\n")

@@ -23,6 +23,7 @@ import (
 	"github.com/samesid/samesid/backends"
 	"github.com/samesid/samesid/internal/eachstore"
 	"github.com/samesid/samesid/internal/leaktest"
+	"github.com/samesid/samesid/internal/testserver"
 	"github.com/samesid/samesid/internal/wire"
 )
 
@@ -414,7 +415,7 @@ func TestForeignRows(t *testing.T) {
 		for i, id := range expired {
 			put(id, []string{"2001-01-01", "4000-01-01 BC", "-infinity"}[i])
 		}
-		soakAwait(t, "the expired rows are gone", func() bool { return a.records.Count(t) <= len(live)+1 })
+		testserver.Until(t, "the expired rows are gone", func() bool { return a.records.Count(t) <= len(live)+1 })
 
 		listed := 0
 		err := a.Iterate(t.Context(), func(ctx context.Context) error {
@@ -428,7 +429,7 @@ func TestForeignRows(t *testing.T) {
 		}
 		// Later rows are cleaned up too, so the clean-up has not stopped at a row.
 		put("late", "2001-01-01")
-		soakAwait(t, "the expired rows are gone", func() bool { return a.records.Count(t) <= len(live)+1 })
+		testserver.Until(t, "the expired rows are gone", func() bool { return a.records.Count(t) <= len(live)+1 })
 		if n := a.records.Count(t); n != len(live)+1 {
 			t.Errorf("%d rows are left, want %d", n, len(live)+1)
 		}

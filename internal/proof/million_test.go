@@ -24,6 +24,7 @@ import (
 	"github.com/samesid/samesid/backends/sqlite"
 	"github.com/samesid/samesid/internal/eachstore"
 	"github.com/samesid/samesid/internal/rig"
+	"github.com/samesid/samesid/internal/testserver"
 )
 
 const (
@@ -172,25 +173,11 @@ func (c *crowd) clear() {
 // bitByBit waits until the prepared sessions are gone. They must go in small parts, between
 // which others can write. Of a few sessions, it is enough to see some parts go.
 func (c *crowd) bitByBit() {
-	await(c.t, func() bool {
+	testserver.Until(c.t, "the end of the prepared sessions", func() bool {
 		left := c.records.Count(c.t)
 		c.inParts = c.inParts || c.n/10 < left && left < c.n*9/10
 		return left <= few || c.n == fewest && c.inParts && c.served() || c.t.Failed()
 	})
-}
-
-// await polls until done returns true.
-func await(t *testing.T, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-t.Context().Done():
-			t.Fatal(t.Context().Err())
-		}
-	}
 }
 
 const (

@@ -205,16 +205,16 @@ func TestSoak(t *testing.T) {
 
 		for _, s := range sites {
 			s.client.CloseIdleConnections()
-			soakAwait(t, s.place.String()+": all sessions have ended and are gone", func() bool { return s.records.Count(t) == 0 })
+			testserver.Until(t, s.place.String()+": all sessions have ended and are gone", func() bool { return s.records.Count(t) == 0 })
 		}
 		if n == 0 {
-			soakAwait(t, "all is at rest", soakRest())
+			testserver.Until(t, "all is at rest", soakRest())
 			first = use()
 			t.Logf("after the first round: %+v", first)
 			continue
 		}
 		// A pool without connections has no goroutine that closes idle ones.
-		soakAwait(t, fmt.Sprintf("not many more than %d goroutines", first.goroutines), func() bool {
+		testserver.Until(t, fmt.Sprintf("not many more than %d goroutines", first.goroutines), func() bool {
 			return runtime.NumGoroutine() <= first.goroutines+len(sites)
 		})
 		now := use()
@@ -250,7 +250,7 @@ func TestSoak(t *testing.T) {
 	if n := wrong.Load(); n != 0 {
 		t.Errorf("%d errors were logged", n)
 	}
-	soakAwait(t, "no connection is left", func() bool {
+	testserver.Until(t, "no connection is left", func() bool {
 		for _, n := range conns() {
 			if n > 0 {
 				return false
@@ -282,20 +282,6 @@ func soakRest() func() bool {
 			last, since = n, time.Now()
 		}
 		return time.Since(since) > 300*time.Millisecond
-	}
-}
-
-// soakAwait polls until done returns true, and fails the test if that takes too long.
-func soakAwait(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
-	defer stop()
-	for !done() {
-		if ctx.Err() != nil {
-			t.Errorf("waited in vain: %s", what)
-			return
-		}
-		soakWait(ctx, 20*time.Millisecond)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 )
 
 // TestEndOfAUser runs DestroyUser beside logins, renewals, saves, merges and touches in
-// another process, on each layout: with a schedule of their store calls, and all at once.
+// another process, on each store: with a schedule of their store calls, and all at once.
 // Afterwards the user has no session.
 func TestEndOfAUser(t *testing.T) {
 	n, seed := schedules(t)

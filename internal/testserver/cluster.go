@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/gomodule/redigo/redis"
 )
@@ -54,7 +53,7 @@ func StartCluster(tb testing.TB, masters int, args ...string) *Cluster {
 	}
 	for i, addr := range c.Addrs[masters:] {
 		id := c.ID(c.Addrs[i])
-		c.until("the nodes to meet", func() bool {
+		Until(c.tb, "the nodes to meet", func() bool {
 			return strings.Contains(c.text(addr, "CLUSTER", "NODES"), id) && c.try(addr, "CLUSTER", "REPLICATE", id)
 		})
 	}
@@ -66,7 +65,7 @@ func StartCluster(tb testing.TB, masters int, args ...string) *Cluster {
 // that has slots has as many replicas as there are, up to one, connected.
 func (c *Cluster) Ready() {
 	c.tb.Helper()
-	c.until("the cluster", func() bool {
+	Until(c.tb, "the cluster", func() bool {
 		for addr, s := range c.nodes {
 			if s.cmd == nil {
 				continue
@@ -98,7 +97,7 @@ func (c *Cluster) IsMaster(addr string) bool {
 // Promoted returns once a node is a master.
 func (c *Cluster) Promoted(addr string) {
 	c.tb.Helper()
-	c.until("the promotion of "+addr, func() bool { return c.IsMaster(addr) })
+	Until(c.tb, "the promotion of "+addr, func() bool { return c.IsMaster(addr) })
 }
 
 // Masters returns the addresses of the masters that run now.
@@ -128,7 +127,7 @@ func (c *Cluster) Replica(master string) string {
 func (c *Cluster) Failover(replica string) {
 	c.tb.Helper()
 	c.Do(replica, "CLUSTER", "FAILOVER")
-	c.until("the failover", func() bool { return c.IsMaster(replica) })
+	Until(c.tb, "the failover", func() bool { return c.IsMaster(replica) })
 }
 
 // Slot returns the slot of a key.
@@ -197,26 +196,6 @@ func (c *Cluster) try(addr, cmd string, args ...any) bool {
 func (c *Cluster) text(addr, cmd string, args ...any) string {
 	text, _ := redis.String(c.do(addr, cmd, args...))
 	return text
-}
-
-func (c *Cluster) until(what string, ok func() bool) {
-	c.tb.Helper()
-	until(c.tb, what, ok)
-}
-
-// until polls until ok returns true.
-func until(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(startTimeout)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			tb.Fatalf("testserver: waiting for %s: not within %v", what, startTimeout)
-		}
-	}
 }
 
 // arg returns the value of an argument that the server was started with.

@@ -24,6 +24,22 @@ func InTime(tb testing.TB, f func(context.Context) error) {
 	}
 }
 
+// Until polls until ok returns true, and ends the test if that takes longer than any machine
+// needs. It is for what other programs do, which tell nobody.
+func Until(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(startTimeout)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			tb.Fatalf("waited %v in vain for %s", startTimeout, what)
+		}
+	}
+}
+
 // Late returns a context whose deadline is over once a channel is closed, in place of a short
 // one, which could be over before the call that it is for has begun.
 func Late(ctx context.Context, over <-chan struct{}) context.Context { return late{ctx, over} }

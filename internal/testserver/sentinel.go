@@ -34,13 +34,13 @@ func StartSentinels(tb testing.TB, password string) *Sentinels {
 	s.Master = StartRedis(tb, args...)
 	host, port, _ := net.SplitHostPort(s.Master.Addr)
 	s.Other = StartRedis(tb, append(args, "--replicaof", host+" "+port)...)
-	until(tb, "the replica", func() bool { return strings.Contains(s.info(s.Other.Addr, "replication"), "master_link_status:up") })
+	Until(tb, "the replica", func() bool { return strings.Contains(s.info(s.Other.Addr, "replication"), "master_link_status:up") })
 	for range 3 {
 		sentinel, err := launchSentinel(s.Name, host, port, password)
 		check(tb, err)
 		s.Addrs = append(s.Addrs, sentinel.own(tb).Addr)
 	}
-	until(tb, "the Sentinels", func() bool {
+	Until(tb, "the Sentinels", func() bool {
 		for _, addr := range s.Addrs {
 			c, err := redis.Dial("tcp", addr, redis.DialPassword(password))
 			if err != nil {
@@ -87,7 +87,7 @@ func launchSentinel(name, host, port, password string) (*Server, error) {
 // Promoted waits until a server is the master, and a Sentinel names it.
 func (s *Sentinels) Promoted(server *Server, password string) {
 	s.tb.Helper()
-	until(s.tb, "the failover", func() bool {
+	Until(s.tb, "the failover", func() bool {
 		c, err := redis.Dial("tcp", s.Addrs[0], redis.DialPassword(password))
 		if err != nil {
 			return false

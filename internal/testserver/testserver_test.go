@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gomodule/redigo/redis"
 
@@ -167,23 +166,13 @@ func TestServersEndWithTheBinary(t *testing.T) {
 		testserver.Missing(t, "the helper could not start both servers: "+strings.Join(urls, "\n"))
 	}
 
-	deadline := time.After(time.Minute)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	testserver.Until(t, "the end of both servers' folders", func() bool {
 		left, err := os.ReadDir(tmp)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
-		if len(left) == 0 {
-			break
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("left after the kill: %v", left)
-		}
-	}
+		return len(left) == 0
+	})
 	if _, err := redis.DialURL(urls[0]); err == nil {
 		t.Error("redis still runs")
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/samesid/samesid/internal/eachstore"
 	"github.com/samesid/samesid/internal/leaktest"
 	"github.com/samesid/samesid/internal/rig"
+	"github.com/samesid/samesid/internal/testserver"
 )
 
 const (
@@ -90,7 +91,7 @@ func serve(t *testing.T, cfg backends.Config) string {
 	t.Helper()
 	cfg.Logger = slog.New(slog.NewTextHandler(leaktest.Copy(io.Discard), nil))
 	var store backends.Store
-	until(t, "the store is open", func() bool { // on a busy machine, its timeouts are too short at times
+	testserver.Until(t, "the store is open", func() bool { // on a busy machine, its timeouts are too short at times
 		var err error
 		store, err = backends.Open(t.Context(), cfg, sqlite.Backend)
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -110,8 +111,8 @@ func (s *system) run(t *testing.T, sizes ...int) *rig.Load {
 	return rig.Start(t, []string{s.url}, rig.Options{Sizes: sizes, Stays: true, Pace: pace})
 }
 
-// onNetwork runs a test on each layout of each store with a server that meets all
-// conditions, in parallel.
+// onNetwork runs a test on layouts (eachstore.RunSome) of the stores with a server that meet
+// all conditions, in parallel.
 func onNetwork(t *testing.T, l limits, test func(*testing.T, *system), conditions ...func(eachstore.Kind) bool) {
 	t.Parallel()
 	eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
@@ -120,8 +121,8 @@ func onNetwork(t *testing.T, l limits, test func(*testing.T, *system), condition
 	}, append(conditions, eachstore.Kind.HasServer)...)
 }
 
-// onOwn runs a test on each layout of each store that meets all conditions, with servers of
-// the test's own.
+// onOwn runs a test on layouts (eachstore.RunOwn) of the stores that meet all conditions, with
+// servers of the test's own.
 func onOwn(t *testing.T, l limits, test func(*testing.T, *system), conditions ...func(eachstore.Kind) bool) {
 	t.Parallel()
 	eachstore.RunOwn(t, true, func(t *testing.T, p *eachstore.Place) { test(t, newSystem(t, p, l)) }, conditions...)
@@ -139,18 +140,3 @@ var (
 	allFailTwice = rig.Each(func(c rig.Tally) bool { return c.Failed >= 2 })
 	someFail     = rig.Sum(func(c rig.Tally) bool { return c.Failed >= 16 })
 )
-
-// until polls until ok returns true.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(rig.Patience)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: not within %v", what, rig.Patience)
-		}
-	}
-}

@@ -15,7 +15,7 @@ import (
 	"github.com/samesid/samesid/internal/testserver"
 )
 
-// onRedis runs a test on each layout, with a separate server.
+// onRedis runs a test on layouts of Redis (eachstore.RunSome), with a separate server.
 func onRedis(t *testing.T, l limits, test func(*testing.T, *system)) {
 	t.Parallel()
 	eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
@@ -104,7 +104,7 @@ func TestRedisDiskFull(t *testing.T) {
 		l := s.run(t)
 		save := func(status string) {
 			s.Redis(t, "BGSAVE")
-			until(t, "a snapshot", func() bool {
+			testserver.Until(t, "a snapshot", func() bool {
 				info := s.info(t, "persistence")
 				return strings.Contains(info, "rdb_bgsave_in_progress:0") && strings.Contains(info, "rdb_last_bgsave_status:"+status)
 			})
@@ -154,10 +154,10 @@ func TestRedisFailover(t *testing.T) {
 		s.Redis(t, "CONFIG", "SET", "repl-diskless-sync-delay", "0")
 		primary := strings.Split(s.Server.Addr, ":")
 		(&eachstore.Place{URL: replica.URL}).Redis(t, "REPLICAOF", primary[0], primary[1])
-		until(t, "the replication", func() bool { return strings.Contains(s.info(t, "replication"), "state=online") })
+		testserver.Until(t, "the replication", func() bool { return strings.Contains(s.info(t, "replication"), "state=online") })
 		l := s.run(t)
 		s.Redis(t, "FAILOVER", "TO", host, port)
-		until(t, "the new primary", func() bool { return strings.Contains(s.info(t, "replication"), "role:slave") })
+		testserver.Until(t, "the new primary", func() bool { return strings.Contains(s.info(t, "replication"), "role:slave") })
 		out(l, allFailTwice)
 		s.proxy.lead(replica.Addr)
 		l.Recover()

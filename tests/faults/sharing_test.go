@@ -20,6 +20,7 @@ import (
 	"github.com/samesid/samesid/internal/eachstore"
 	"github.com/samesid/samesid/internal/interleave"
 	"github.com/samesid/samesid/internal/rig"
+	"github.com/samesid/samesid/internal/testserver"
 )
 
 // callers is the number of sessions in these tests. Each has a caller of its own.
@@ -33,7 +34,7 @@ type shared struct {
 	tries [callers]int
 }
 
-// onShared runs a test on each layout of each store with a server that meets all conditions.
+// onShared runs a test on layouts (eachstore.RunSome) of the stores with a server.
 func onShared(t *testing.T, conns int, test func(*testing.T, *shared), conditions ...func(eachstore.Kind) bool) {
 	t.Parallel()
 	eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
@@ -313,7 +314,7 @@ func TestUnknownOutcomeOfABatch(t *testing.T) {
 			c := s.proxy.add("cut", direction, "").(*cut)
 			for range 2 {
 				c.armed.Store(true)
-				until(t, "a batch is cut", func() bool { return !c.armed.Load() })
+				testserver.Until(t, "a batch is cut", func() bool { return !c.armed.Load() })
 				l.Next(false)
 				l.Await("answers", rig.Each(func(c rig.Tally) bool { return c.Pages >= 1 && c.Writes >= 1 }))
 			}

@@ -34,7 +34,7 @@ func TestServerCrash(t *testing.T) {
 	}, eachstore.Kind.HasServer)
 }
 
-// onPostgres runs a test on each layout in turn, on one server.
+// onPostgres runs a test on layouts (eachstore.RunOwn) in turn, on one server.
 func onPostgres(t *testing.T, l limits, test func(*testing.T, *system, *database)) {
 	onOwn(t, l, func(t *testing.T, s *system) { test(t, s, s.database(t)) }, eachstore.IsOf("postgres"))
 }
@@ -60,7 +60,7 @@ func (db *database) exec(query string, args ...any) {
 // is waits until a query returns true.
 func (db *database) is(what, query string) {
 	db.t.Helper()
-	until(db.t, what, func() (is bool) {
+	testserver.Until(db.t, what, func() (is bool) {
 		return db.QueryRow(query).Scan(&is) == nil && is
 	})
 }
@@ -141,7 +141,7 @@ func TestPostgresRowLocked(t *testing.T) {
 	}, eachstore.IsOf("postgres"))
 }
 
-// onFile runs a test on each layout whose sessions are in a file, without a server.
+// onFile runs a test on layouts (eachstore.RunSome) whose sessions are in a file.
 func onFile(t *testing.T, test func(*testing.T, *eachstore.Place)) {
 	t.Parallel()
 	eachstore.RunSome(t, func(t *testing.T, k eachstore.Kind) {
