@@ -69,6 +69,9 @@ func FuzzJSONCodec(f *testing.F) {
 	f.Add([]byte(`{"cookie":{"originalMaxAge":60000,"expires":"2026-11-29T20:52:08.665Z","httpOnly":true,"path":"/"},"a":[1,2.5,null,{"b":"\ud800"}]}`))
 	f.Add([]byte(`{"cookie":{},"__deadline":1764449528665}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if adapter.LongForGob(b) && !json.Valid(b) {
+			return // what is not JSON is read as gob
+		}
 		deadline, values, err := adapter.JSONCodec{}.Decode(b)
 		if err != nil {
 			return
