@@ -36,8 +36,9 @@ const (
 	// of after hours.
 	soakAge = time.Second
 
-	soakConns    = 6 // of each store with a server
-	soakVisitors = 6 // of each store at a time, or half as many for soakBrief
+	soakIdle     = time.Second // after which an idle connection is closed
+	soakConns    = 6           // of each store with a server
+	soakVisitors = 6           // of each store at a time, or half as many for soakBrief
 	soakUsers    = 100
 
 	// soakHeap is by how much the live heap may differ between two drained states,
@@ -208,8 +209,10 @@ func TestSoak(t *testing.T) {
 			testserver.Until(t, s.place.String()+": all sessions have ended and are gone", func() bool { return s.records.Count(t) == 0 })
 		}
 		if n == 0 {
-			testserver.Until(t, "all is at rest", soakRest())
+			least, atRest := soakRest()
+			testserver.Until(t, "all is at rest", atRest)
 			first = use()
+			first.goroutines = *least
 			t.Logf("after the first round: %+v", first)
 			continue
 		}
@@ -273,15 +276,18 @@ func soakWatch(ctx context.Context, conns func() map[string]int) map[string]int 
 	return most
 }
 
-// soakRest returns a function that reports whether the number of goroutines has been
-// constant for a while.
-func soakRest() func() bool {
-	last, since := 0, time.Now()
-	return func() bool {
-		if n := runtime.NumGoroutine(); n != last {
-			last, since = n, time.Now()
+// soakRest returns a function that reports whether the least number of goroutines has not
+// fallen for as long as a connection may be idle, and that number. Now and then there are
+// more, for each clean-up.
+func soakRest() (least *int, atRest func() bool) {
+	least = new(int)
+	*least = runtime.NumGoroutine()
+	since := time.Now()
+	return least, func() bool {
+		if n := runtime.NumGoroutine(); n < *least {
+			*least, since = n, time.Now()
 		}
-		return time.Since(since) > 300*time.Millisecond
+		return time.Since(since) > soakIdle
 	}
 }
 
@@ -304,7 +310,7 @@ func newSoakSites(t *testing.T, log *slog.Logger) (sites []*soakSite, most map[s
 			s.place = k.Place(t)
 		}
 		cfg := s.place.Config(eachstore.Settings{
-			"maxConnections": soakConns, "connectionMaxIdleTime": time.Second, "connectionMaxLifetime": time.Second,
+			"maxConnections": soakConns, "connectionMaxIdleTime": soakIdle, "connectionMaxLifetime": time.Second,
 			"cleanupInterval": 200 * time.Millisecond,
 		})
 		cfg.Logger = log
