@@ -3,6 +3,7 @@
 # GOPKGS names, and then those of each nested module, except tools, which has none.
 # After a failure, the command still runs in the other modules. WITHOUT and ONLY are regular
 # expressions of import paths: those to leave out, and those to take, of all packages.
+# MODULES=root and MODULES=nested leave out the other.
 #
 #   scripts/each-module.sh go vet
 set -euo pipefail
@@ -27,7 +28,12 @@ chosen() {
 }
 
 status=0
-for module in . $nested; do
+case ${MODULES:-} in
+root) modules=. ;;
+nested) modules=$nested ;;
+*) modules=". $nested" ;;
+esac
+for module in $modules; do
 	cd "$module"
 	of=$(chosen)
 	# $of is a list of patterns.

@@ -10,6 +10,12 @@ export TEST_NOTED=$PWD/.build/noted
 rm -rf "$TEST_NOTED"
 mkdir -p "$TEST_NOTED"
 
+# What one package leaves to the next.
+TEST_RUN=$(mktemp -d)
+export TEST_RUN
+trap 'rm -rf "$TEST_RUN"' EXIT
+chmod 755 "$TEST_RUN" # Postgres is another user's
+
 # A selection of the tests notes fewer secrets than all of them.
 whole=
 narrowed=' --?(run|skip|short)'
@@ -24,19 +30,30 @@ fi
 # goroutines.
 plain='/(parity|tests/(alerts|browser|schema)|backends/storetest|internal/(archtest|testsummary))(/|$)'
 
-# make check has vet.
+# tests runs tests of each module. make check has vet.
+tests() {
+	# $GOTESTFLAGS is a list of flags.
+	# shellcheck disable=SC2086
+	scripts/each-module.sh go test -vet=off -json "$@" ${GOTESTFLAGS:-}
+}
+
+# One package after another, while the root module's use what these leave of the machine.
+beside() {
+	local status=0
+	ONLY=$plain GOTESTFLAGS=${GOTESTFLAGS/-race/} tests -p=1 || status=1
+	WITHOUT=$plain MODULES=nested tests -p=1 || status=1
+	return $status
+}
+
 all() {
-	local status=0 flags=" ${GOTESTFLAGS:-} "
-	if [ -z "$whole" ] || ! [[ $flags = *' -race '* ]]; then
-		# $flags is a list of flags.
-		# shellcheck disable=SC2086
-		scripts/each-module.sh go test -vet=off -json $flags
+	local status=0
+	if [ -z "$whole" ] || ! [[ " $GOTESTFLAGS " = *' -race '* ]]; then
+		tests
 		return
 	fi
-	# shellcheck disable=SC2086
-	ONLY=$plain scripts/each-module.sh go test -vet=off -json ${flags/ -race / } || status=1
-	# shellcheck disable=SC2086
-	WITHOUT=$plain scripts/each-module.sh go test -vet=off -json $flags || status=1
+	# A pipeline, through which nothing goes: an interrupt ends both, and pipefail fails for both.
+	beside >"$TEST_NOTED/beside.json" | WITHOUT=$plain MODULES=root tests </dev/null || status=1
+	cat "$TEST_NOTED/beside.json"
 	return $status
 }
 
