@@ -22,7 +22,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: ## short fuzzing, and all tests on real servers; with FULL=1 on each layout of each store
-	scripts/fuzz.sh 15000x 60
+	scripts/fuzz.sh $(if $(FULL),15000x,3000x) 60
 	scripts/with-servers.sh scripts/test.sh
 
 versions: ## the tests that a Go release or a word size can break, on the newest Go and 32 bits

@@ -16,13 +16,14 @@ if [ "$packages" = ./... ]; then
 		-o -name go.mod -not -path ./go.mod -exec dirname {} \; | sort)
 fi
 
-# chosen prints the packages of the module in the current folder.
+# chosen prints the packages of the module in the current folder. The last ones are run when
+# less and less others are, so these are not those of internal, which wait the most.
 chosen() {
 	if [ "$packages" != ./... ] || [ -z "${WITHOUT:-}${ONLY:-}" ]; then
 		echo "$packages"
 	else
 		local all
-		all=$(go list ./...) || return
+		all=$(go list ./... | sort -r) || return
 		grep -vE "${WITHOUT:-^$}" <<<"$all" | grep -E "${ONLY:-.}" || true
 	fi
 }

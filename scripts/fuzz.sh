@@ -4,8 +4,8 @@
 #   scripts/fuzz.sh fuzztime [seconds]
 #
 # With seconds, no further target is started after that time, and coverage does not guide
-# the runs, which would take a build of all packages with counters in them. go test runs
-# the seeds of all targets anyway. To avoid false alarms, give fuzztime as a number of
+# the runs, which would take a build of all packages with counters in them: they are built
+# as by scripts/test.sh. go test runs the seeds of all targets anyway. To avoid false alarms, give fuzztime as a number of
 # runs (100000x): until Go 1.27, a fuzztime in seconds can fail with only
 # "context deadline exceeded", although nothing was found (go.dev/issue/75804).
 set -euo pipefail
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 fuzztime=$1
 budget=${2:-0}
 guided=-fuzz=.
-[ "$budget" = 0 ] || guided=
+[ "$budget" = 0 ] || guided=${GOTESTFLAGS:-}
 
 # Only packages that may have a target are built to list their targets.
 # shellcheck disable=SC2086
@@ -32,7 +32,7 @@ cache=$(go env GOCACHE)/fuzz
 count=0
 SECONDS=0
 for package in $packages; do
-	# $guided is one argument or none.
+	# $guided is a list of flags.
 	# shellcheck disable=SC2086
 	go test -c -vet=off $guided -o "$bin/test" "$package"
 	dir=$(go list -f '{{.Dir}}' "$package")

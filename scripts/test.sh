@@ -10,11 +10,16 @@ export TEST_NOTED=$PWD/.build/noted
 rm -rf "$TEST_NOTED"
 mkdir -p "$TEST_NOTED"
 
-# What one package leaves to the next.
-TEST_RUN=$(mktemp -d)
-export TEST_RUN
+# The tests' temporary files, and what one package leaves to the next. They are in memory if
+# there are 4 GB for them: the many small files of databases are a fifth of the time that the
+# kernel takes.
+if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && [ "$(df -kP /dev/shm | awk 'END {print $4}')" -ge $((4 << 20)) ]; then
+	TMPDIR=/dev/shm
+fi
+TEST_RUN=$(mktemp -d "${TMPDIR:-/tmp}/samesid-XXXXXX")
+export TEST_RUN TMPDIR=$TEST_RUN
 trap 'rm -rf "$TEST_RUN"' EXIT
-chmod 755 "$TEST_RUN" # Postgres is another user's
+chmod 1777 "$TEST_RUN" # Postgres is another user's
 
 # A selection of the tests notes fewer secrets than all of them.
 whole=
@@ -40,14 +45,14 @@ tests() {
 # One package after another, while the root module's use what these leave of the machine.
 beside() {
 	local status=0
-	ONLY=$plain GOTESTFLAGS=${GOTESTFLAGS/-race/} tests -p=1 || status=1
+	ONLY=$plain GOTESTFLAGS=${flags/ -race / } tests -p=1 || status=1
 	WITHOUT=$plain MODULES=nested tests -p=1 || status=1
 	return $status
 }
 
 all() {
-	local status=0
-	if [ -z "$whole" ] || ! [[ " $GOTESTFLAGS " = *' -race '* ]]; then
+	local status=0 flags=" ${GOTESTFLAGS:-} "
+	if [ -z "$whole" ] || ! [[ $flags = *' -race '* ]]; then
 		tests
 		return
 	fi
