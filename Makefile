@@ -11,7 +11,9 @@ FUZZTIME ?= 30s
 SOAK ?= 10m
 # The targets install what they need and is not there, as root on Debian or Ubuntu.
 INSTALL ?= 1
-export GOPKGS GOTESTFLAGS INSTALL
+# A program with the race detector sleeps for a second before it ends, and tests start many.
+GORACE ?= atexit_sleep_ms=0
+export GOPKGS GOTESTFLAGS INSTALL GORACE
 
 BIN := $(CURDIR)/.build/bin
 GOFILES = $(shell find . -name node_modules -prune -o -name '.?*' -prune -o -name '*.go' -print)
@@ -22,7 +24,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: ## short fuzzing, and all tests on real servers; with FULL=1 on each layout of each store
-	scripts/fuzz.sh $(if $(FULL),15000x,3000x) 60
+	scripts/fuzz.sh $(if $(FULL),15000x 120,3000x 60)
 	scripts/with-servers.sh scripts/test.sh
 
 versions: ## the tests that a Go release or a word size can break, on the newest Go and 32 bits

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/samesid/samesid/internal/testserver"
 )
 
 // TestRandom runs random scripts with random options.
@@ -19,7 +21,11 @@ import (
 // always the same, so that only a change of the code can make the test fail.
 func TestRandom(t *testing.T) {
 	t.Parallel()
-	configs := fromEnv(t, "PARITY_CONFIGS", 2)
+	few := uint64(1)
+	if testserver.Full() {
+		few = 2
+	}
+	configs := fromEnv(t, "PARITY_CONFIGS", few)
 	seed := uint64(1)
 	if os.Getenv("PARITY_CONFIGS") != "" {
 		seed = rand.Uint64()

@@ -16,8 +16,8 @@ if [ "$packages" = ./... ]; then
 		-o -name go.mod -not -path ./go.mod -exec dirname {} \; | sort)
 fi
 
-# chosen prints the packages of the module in the current folder. The last ones are run when
-# less and less others are, so these are not those of internal, which wait the most.
+# chosen prints the packages of the module in the current folder, in reverse order: those of
+# internal wait the most, and nothing runs beside the last ones.
 chosen() {
 	if [ "$packages" != ./... ] || [ -z "${WITHOUT:-}${ONLY:-}" ]; then
 		echo "$packages"

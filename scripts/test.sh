@@ -11,9 +11,9 @@ rm -rf "$TEST_NOTED"
 mkdir -p "$TEST_NOTED"
 
 # The tests' temporary files, and what one package leaves to the next. They are in memory if
-# there are 4 GB for them: the many small files of databases are a fifth of the time that the
+# there are 2 GB for them: the many small files of databases are a fifth of the time that the
 # kernel takes.
-if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && [ "$(df -kP /dev/shm | awk 'END {print $4}')" -ge $((4 << 20)) ]; then
+if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && [ "$(df -kP /dev/shm | awk 'END {print $4}')" -ge $((2 << 20)) ]; then
 	TMPDIR=/dev/shm
 fi
 TEST_RUN=$(mktemp -d "${TMPDIR:-/tmp}/samesid-XXXXXX")
@@ -61,9 +61,6 @@ all() {
 	cat "$TEST_NOTED/beside.json"
 	return $status
 }
-
-# A program with the race detector sleeps for a second before it ends, and tests start many.
-export GORACE="atexit_sleep_ms=0${GORACE:+ $GORACE}"
 
 go build -buildvcs=false -o .build/testsummary ./internal/testsummary
 # $whole is one argument or none.

@@ -137,12 +137,14 @@ func TestServersEndWithTheBinary(t *testing.T) {
 		os.Stdout.WriteString(testserver.Redis(t) + "\n" + testserver.Postgres(t) + "\n")
 		select {}
 	}
-	tmp := t.TempDir()
-	// Postgres may run as another user, who needs access to its folder.
-	for dir := tmp; strings.HasPrefix(dir, os.TempDir()+"/"); dir = dir[:strings.LastIndexByte(dir, '/')] {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	// A short path, as those of sockets are limited. Postgres may run as another user.
+	tmp, err := os.MkdirTemp("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(tmp) })
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		t.Fatal(err)
 	}
 	helper := exec.Command(os.Args[0], "-test.run=^TestServersEndWithTheBinary$")
 	helper.Env = append(os.Environ(), "TESTSERVER_HELPER=1", "TEST_REDIS_URL=", "TEST_POSTGRES_URL=", "TMPDIR="+tmp)
