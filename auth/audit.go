@@ -48,7 +48,7 @@ var reasons = []struct {
 }
 
 // clientName returns the client's address as it is written down.
-func (a *Auth[U]) clientName(r *http.Request) string {
+func (a *core) clientName(r *http.Request) string {
 	text := a.clientAddr(r)
 	if addr, ok := parseAddr(text); ok {
 		return addr.String()
@@ -82,7 +82,7 @@ func accountOf(username string) string {
 }
 
 // auditFailure tells of a login that has failed.
-func (a *Auth[U]) auditFailure(r *http.Request, username string, err error) {
+func (a *core) auditFailure(r *http.Request, username string, err error) {
 	event, args := EventLoginFailed, []any{"client", a.clientName(r)}
 	if account := accountOf(username); account != "" {
 		args = append(args, "account", account)
@@ -97,7 +97,7 @@ func (a *Auth[U]) auditFailure(r *http.Request, username string, err error) {
 }
 
 // auditLogin tells of a user who has signed in.
-func (a *Auth[U]) auditLogin(ctx context.Context, opts SignInOptions) {
+func (a *core) auditLogin(ctx context.Context, opts SignInOptions) {
 	var args []any
 	if opts.From != nil {
 		args = append(args, "client", a.clientName(opts.From))
@@ -109,7 +109,7 @@ func (a *Auth[U]) auditLogin(ctx context.Context, opts SignInOptions) {
 }
 
 // auditRefusal tells of a request that is refused, and is no login.
-func (a *Auth[U]) auditRefusal(r *http.Request, err error) {
+func (a *core) auditRefusal(r *http.Request, err error) {
 	level := slog.LevelWarn
 	if errors.Is(err, ErrNotSignedIn) {
 		level = slog.LevelInfo

@@ -198,19 +198,23 @@ type Options struct {
 // round-trips through encoding/json. As it is stored in each session, it should
 // hold only what handlers need. An Auth is safe for concurrent use.
 type Auth[U any] struct {
-	m      *adapter.Manager
-	verify Verifier[U]
-	opts   Options
-	outer  string // the session's key
-	inner  string // the key inside it, or ""
-	origin *http.CrossOriginProtection
-	limits *limits // nil: unlimited
-
-	proxies []netip.Prefix
-
+	*core
+	verify  Verifier[U]
 	stored  func(U) any                                       // what the session holds of a user
 	current func(ctx context.Context) (U, error)              // the error is ErrNotSignedIn, or that of a load
 	with    func(ctx context.Context, user U) context.Context // saves a second load; or nil
+}
+
+// core is what does not depend on the type of the users. The rest of an Auth is compiled anew
+// for each type, in each package that has one.
+type core struct {
+	m       *adapter.Manager
+	opts    Options
+	outer   string // the session's key
+	inner   string // the key inside it, or ""
+	origin  *http.CrossOriginProtection
+	limits  *limits // nil: unlimited
+	proxies []netip.Prefix
 
 	proxyWarning  sync.Once
 	keyNote       sync.Once
@@ -224,16 +228,18 @@ type Auth[U any] struct {
 // Login and Attempt panic. The error names every invalid field, and the fix; see
 // Options.Validate.
 func New[U any](m *adapter.Manager, verify Verifier[U], opts Options) (*Auth[U], error) {
-	a, err := newAuth(m, verify, opts, reflect.TypeFor[U]())
+	c, err := newCore(m, opts, reflect.TypeFor[U]())
 	if t := reflect.TypeFor[U](); t.Implements(reflect.TypeFor[Stamper]()) || t.Implements(reflect.TypeFor[Revoker]()) {
 		err = errors.Join(err, fmt.Errorf("auth: a %v has SessionStamp or SessionsSince, of the user as they are now; sessions hold the user as they were: use NewByID", t))
 	}
 	if err != nil {
 		return nil, err
 	}
-	a.stored = func(user U) any { return user }
-	a.current = func(ctx context.Context) (U, error) { return readUser[U](ctx, a) }
-	return a, nil
+	return &Auth[U]{
+		core: c, verify: verify,
+		stored:  func(user U) any { return user },
+		current: func(ctx context.Context) (U, error) { return readUser[U](ctx, c) },
+	}, nil
 }
 
 // NewByID is New for sessions that hold the user's id alone, as Passport's do: with
@@ -249,13 +255,14 @@ func New[U any](m *adapter.Manager, verify Verifier[U], opts Options) (*Auth[U],
 func NewByID[U any, ID comparable](m *adapter.Manager, verify Verifier[U], id func(U) ID,
 	load func(ctx context.Context, id ID) (U, error), opts Options,
 ) (*Auth[U], error) {
-	a, err := newAuth(m, verify, opts, reflect.TypeFor[ID]())
+	c, err := newCore(m, opts, reflect.TypeFor[ID]())
 	if id == nil || load == nil {
 		err = errors.Join(err, errors.New("auth: NewByID needs both functions, id and load"))
 	}
 	if err != nil {
 		return nil, err
 	}
+	a := &Auth[U]{core: c, verify: verify}
 	type key struct{ *Auth[U] }
 	type loaded struct {
 		id   ID
@@ -267,7 +274,7 @@ func NewByID[U any, ID comparable](m *adapter.Manager, verify Verifier[U], id fu
 	}
 	a.current = func(ctx context.Context) (U, error) {
 		var nobody U
-		is, err := readUser[ID](ctx, a)
+		is, err := readUser[ID](ctx, c)
 		if err != nil {
 			return nobody, err
 		}
@@ -289,7 +296,7 @@ func NewByID[U any, ID comparable](m *adapter.Manager, verify Verifier[U], id fu
 	return a, nil
 }
 
-func newAuth[U any](m *adapter.Manager, verify Verifier[U], opts Options, stored reflect.Type) (*Auth[U], error) {
+func newCore(m *adapter.Manager, opts Options, stored reflect.Type) (*core, error) {
 	var errs []error
 	if m == nil {
 		errs = append(errs, errors.New("auth: the Manager is nil; make one with adapter.New"))
@@ -312,7 +319,7 @@ func newAuth[U any](m *adapter.Manager, verify Verifier[U], opts Options, stored
 	if errs = append(errs, err); errors.Join(errs...) != nil {
 		return nil, errors.Join(errs...)
 	}
-	a := &Auth[U]{m: m, verify: verify, opts: opts, origin: opts.crossOrigin(&refusal.List{}), proxies: opts.proxies(&refusal.List{})}
+	a := &core{m: m, opts: opts, origin: opts.crossOrigin(&refusal.List{}), proxies: opts.proxies(&refusal.List{})}
 	a.outer, a.inner, _ = strings.Cut(opts.Key, ".")
 	if !opts.Unlimited {
 		a.limits = newLimits(opts.Attempts, opts.Logins, opts.AttemptsWindow, maxCounters, maxKnownAccounts)
@@ -482,7 +489,11 @@ func (a *Auth[U]) SignIn(ctx context.Context, user U) error {
 
 // SignInWith is SignIn with options.
 func (a *Auth[U]) SignInWith(ctx context.Context, user U, opts SignInOptions) error {
-	stored := a.stored(user)
+	return a.signIn(ctx, user, a.stored(user), opts)
+}
+
+// signIn is SignInWith for a user of whom the session holds what is stored.
+func (a *core) signIn(ctx context.Context, user, stored any, opts SignInOptions) error {
 	b, err := json.Marshal(stored)
 	if err != nil {
 		return fmt.Errorf("auth: sign in: the user can't be stored: %w", err)
@@ -516,7 +527,7 @@ func (a *Auth[U]) SignInWith(ctx context.Context, user U, opts SignInOptions) er
 	for key, value := range kept {
 		a.m.Put(ctx, key, value)
 	}
-	if s, ok := any(user).(Stamper); ok {
+	if s, ok := user.(Stamper); ok {
 		a.m.Put(ctx, stampKey, stampOf(s))
 	}
 	if err == nil {
@@ -533,7 +544,7 @@ func (a *Auth[U]) SignInWith(ctx context.Context, user U, opts SignInOptions) er
 }
 
 // kept returns the values to carry over into a session of this user, as they are stored.
-func (a *Auth[U]) kept(ctx context.Context, user []byte) map[string]any {
+func (a *core) kept(ctx context.Context, user []byte) map[string]any {
 	if len(a.opts.Keep) == 0 {
 		return nil
 	}
@@ -556,7 +567,9 @@ func (a *Auth[U]) kept(ctx context.Context, user []byte) map[string]any {
 // SignOut destroys the session with all its values. A concurrent request that
 // still holds it can't restore it. The browser's cookie is removed. Errors are the
 // Manager's: pass them to its ErrorFunc.
-func (a *Auth[U]) SignOut(ctx context.Context) error {
+func (a *Auth[U]) SignOut(ctx context.Context) error { return a.signOut(ctx) }
+
+func (a *core) signOut(ctx context.Context) error {
 	was, user := a.m.Token(ctx) != "", a.m.UserID(ctx)
 	if err := a.m.Destroy(ctx); err != nil {
 		return fmt.Errorf("auth: sign out: %w", err)
@@ -578,7 +591,7 @@ func (a *Auth[U]) User(ctx context.Context) (U, error) {
 }
 
 // readUser returns what the session holds of the user. The error is ErrNotSignedIn.
-func readUser[T, U any](ctx context.Context, a *Auth[U]) (T, error) {
+func readUser[T any](ctx context.Context, a *core) (T, error) {
 	var nobody T
 	v, ok, err := readKey[T](ctx, a.m, a.outer, a.inner)
 	if err != nil {
@@ -624,4 +637,4 @@ func isNobody(b []byte) bool {
 
 // needSession panics, with advice, on a route without the session middleware.
 // Without it, a login there would fail only when the credentials are right.
-func (a *Auth[U]) needSession(ctx context.Context) { a.m.Token(ctx) }
+func (a *core) needSession(ctx context.Context) { a.m.Token(ctx) }

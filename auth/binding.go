@@ -30,7 +30,7 @@ type Binding interface {
 }
 
 // proven reports whether the request of a signed-in user may go on. If not, it is answered.
-func (a *Auth[U]) proven(w http.ResponseWriter, r *http.Request) bool {
+func (a *core) proven(w http.ResponseWriter, r *http.Request) bool {
 	if a.opts.Binding == nil {
 		return true
 	}

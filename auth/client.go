@@ -41,7 +41,7 @@ func parseAddr(s string) (netip.Addr, bool) {
 }
 
 // clientAddr returns the address of a request's client, as Options says.
-func (a *Auth[U]) clientAddr(r *http.Request) string {
+func (a *core) clientAddr(r *http.Request) string {
 	switch {
 	case a.opts.ClientAddr != nil:
 		return a.opts.ClientAddr(r)
@@ -69,7 +69,7 @@ func (a *Auth[U]) clientAddr(r *http.Request) string {
 }
 
 // isProxy reports whether an address is of TrustedProxies.
-func (a *Auth[U]) isProxy(addr string) bool {
+func (a *core) isProxy(addr string) bool {
 	ip, ok := parseAddr(addr)
 	if !ok {
 		return false

@@ -42,7 +42,7 @@ func TestClientHeader(t *testing.T) {
 			if err := o.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			a := &Auth[string]{opts: o, proxies: o.proxies(nil)}
+			a := &core{opts: o, proxies: o.proxies(nil)}
 			r := httptest.NewRequest("POST", "/", nil)
 			r.RemoteAddr = tt.from
 			for _, v := range tt.values {
@@ -75,7 +75,7 @@ func TestNetworks(t *testing.T) {
 func TestOtherOriginsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := new(leaktest.Log)
-		a := &Auth[string]{opts: Options{Logger: l.Logger()}, origin: http.NewCrossOriginProtection()}
+		a := &core{opts: Options{Logger: l.Logger()}, origin: http.NewCrossOriginProtection()}
 		send := func(header ...string) error {
 			r := httptest.NewRequest("POST", "http://backend:8080/login", nil)
 			for i := 0; i < len(header); i += 2 {

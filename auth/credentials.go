@@ -44,7 +44,7 @@ func badRequest(format string, args ...any) *badLogin {
 }
 
 // readCredentials reads a login's body.
-func (a *Auth[U]) readCredentials(w http.ResponseWriter, r *http.Request) (c credentials, bad *badLogin) {
+func (a *core) readCredentials(w http.ResponseWriter, r *http.Request) (c credentials, bad *badLogin) {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
 		mediaType = ""
@@ -97,7 +97,7 @@ var errNotText = badRequest("The fields must be UTF-8 text")
 // isText reports whether databases take a text, and C libraries don't truncate it at a NUL.
 func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
-func (a *Auth[U]) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *badLogin) {
+func (a *core) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *badLogin) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.opts.MaxBody))
 	var tooLong *http.MaxBytesError
 	switch {
@@ -111,7 +111,7 @@ func (a *Auth[U]) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *bad
 
 // fromJSON reads an object with the two fields, each once. It reads token by token
 // because Unmarshal accepts duplicate fields and ignores the case of their names.
-func (a *Auth[U]) fromJSON(body []byte) (c credentials, bad *badLogin) {
+func (a *core) fromJSON(body []byte) (c credentials, bad *badLogin) {
 	if !json.Valid(body) || !utf8.Valid(body) {
 		return c, badRequest("The body is not valid JSON")
 	}
@@ -167,7 +167,7 @@ func (a *Auth[U]) fromJSON(body []byte) (c credentials, bad *badLogin) {
 }
 
 // fromForm reads the two fields, each once.
-func (a *Auth[U]) fromForm(form url.Values) (c credentials, bad *badLogin) {
+func (a *core) fromForm(form url.Values) (c credentials, bad *badLogin) {
 	username, password, returnTo := form[a.opts.UsernameField], form[a.opts.PasswordField], form[returnToField]
 	if len(username) != 1 || len(password) != 1 || len(returnTo) > 1 {
 		return c, badRequest("The form must have the fields %q and %q, each once", a.opts.UsernameField, a.opts.PasswordField)

@@ -31,7 +31,7 @@ const (
 )
 
 // warnOfProxy logs once that all clients behind a proxy count as one.
-func (a *Auth[U]) warnOfProxy(r *http.Request) {
+func (a *core) warnOfProxy(r *http.Request) {
 	if a.opts.ClientAddr != nil {
 		return
 	}
@@ -55,7 +55,7 @@ func (a *Auth[U]) warnOfProxy(r *http.Request) {
 	})
 }
 
-func (a *Auth[U]) logFailure(r *http.Request, c credentials, err error) {
+func (a *core) logFailure(r *http.Request, c credentials, err error) {
 	level := slog.LevelError
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		level = slog.LevelDebug // the client has gone
@@ -65,7 +65,7 @@ func (a *Auth[U]) logFailure(r *http.Request, c credentials, err error) {
 
 // failedPage returns the page to which a browser is redirected after a login that failed,
 // "" for a program.
-func (a *Auth[U]) failedPage(c credentials, err error) string {
+func (a *core) failedPage(c credentials, err error) string {
 	query := url.Values{"error": {"1"}}
 	var tooMany *TooManyError
 	if errors.As(err, &tooMany) {
@@ -81,7 +81,7 @@ func (a *Auth[U]) failedPage(c credentials, err error) string {
 
 // checkOrigin returns ErrCrossOrigin if another origin has sent the request, and logs both
 // origins: it may be the same one behind a proxy.
-func (a *Auth[U]) checkOrigin(r *http.Request) error {
+func (a *core) checkOrigin(r *http.Request) error {
 	// CrossOriginProtection allows every GET as safe; a login or logout has an effect.
 	post := *r
 	post.Method = http.MethodPost
@@ -148,38 +148,38 @@ func (b *bounded) next(now time.Time) bool {
 // HTTP, where they send none, by an Accept that prefers HTML; a frame has that too. A
 // page's own script that uses GET must be on HTTPS or localhost. Route only POST to the
 // handler to rule links out.
-func (a *Auth[U]) Logout() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.needSession(r.Context())
-		setHeaders(w)
-		if !allowMethods(w, r, http.MethodGet, http.MethodPost) {
-			return
-		}
-		if !a.mayLogout(r) {
-			a.auditRefusal(r, ErrCrossOrigin)
-			a.refuse(w, r, Refusal{Reason: ErrCrossOrigin}, "")
-			return
-		}
-		if err := a.SignOut(r.Context()); err != nil {
-			a.m.ErrorFunc(w, r, err)
-			return
-		}
-		if a.opts.Binding != nil {
-			a.opts.Binding.End(w, r)
-		}
-		// Chromium keeps pages for the back button despite no-store.
-		w.Header().Set("Clear-Site-Data", `"cache"`)
-		if prefersHTML(r.Header) {
-			redirect(w, a.opts.AfterLogout)
-			return
-		}
-		respond(w, http.StatusOK, textLoggedOut)
-	})
+func (a *Auth[U]) Logout() http.Handler { return http.HandlerFunc(a.logout) }
+
+func (a *core) logout(w http.ResponseWriter, r *http.Request) {
+	a.needSession(r.Context())
+	setHeaders(w)
+	if !allowMethods(w, r, http.MethodGet, http.MethodPost) {
+		return
+	}
+	if !a.mayLogout(r) {
+		a.auditRefusal(r, ErrCrossOrigin)
+		a.refuse(w, r, Refusal{Reason: ErrCrossOrigin}, "")
+		return
+	}
+	if err := a.signOut(r.Context()); err != nil {
+		a.m.ErrorFunc(w, r, err)
+		return
+	}
+	if a.opts.Binding != nil {
+		a.opts.Binding.End(w, r)
+	}
+	// Chromium keeps pages for the back button despite no-store.
+	w.Header().Set("Clear-Site-Data", `"cache"`)
+	if prefersHTML(r.Header) {
+		redirect(w, a.opts.AfterLogout)
+		return
+	}
+	respond(w, http.StatusOK, textLoggedOut)
 }
 
 // mayLogout reports whether the request's headers show a logout that the user
 // intended.
-func (a *Auth[U]) mayLogout(r *http.Request) bool {
+func (a *core) mayLogout(r *http.Request) bool {
 	h := r.Header
 	if strings.Contains(h.Get("Sec-Purpose"), "prefetch") {
 		return false
@@ -208,31 +208,33 @@ func (a *Auth[U]) mayLogout(r *http.Request) bool {
 // The handler's response gets "Cache-Control: no-store", which it may replace, so
 // that no cache keeps it (OWASP ASVS 14.3.2).
 func (a *Auth[U]) Restricted(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user, err := a.User(r.Context())
-		switch {
-		case errors.Is(err, ErrNotSignedIn):
-			a.noteKeys(r.Context())
-			a.askForLogin(w, r, err)
-			return
-		case err != nil:
-			a.m.ErrorFunc(w, r, err)
-			return
-		}
-		if !a.proven(w, r) {
-			return
-		}
-		if a.with != nil {
-			r = r.WithContext(a.with(r.Context(), user))
-		}
-		w.Header().Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
-	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.restrict(w, r, next) })
+}
+
+func (a *Auth[U]) restrict(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	user, err := a.User(r.Context())
+	switch {
+	case errors.Is(err, ErrNotSignedIn):
+		a.noteKeys(r.Context())
+		a.askForLogin(w, r, err)
+		return
+	case err != nil:
+		a.m.ErrorFunc(w, r, err)
+		return
+	}
+	if !a.proven(w, r) {
+		return
+	}
+	if a.with != nil {
+		r = r.WithContext(a.with(r.Context(), user))
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	next.ServeHTTP(w, r)
 }
 
 // noteKeys says once that a session which is not signed in has values, and none under the
 // user's key: another app may keep its users elsewhere.
-func (a *Auth[U]) noteKeys(ctx context.Context) {
+func (a *core) noteKeys(ctx context.Context) {
 	if a.m.Exists(ctx, a.outer) {
 		return
 	}
@@ -257,29 +259,37 @@ func (a *Auth[U]) Fresh(within time.Duration, methods ...string) func(http.Handl
 	}
 	return func(next http.Handler) http.Handler {
 		return a.Restricted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			at := time.Unix(int64(a.m.GetFloat(r.Context(), timeKey)), 0)
-			// A time that far in the future comes from another server's wrong clock.
-			if time.Since(at).Abs() > within {
-				a.askForLogin(w, r, ErrStale)
+			if err := a.fresh(r.Context(), within, methods); err != nil {
+				a.askForLogin(w, r, err)
 				return
-			}
-			if len(methods) > 0 {
-				used, _ := adapter.Get[[]string](r.Context(), a.m, methodsKey) // what is no list has none
-				for _, method := range methods {
-					if !slices.Contains(used, method) {
-						a.askForLogin(w, r, ErrMethod)
-						return
-					}
-				}
 			}
 			next.ServeHTTP(w, r)
 		}))
 	}
 }
 
+// fresh returns why the session is not one that Fresh admits.
+func (a *core) fresh(ctx context.Context, within time.Duration, methods []string) error {
+	at := time.Unix(int64(a.m.GetFloat(ctx, timeKey)), 0)
+	// A time that far in the future comes from another server's wrong clock.
+	if time.Since(at).Abs() > within {
+		return ErrStale
+	}
+	if len(methods) == 0 {
+		return nil
+	}
+	used, _ := adapter.Get[[]string](ctx, a.m, methodsKey) // what is no list has none
+	for _, method := range methods {
+		if !slices.Contains(used, method) {
+			return ErrMethod
+		}
+	}
+	return nil
+}
+
 // askForLogin refuses a request that needs a login first. A browser that wants a page is
 // redirected to the form.
-func (a *Auth[U]) askForLogin(w http.ResponseWriter, r *http.Request, reason error) {
+func (a *core) askForLogin(w http.ResponseWriter, r *http.Request, reason error) {
 	setHeaders(w)
 	page := ""
 	if a.opts.LoginPage != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) && prefersHTML(r.Header) {
@@ -291,7 +301,7 @@ func (a *Auth[U]) askForLogin(w http.ResponseWriter, r *http.Request, reason err
 
 // loginPage returns the login page's address with these parameters, and with
 // returnTo if that is a path on this server.
-func (a *Auth[U]) loginPage(query url.Values, returnTo string) string {
+func (a *core) loginPage(query url.Values, returnTo string) string {
 	if isLocal(returnTo) {
 		query.Set(returnToField, returnTo)
 	}

@@ -83,64 +83,66 @@ func Field[T string | bool](ctx context.Context, name string) T {
 // Login panics, as the program starts, if the Auth has no Verifier.
 func (a *Auth[U]) Login(hooks ...Hook[U]) http.Handler {
 	a.needVerifier("Login")
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.needSession(r.Context())
-		setHeaders(w)
-		if !allowMethods(w, r, http.MethodPost) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.login(w, r, hooks) })
+}
+
+func (a *Auth[U]) login(w http.ResponseWriter, r *http.Request, hooks []Hook[U]) {
+	a.needSession(r.Context())
+	setHeaders(w)
+	if !allowMethods(w, r, http.MethodPost) {
+		return
+	}
+	if err := a.checkOrigin(r); err != nil {
+		a.auditFailure(r, "", err)
+		a.refuse(w, r, Refusal{Reason: err}, "")
+		return
+	}
+	c, bad := a.readCredentials(w, r)
+	if bad != nil {
+		a.auditFailure(r, c.username, bad)
+		a.refuse(w, r, Refusal{Reason: bad, Username: c.username}, "")
+		return
+	}
+	if len(a.opts.Fields) > 0 {
+		r = r.WithContext(context.WithValue(r.Context(), fieldsKey{}, &fields{a.opts.Fields, c.fields}))
+	}
+	user, err := a.attempt(r, c)
+	if err != nil {
+		a.refuse(w, r, Refusal{Reason: err, Username: c.username}, a.failedPage(c, err))
+		return
+	}
+	opts := SignInOptions{From: r}
+	if a.opts.RememberFor > 0 && Field[bool](r.Context(), rememberField) {
+		opts.MaxAge = a.opts.RememberFor
+	}
+	for _, hook := range hooks {
+		if hook(w, r, user, &opts) {
 			return
 		}
-		if err := a.checkOrigin(r); err != nil {
-			a.auditFailure(r, "", err)
-			a.refuse(w, r, Refusal{Reason: err}, "")
-			return
-		}
-		c, bad := a.readCredentials(w, r)
-		if bad != nil {
-			a.auditFailure(r, c.username, bad)
-			a.refuse(w, r, Refusal{Reason: bad, Username: c.username}, "")
-			return
-		}
-		if len(a.opts.Fields) > 0 {
-			r = r.WithContext(context.WithValue(r.Context(), fieldsKey{}, &fields{a.opts.Fields, c.fields}))
-		}
-		user, err := a.attempt(r, c)
-		if err != nil {
-			a.refuse(w, r, Refusal{Reason: err, Username: c.username}, a.failedPage(c, err))
-			return
-		}
-		opts := SignInOptions{From: r}
-		if a.opts.RememberFor > 0 && Field[bool](r.Context(), rememberField) {
-			opts.MaxAge = a.opts.RememberFor
-		}
-		for _, hook := range hooks {
-			if hook(w, r, user, &opts) {
-				return
-			}
-		}
-		err = a.SignInWith(r.Context(), user, opts)
-		if err != nil {
-			a.auditFailure(r, c.username, err)
-		}
-		switch {
-		case errors.Is(err, ErrTooManySessions), errors.Is(err, adapter.ErrUserEnded):
-			a.refuse(w, r, Refusal{Reason: err, Username: c.username}, a.failedPage(c, err))
-			return
-		case err != nil:
-			a.m.ErrorFunc(w, r, err)
-			return
-		}
-		if a.opts.Binding != nil {
-			a.opts.Binding.Offer(w, r)
-		}
-		switch {
-		case !c.browser:
-			respond(w, http.StatusOK, textLoggedIn)
-		case isLocal(c.returnTo):
-			redirect(w, c.returnTo)
-		default:
-			redirect(w, a.opts.AfterLogin)
-		}
-	})
+	}
+	err = a.SignInWith(r.Context(), user, opts)
+	if err != nil {
+		a.auditFailure(r, c.username, err)
+	}
+	switch {
+	case errors.Is(err, ErrTooManySessions), errors.Is(err, adapter.ErrUserEnded):
+		a.refuse(w, r, Refusal{Reason: err, Username: c.username}, a.failedPage(c, err))
+		return
+	case err != nil:
+		a.m.ErrorFunc(w, r, err)
+		return
+	}
+	if a.opts.Binding != nil {
+		a.opts.Binding.Offer(w, r)
+	}
+	switch {
+	case !c.browser:
+		respond(w, http.StatusOK, textLoggedIn)
+	case isLocal(c.returnTo):
+		redirect(w, c.returnTo)
+	default:
+		redirect(w, a.opts.AfterLogin)
+	}
 }
 
 // Attempt verifies credentials as Login does, for a login route of the app's own: with

@@ -66,7 +66,7 @@ type Refusal struct {
 
 // refuse answers a request that is refused. page is where a browser is redirected to, ""
 // for nowhere. All that is refused comes here.
-func (a *Auth[U]) refuse(w http.ResponseWriter, r *http.Request, why Refusal, page string) {
+func (a *core) refuse(w http.ResponseWriter, r *http.Request, why Refusal, page string) {
 	var message string
 	var tooMany *TooManyError
 	var bad *badLogin

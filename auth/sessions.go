@@ -87,7 +87,7 @@ func (a *Auth[U]) Account(ctx context.Context) (Account, error) {
 	return a.account(ctx)
 }
 
-func (a *Auth[U]) account(ctx context.Context) (Account, error) {
+func (a *core) account(ctx context.Context) (Account, error) {
 	if a.m.UserPath() == "" {
 		return Account{}, adapter.ErrNoUserPath
 	}
@@ -166,7 +166,7 @@ func (a Account) EndAll(ctx context.Context) (n int, err error) {
 }
 
 // noteDevice notes where a user signs in from.
-func (a *Auth[U]) noteDevice(ctx context.Context, r *http.Request) error {
+func (a *core) noteDevice(ctx context.Context, r *http.Request) error {
 	if !a.opts.NoteDevice || r == nil {
 		return nil
 	}
@@ -199,7 +199,7 @@ func stampOf(s Stamper) string {
 }
 
 // counts reports whether the session is one that the user, as loaded now, still has.
-func (a *Auth[U]) counts(ctx context.Context, user any) bool {
+func (a *core) counts(ctx context.Context, user any) bool {
 	if s, ok := user.(Stamper); ok {
 		stamp := a.m.GetString(ctx, stampKey)
 		if stamp == "" {
@@ -225,7 +225,7 @@ func (a *Auth[U]) counts(ctx context.Context, user any) bool {
 //
 // Each login looks at all sessions after its own is stored, and all agree on which ones
 // are to stay. So however many of them run side by side, no more are left.
-func (a *Auth[U]) bound(ctx context.Context) error {
+func (a *core) bound(ctx context.Context) error {
 	if a.m.UserPath() == "" {
 		return nil
 	}
